@@ -1,0 +1,320 @@
+"""What every stage needs from the machine: devices, whole files, worker processes, progress, the way out."""
+import concurrent.futures
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from concurrent.futures.process import BrokenProcessPool
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from icd.errors import UserError
+
+# What the operating system refuses for reasons that are the user's to mend.
+_USER_ERRNO = {
+    errno.ENOSPC: 'the disk is full: free some space and run the same command again',
+    errno.EDQUOT: 'the disk quota is used up: free some space and run the same command again',
+    errno.EROFS: 'the file system is read-only: choose a folder that can be written',
+    errno.EACCES: 'permission denied: choose another folder or change its permissions',
+    errno.EPERM: 'permission denied: choose another folder or change its permissions',
+    errno.EIO: 'the device reports a read or write error: check the disk',
+    errno.ENOENT: 'the file is gone: restore it and run the same command again',
+    errno.ENOTDIR: 'a part of this path is a file, not a folder: choose another path',
+    errno.EISDIR: 'this is a folder, not a file: choose another path',
+    errno.EMFILE: 'too many open files: raise the limit (ulimit -n)',
+    errno.ENAMETOOLONG: 'the file name is too long: shorten it',
+}
+PARTIAL = '.part'
+
+
+# ------------------------------------------------------------------------------------------------ whole files
+@contextlib.contextmanager
+def whole_file(path):
+    """Give the name of a file beside `path` to write to; on success it becomes `path` in one step.
+
+    The file is synced before the rename, so `path` is either absent, what it was, or complete, also after a
+    crash. On an exception nothing is left.
+
+    Parameters
+    ----------
+    path : str
+        The file to make. Its folder is created when missing.
+
+    Yields
+    ------
+    str
+        Name to write to: `.NAME.part` in the same folder, with the ending of `path` kept out of the way.
+    """
+    folder, name = os.path.split(path)
+    os.makedirs(folder or '.', exist_ok=True)
+    partial = os.path.join(folder, '.' + name + PARTIAL)
+    try:
+        yield partial
+        with open(partial, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(partial)
+        raise
+
+
+def save_bytes(path, data):
+    """Write `data` (bytes) to `path`, whole or not at all."""
+    with whole_file(path) as partial, open(partial, 'wb') as file:
+        file.write(data)
+
+
+def save_json(path, value):
+    """Write `value` as indented JSON to `path`, whole or not at all."""
+    save_bytes(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def save_npy(path, array):
+    """Write `array` as a `.npy` file (no pickles), whole or not at all."""
+    with whole_file(path) as partial, open(partial, 'wb') as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def save_image(path, image, *parameters):
+    """Encode `image` (H, W) or (H, W, 3 BGR) uint8 by the ending of `path` and write it, whole or not at all."""
+    done, data = cv2.imencode(os.path.splitext(path)[1], image, list(parameters))
+    if not done:
+        raise ValueError('%s: OpenCV could not encode a %s image of %s' % (path, image.dtype, image.shape))
+    save_bytes(path, data.tobytes())
+
+
+def clear_partial(folder):
+    """Remove what a killed run left half-written in `folder` (no error when the folder does not exist)."""
+    with contextlib.suppress(FileNotFoundError):
+        with os.scandir(folder) as entries:
+            stale = [e.path for e in entries if e.name.startswith('.') and e.name.endswith(PARTIAL)]
+        for path in stale:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+
+
+def up_to_date(output, *inputs):
+    """True when `output` exists and is no older than any of `inputs` (missing inputs do not count)."""
+    def stamp(path):
+        try:
+            return os.stat(path).st_mtime_ns
+        except FileNotFoundError:
+            return None
+    made = stamp(output)
+    return made is not None and all(made >= (stamp(path) or 0) for path in inputs)
+
+
+def stage_settings(folder, settings):
+    """Note in `folder/settings.json` what a stage's outputs were made with.
+
+    The file is rewritten only when the settings changed, so outputs older than it are out of date
+    (`up_to_date(output, ..., settings_file)`).
+
+    Parameters
+    ----------
+    folder : str
+        The stage's output folder; created when missing.
+    settings : dict
+        JSON-serialisable values that change the outputs.
+
+    Returns
+    -------
+    str
+        The path of `settings.json`.
+    """
+    path = os.path.join(folder, 'settings.json')
+    try:
+        with open(path, encoding='utf-8') as file:
+            same = json.load(file) == settings
+    except (FileNotFoundError, ValueError):
+        same = False
+    if not same:
+        save_json(path, settings)
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- worker processes
+def progress(iterable=None, total=None, desc=None, unit='image'):
+    """A progress bar on standard error with rate and time left; a line every half minute when that is a file."""
+    return tqdm(iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True,
+                mininterval=.2 if sys.stderr.isatty() else 30)
+
+
+def _start_worker():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
+    cv2.setNumThreads(1)
+
+
+@contextlib.contextmanager
+def _one_thread_each():
+    """Children started meanwhile keep BLAS and OpenMP to one thread: the processes are the parallelism."""
+    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: '1' for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def process_map(function, items, num_process, total=None, desc=None):
+    """Call `function` on every item in worker processes; yield results in the order they finish.
+
+    `items` is consumed lazily, at most a few items ahead of the workers, so memory stays flat and the caller can
+    compute the next item (a batch of the network, say) while the workers are busy. Processes are spawned, not
+    forked: they share no state with MXNet or CUDA, and `function` and items must pickle.
+
+    Parameters
+    ----------
+    function : callable
+        A module-level function (or `functools.partial` of one) of one argument.
+    items : iterable
+    num_process : int
+        1 computes in the calling process.
+    total : int, optional
+        Number of items for the progress bar; by default `len(items)` where it has one.
+    desc : str, optional
+        Title of the progress bar; no bar without.
+
+    Yields
+    ------
+    object
+        Results of `function`.
+
+    Raises
+    ------
+    UserError
+        When a worker process is killed.
+    """
+    if total is None and hasattr(items, '__len__'):
+        total = len(items)
+    bar = progress(total=total, desc=desc) if desc else contextlib.nullcontext()
+    with bar:
+        results = map(function, items) if num_process <= 1 else _pool_map(function, items, num_process)
+        with contextlib.closing(results) if num_process > 1 else contextlib.nullcontext():
+            for result in results:
+                if desc:
+                    bar.update()
+                yield result
+
+
+def _pool_map(function, items, num_process):
+    with _one_thread_each():
+        pool = concurrent.futures.ProcessPoolExecutor(
+            num_process, multiprocessing.get_context('spawn'), _start_worker)
+        waiting = set()
+        try:
+            for item in items:
+                waiting.add(pool.submit(function, item))
+                if len(waiting) >= 3 * num_process:
+                    done, waiting = concurrent.futures.wait(
+                        waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                    for future in done:
+                        yield future.result()
+            for future in concurrent.futures.as_completed(waiting):
+                yield future.result()
+            pool.shutdown()
+        except BrokenProcessPool:
+            raise UserError('a worker process was killed (out of memory?): what was finished is kept; run the same '
+                            'command again, with a smaller --num-process if memory is short') from None
+        finally:
+            # After an error or Ctrl-C nobody wants to wait for items that are under way.
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            pool.shutdown(wait=True)
+
+
+def number_of_cores():
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+# -------------------------------------------------------------------------------------------------- devices
+def devices(spec):
+    """MXNet contexts named by `--gpus`.
+
+    Parameters
+    ----------
+    spec : str or None
+        `'0,1'` for GPUs, `'cpu'`, `'cpu:2'` for two CPU devices, None for all GPUs or, without any, the CPU
+        (which is said on standard error).
+
+    Returns
+    -------
+    list of mxnet.Context
+
+    Raises
+    ------
+    UserError
+        When the text cannot be read or a GPU does not exist.
+    """
+    import mxnet as mx
+    available = mx.context.num_gpus()
+    if spec is None:
+        print('no --gpus: computing on %s' % ('all %d GPUs' % available if available else 'the CPU'),
+              file=sys.stderr)
+        return [mx.gpu(i) for i in range(available)] or [mx.cpu()]
+    if spec == 'cpu':
+        return [mx.cpu()]
+    kind, _, count = spec.partition(':')
+    if kind == 'cpu' and count.isdigit() and int(count) > 0:
+        return [mx.cpu(i) for i in range(int(count))]
+    indices = spec.split(',')
+    if not all(i.isdigit() for i in indices) or len(set(indices)) < len(indices):
+        raise UserError("--gpus %s: give different GPU indices like 0,1, or 'cpu', or 'cpu:2'" % spec)
+    wrong = [i for i in indices if int(i) >= available]
+    if wrong:
+        raise UserError('--gpus %s: GPU %s does not exist (MXNet sees %d): choose another index or --gpus cpu'
+                        % (spec, wrong[0], available))
+    return [mx.gpu(int(i)) for i in indices]
+
+
+# ---------------------------------------------------------------------------------------------------- the way out
+def door(run, arguments=None):
+    """Run a command and turn what is the user's to mend into one line and exit code 2.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the list of command-line arguments.
+    arguments : list of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 2 the user's mistake, 130 interrupted, 143 terminated.
+    """
+    def say(text):
+        print('%s: %s' % (os.path.basename(sys.argv[0]), ' '.join(str(text).split())), file=sys.stderr)
+
+    def terminate(*_):
+        raise SystemExit(143)
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        run(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        say(error)
+        return 2
+    except KeyboardInterrupt:
+        say('interrupted: what was finished is kept; run the same command again to continue')
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _USER_ERRNO:
+            raise
+        say('%s: %s' % (error.filename or 'output', _USER_ERRNO[error.errno]))
+        return 2
+    return 0

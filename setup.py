@@ -1,0 +1,48 @@
+"""Install with `pip install .[cpu]`, or `.[cu117]` for GPUs (see README, "Installing")."""
+import os
+import re
+
+from setuptools import find_packages, setup
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def read(name):
+    with open(os.path.join(HERE, name), encoding='utf-8') as file:
+        return file.read()
+
+
+# What libmxnet.so of the CUDA wheels links against: pip alone makes a GPU install, no CUDA toolkit needed.
+CUDA_11 = ['nvidia-%s-cu11' % name for name in (
+    'cublas', 'cuda-nvrtc', 'cuda-runtime', 'cufft', 'curand', 'cusolver', 'cusparse', 'nccl', 'nvtx')]
+CUDA_11.append('nvidia-cudnn-cu11>=8,<9')
+
+setup(
+    name='icd',
+    version=re.search(r"__version__ = '(.*)'", read('icd/__init__.py')).group(1),
+    description='Intra-Class Discriminator (CVPR 2020) on MXNet: from image labels to pixel-level seeds',
+    long_description=read('README.md'),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    packages=find_packages(include=['icd', 'icd.*']),
+    python_requires='>=3.8,<3.13',
+    install_requires=[
+        'gluoncv>=0.10.4,<0.11',
+        'numpy>=1.20,<1.27',
+        'opencv-python>=4.5,<4.12',
+        'pillow>=8',
+        'pydensecrf2>=1.0',
+        'tqdm>=4.50',
+    ],
+    extras_require={
+        'cpu': ['mxnet==1.9.1'],
+        'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
+        'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
+        'dev': ['hypothesis>=6', 'pytest>=7', 'scipy>=1.5'],
+    },
+    entry_points={'console_scripts': [
+        'icd-run = icd.steps.run:door',
+        'icd-superpixel = icd.steps.merge_superpixels:door',
+        'icd-evaluate = icd.steps.evaluate:door',
+    ]},
+)
