@@ -1,0 +1,79 @@
+"""Superpixel maps: label = B + 256 G + 65536 R of an 8-bit 3-channel PNG."""
+import cv2
+import numpy as np
+
+from icd import runtime
+from icd.data import voc
+from icd.errors import UserError
+
+STRIDE = 8                  # of the backbone: its feature map sees every eighth pixel of a superpixel map
+LARGEST_LABEL = (1 << 24) - 1
+_REMEDY = 'make the superpixels again'
+
+
+def decode(data, path):
+    """Labels of an encoded map.
+
+    Parameters
+    ----------
+    data : bytes
+    path : str
+        Its file, for the message.
+
+    Returns
+    -------
+    ndarray (H, W) int32
+
+    Raises
+    ------
+    UserError
+        When it is damaged or not an 8-bit 3-channel PNG.
+    """
+    pixels = None
+    if data[:8] == b'\x89PNG\r\n\x1a\n' and b'IEND' in data[-16:]:
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:                                   # sizes that are beyond OpenCV's limits
+            pass
+    if pixels is None:
+        raise UserError('%s: not a whole PNG image: %s' % (path, _REMEDY))
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UserError('%s: not a superpixel map (8-bit PNG of 3 channels): %s' % (path, _REMEDY))
+    return labels_of(pixels)
+
+
+def labels_of(pixels):
+    """Labels (...) int32 of BGR pixels (..., 3) uint8."""
+    pixels = pixels.astype(np.int32)
+    return pixels[..., 0] | pixels[..., 1] << 8 | pixels[..., 2] << 16
+
+
+def read(path):
+    """Read a map: (H, W) int32. Raises `UserError` when it is missing, damaged or not a superpixel map."""
+    return decode(voc.read_bytes(path, _REMEDY), path)
+
+
+def write(path, labels):
+    """Write labels (H, W), 0 to 2^24 - 1, as PNG, whole or not at all."""
+    if labels.min() < 0 or labels.max() > LARGEST_LABEL:
+        raise ValueError('labels from %d to %d do not fit into 24 bits' % (labels.min(), labels.max()))
+    runtime.save_image(path, np.stack([labels & 255, labels >> 8 & 255, labels >> 16], axis=-1).astype(np.uint8))
+
+
+def renumber(labels):
+    """The same partition with labels 0, 1, 2, … in ascending order of the old ones.
+
+    Parameters
+    ----------
+    labels : ndarray of int, any shape
+
+    Returns
+    -------
+    ndarray int32 of the same shape
+    """
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+
+
+def sample(labels, stride=STRIDE):
+    """Labels at every `stride`-th pixel of the last two axes: all the network needs (its input is 8k + 1 wide)."""
+    return labels[..., ::stride, ::stride]
