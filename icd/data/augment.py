@@ -163,3 +163,28 @@ def train_view(image, superpixel, size, rng, scale=True, mirror=True):
 def centred_view(image, size, superpixel=None, scale=1., mirror=False):
     """Pad at the right and bottom to at least `size` and crop the middle; results as `train_view`."""
     return _both(image, superpixel, centre_view(image.shape[0], image.shape[1], size, scale, mirror))
+
+
+def whole_view(image, size):
+    """Pad a photograph at the right and bottom to a square; a larger one is scaled down first.
+
+    Parameters
+    ----------
+    image : ndarray (H, W, 3) uint8
+    size : int
+        Side of the square.
+
+    Returns
+    -------
+    square : ndarray (size, size, 3) uint8
+        Padding is 127.
+    scaled : (int, int)
+        Height and width of its upper left part that shows the photograph: (H, W) up to `size`; else the longer one
+        is `size` and the aspect is kept.
+    """
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    if longer > size:
+        height, width = (max(int(side * size / longer + .5), 1) for side in (height, width))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)    # bilinear would skip pixels
+    return cut_image(image, View(height, width, False, 0, 0, size)), (height, width)

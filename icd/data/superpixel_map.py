@@ -1,4 +1,6 @@
 """Superpixel maps: label = B + 256 G + 65536 R of an 8-bit 3-channel PNG."""
+import os
+
 import cv2
 import numpy as np
 
@@ -11,8 +13,13 @@ LARGEST_LABEL = (1 << 24) - 1
 _REMEDY = 'make the superpixels again'
 
 
-def decode(data, path):
-    """Labels of an encoded map.
+def path(superpixel_root, name):
+    """Where the map of the photograph `name` of a list is."""
+    return os.path.join(superpixel_root, name + '.png')
+
+
+def decode_pixels(data, path):
+    """Pixels of an encoded map; `labels_of` turns them, or some of them, into labels.
 
     Parameters
     ----------
@@ -22,7 +29,8 @@ def decode(data, path):
 
     Returns
     -------
-    ndarray (H, W) int32
+    ndarray (H, W, 3) uint8
+        BGR.
 
     Raises
     ------
@@ -39,7 +47,7 @@ def decode(data, path):
         raise UserError('%s: not a whole PNG image: %s' % (path, _REMEDY))
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise UserError('%s: not a superpixel map (8-bit PNG of 3 channels): %s' % (path, _REMEDY))
-    return labels_of(pixels)
+    return pixels
 
 
 def labels_of(pixels):
@@ -50,7 +58,7 @@ def labels_of(pixels):
 
 def read(path):
     """Read a map: (H, W) int32. Raises `UserError` when it is missing, damaged or not a superpixel map."""
-    return decode(voc.read_bytes(path, _REMEDY), path)
+    return labels_of(decode_pixels(voc.read_bytes(path, _REMEDY), path))
 
 
 def write(path, labels):
