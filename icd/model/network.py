@@ -1,0 +1,252 @@
+"""The whole network: class activation maps, bottom-up score and top-down score on one backbone."""
+import zlib
+
+import mxnet as mx
+import numpy as np
+from mxnet import init
+from mxnet.gluon import Block, HybridBlock, nn
+
+from icd.model.icd_blocks import BottomUp, TopDown
+from icd.model.vgg import VGG16, convolution, scaled
+
+GREY = 127.                 # subtracted from every input value; padding of this value becomes zero
+BN_EPSILON, BN_MOMENTUM = 1e-5, .9
+COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
+          'fc7_ft_weight': 'fc7_weight', 'fc7_ft_bias': 'fc7_bias'}
+
+
+class Backbone(VGG16):
+    """`VGG16` on RGB values 0..255, uint8 or float32 (N, 3, H, W)."""
+
+    def hybrid_forward(self, F, x):
+        return self.layers(F.cast(x, 'float32') - GREY)
+
+
+class ClassActivation(HybridBlock):
+    """The CAM branch: features (N, c, h, w) -> class activation maps (N, C, h, w).
+
+    Parameters
+    ----------
+    num_classes, in_channels, channels : int
+    dropout : float
+        Share of the activations dropped after fc6 and fc7 in training.
+    """
+
+    def __init__(self, num_classes, in_channels, channels, dropout):
+        super().__init__(prefix='')
+        self.layers = nn.HybridSequential(prefix='')
+        self.layers.add(nn.MaxPool2D(3, 1, 1, prefix='pool5_'), nn.AvgPool2D(3, 1, 1, prefix='pool5a_'),
+                        convolution('fc6', in_channels, channels), nn.Dropout(dropout, prefix='drop6_'),
+                        convolution('fc7', channels, channels, kernel=1), nn.Dropout(dropout, prefix='drop7_'),
+                        convolution('fc8', channels, num_classes, kernel=1, relu=False))
+
+    def hybrid_forward(self, F, feature):
+        return self.layers(feature)
+
+
+class FeatureNorm(HybridBlock):
+    """`feat_bn`: batch normalisation with gamma fixed to 1; (N, c, h, w) -> the same.
+
+    Parameters
+    ----------
+    channels : int
+    use_running : bool
+        Normalise with the running statistics in training, too, and leave them as they are.
+    """
+
+    def __init__(self, channels, use_running):
+        super().__init__(prefix='')
+        self._words = dict(eps=BN_EPSILON, momentum=BN_MOMENTUM, fix_gamma=True, use_global_stats=use_running)
+        for name, value in (('gamma', init.One()), ('moving_mean', init.Zero()), ('moving_var', init.One())):
+            setattr(self, name, self.params.get('feat_bn_' + name, grad_req='null', shape=(channels,), init=value,
+                                                differentiable=False))
+        self.beta = self.params.get('feat_bn_beta', shape=(channels,), init=init.Zero())
+
+    def hybrid_forward(self, F, x, gamma, beta, moving_mean, moving_var):
+        return F.BatchNorm(x, gamma, beta, moving_mean, moving_var, **self._words)
+
+
+class Branches(HybridBlock):
+    """From conv5_3 and its normalisation, both (N, c, h, w), to the outputs of `ICDNet`."""
+
+    def __init__(self, num_classes, in_channels, channels, dropout):
+        super().__init__(prefix='')
+        self.class_activation = ClassActivation(num_classes, in_channels, channels, dropout)
+        self.bottom_up = BottomUp(num_classes)
+        self.icd_bu_weight = self.params.get('icd_bu_weight', shape=(num_classes, in_channels))
+        self.top_down = TopDown(num_classes, in_channels, channels)
+
+    def hybrid_forward(self, F, conv5_3, feature, icd_bu_weight):
+        return (self.class_activation(conv5_3), self.bottom_up(feature, icd_bu_weight), self.top_down(feature),
+                F.stop_gradient(feature))
+
+
+class _Whole(HybridBlock):
+    """The parts of a network as one graph."""
+
+    def __init__(self, backbone, feature_norm, branches):
+        super().__init__(prefix='')
+        self.backbone, self.feature_norm, self.branches = backbone, feature_norm, branches
+
+    def hybrid_forward(self, F, x):
+        conv5_3 = self.backbone(x)
+        return self.branches(conv5_3, self.feature_norm(conv5_3))
+
+
+class ICDNet(Block):
+    """ICD on VGG16, with the original's parameter names.
+
+    `hybridize(static_alloc=True, static_shape=True)` makes the call one graph. The parts `backbone`,
+    `feature_norm` and `branches` can also be called (and hybridize) on their own.
+
+    Parameters
+    ----------
+    num_classes : int
+        C, background not counted.
+    width : float
+        Multiplier of all channels; 1 for the paper's network.
+    dropout : float
+    freeze_bn : bool
+        Batch normalisation with its running statistics in training, too.
+
+    Inputs
+    ------
+    data (N, 3, H, W) uint8 or float32 : RGB, 0..255; H and W of the form 8k+1
+
+    Outputs
+    -------
+    cam (N, C, h, w), bottom_up (N, C, h, w) : bottom-up score before sign calibration, no gradient
+    top_down (N, C, h, w) : logits
+    feature (N, 512 * width, h, w) : batch-normalised conv5_3, no gradient
+
+    Attributes
+    ----------
+    icd_bu_weight, icd_accum_resign_moving_mean : gluon.Parameter
+        Bottom-up weight (C, c) and calibration state (C, 2); the losses take both as inputs.
+    """
+
+    def __init__(self, num_classes=20, width=1., dropout=.5, freeze_bn=False):
+        super().__init__(prefix='')
+        self.num_classes, self.width, self.freeze_bn = num_classes, width, freeze_bn
+        backbone = Backbone(width)
+        channels = scaled(1024, width)
+        self.whole = _Whole(backbone, FeatureNorm(backbone.channels, freeze_bn),
+                            Branches(num_classes, backbone.channels, channels, dropout))
+        self.icd_accum_resign_moving_mean = self.params.get(
+            'icd_accum_resign_moving_mean', grad_req='null', shape=(num_classes, 2), init=init.Zero(),
+            differentiable=False)
+        for name, parameter in self.collect_params().items():
+            parameter.lr_mult = 10. if name.startswith('fc8_') or name == 'conv_ft_weight' else 1.
+            parameter.wd_mult = 1. if name.endswith(('_weight', '_gamma')) else 0.
+
+    @property
+    def backbone(self):
+        """Images (N, 3, H, W) -> conv5_3 (N, c, h, w)."""
+        return self.whole.backbone
+
+    @property
+    def feature_norm(self):
+        """conv5_3 -> feature, (N, c, h, w)."""
+        return self.whole.feature_norm
+
+    @property
+    def branches(self):
+        """(conv5_3, feature) -> the network's outputs."""
+        return self.whole.branches
+
+    @property
+    def icd_bu_weight(self):
+        return self.branches.icd_bu_weight
+
+    def forward(self, x):
+        return self.whole(x)
+
+
+# ----------------------------------------------------------------------------------------------- starting values
+def starting_values(net, seed, names=None, he=False):
+    """Values for parameters a pretrained file does not give.
+
+    Each parameter has a generator of its own, seeded by its name and `seed`: values depend neither on the order
+    nor on which others are drawn.
+
+    Parameters
+    ----------
+    net : ICDNet
+    seed : int
+    names : iterable of str, optional
+        Parameters wanted; by default all.
+    he : bool
+        Draw backbone, fc6 and fc7 with standard deviation sqrt(2 / fan in) (He et al. 2015), with which ReLU
+        networks train from nothing, in place of the original's 0.01.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        float32: weights N(0, 0.01), biases and running means 0, gamma and running variance 1.
+        `fc6_ft`, `fc7_ft` are not copied from `fc6`, `fc7` here, see `set_values`.
+    """
+    parameters = net.collect_params()
+    values = {}
+    for name in parameters if names is None else names:
+        shape = parameters[name].shape
+        if name.endswith('_weight'):
+            generator = np.random.RandomState((zlib.crc32(name.encode()) + seed) & 0xffffffff)
+            deviation = np.sqrt(2. / np.prod(shape[1:])) if he and name.startswith(('conv', 'fc6', 'fc7')) \
+                and name != 'conv_ft_weight' else .01
+            values[name] = (deviation * generator.standard_normal(shape)).astype(np.float32)
+        else:
+            one = name.endswith(('_gamma', '_moving_var'))
+            values[name] = np.full(shape, 1 if one else 0, np.float32)
+    return values
+
+
+def initialize_missing(net, given, seed, he=False):
+    """Complete `given` values of some parameters to those of all, as the original starts.
+
+    Parameters
+    ----------
+    net : ICDNet
+    given : dict of str to array
+        What a pretrained file holds. Not changed.
+    seed, he : see `starting_values`
+
+    Returns
+    -------
+    dict of str to array
+        `fc6_ft` and `fc7_ft` are copies of `fc6` and `fc7` unless `given`.
+    """
+    values = starting_values(net, seed, he=he)
+    values.update(given)
+    values.update({name: values[source] for name, source in COPIED.items() if name not in given})
+    return values
+
+
+def set_values(net, values, ctx=None):
+    """Give the network its parameters: `values` of all names (numpy or NDArray), on the devices `ctx`.
+
+    A network that has its parameters already keeps its devices when `ctx` is None.
+    """
+    parameters = net.collect_params()
+    if ctx is not None:
+        net.initialize(init.Zero(), ctx=ctx, force_reinit=True)
+    for name, parameter in parameters.items():
+        parameter.set_data(values[name] if isinstance(values[name], mx.nd.NDArray) else mx.nd.array(values[name]))
+
+
+# --------------------------------------------------------------------------------------------- graphs for parts
+class ScoreMaps(HybridBlock):
+    """What inference needs of a network, sharing its parameters: x -> (cam, top_down), both (N, C, h, w).
+
+    Parameters
+    ----------
+    net : ICDNet
+    """
+
+    def __init__(self, net):
+        super().__init__(prefix='')
+        self.backbone, self.feature_norm = net.backbone, net.feature_norm
+        self.class_activation, self.top_down = net.branches.class_activation, net.branches.top_down
+
+    def hybrid_forward(self, F, x):
+        conv5_3 = self.backbone(x)
+        return self.class_activation(conv5_3), self.top_down(self.feature_norm(conv5_3))

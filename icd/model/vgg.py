@@ -1,0 +1,51 @@
+"""The VGG16 backbone in its DeepLab-LargeFOV form (Simonyan & Zisserman 2015; Chen et al. 2015)."""
+from mxnet.gluon import HybridBlock, nn
+
+# Blocks of 3x3 convolutions: (number of convolutions, channels at width 1, dilation, stride of the pooling after).
+BLOCKS = ((2, 64, 1, 2), (2, 128, 1, 2), (3, 256, 1, 2), (3, 512, 1, 1), (3, 512, 2, None))
+
+
+def scaled(channels, width):
+    """Channels of a layer in a network `width` times as wide as the paper's (at least 1)."""
+    return max(1, int(round(channels * width)))
+
+
+def convolution(name, in_channels, channels, kernel=3, dilation=1, relu=True, **words):
+    """A convolution that keeps height and width, with parameters `NAME_weight` and `NAME_bias`."""
+    return nn.Conv2D(channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, in_channels=in_channels,
+                     activation='relu' if relu else None, prefix=name + '_', **words)
+
+
+class VGG16(HybridBlock):
+    """conv1_1 to conv5_3 of VGG16 at an output stride of 8.
+
+    Max-poolings are 3x3 with padding 1; the one after block 4 has stride 1 and block 5 is dilated by 2 instead.
+    A side of 8k+1 pixels becomes k+1, and position i of the map is centred on pixel 8i.
+
+    Parameters
+    ----------
+    width : float
+        Multiplier of the channels.
+
+    Inputs
+    ------
+    data (N, 3, H, W) float32 : RGB, 0..255 minus 127. (The superpixel stage feeds 0..255, as the original does.)
+
+    Outputs
+    -------
+    (N, 512 * width, h, w) float32 : conv5_3 after ReLU.
+    """
+
+    def __init__(self, width=1.):
+        super().__init__(prefix='')
+        self.layers = nn.HybridSequential(prefix='')
+        self.channels = 3
+        for i, (count, channels, dilation, stride) in enumerate(BLOCKS, 1):
+            for j in range(1, count + 1):
+                in_channels, self.channels = self.channels, scaled(channels, width)
+                self.layers.add(convolution('conv%d_%d' % (i, j), in_channels, self.channels, dilation=dilation))
+            if stride:
+                self.layers.add(nn.MaxPool2D(3, stride, 1, prefix='pool%d_' % i))
+
+    def hybrid_forward(self, F, x):
+        return self.layers(x)
