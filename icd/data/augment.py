@@ -34,6 +34,15 @@ def _scaled(side, scale):
     return int(side * scale + .5)
 
 
+def fitted_size(height, width, size):
+    """Height and width a photograph is scaled to for inference: its own where it fits into a square of `size`.
+
+    A larger one keeps its aspect; its longer side becomes `size`.
+    """
+    longest = max(height, width, size)
+    return max(_scaled(height, size / longest), 1), max(_scaled(width, size / longest), 1)
+
+
 def random_view(height, width, size, rng, scale=True, mirror=True):
     """Draw a view for training.
 
