@@ -1,0 +1,118 @@
+"""Dense conditional random field over a seed, with absent classes taken together exactly.
+
+Fully connected CRF of Krähenbühl and Koltun (NIPS 2011), by pydensecrf. Classes that a seed does not hold have equal
+unaries everywhere, so mean field keeps them equal; m of them can be one label. Its probability is m times that of one
+of them, therefore its unary is lowered by log m and the compatibility with itself divided by m.
+"""
+import numpy as np
+import pydensecrf.densecrf
+
+UNDEFINED = 255
+_UNSURE = .1                # a pixel stays undefined when no class is at least this probable
+_LEAST = 1e-5               # probabilities are clipped here before the logarithm
+_BLOCK = 4                  # pydensecrf filters this many labels at once, faster than 3 of them
+_NEVER = 1e4                # energy whose exponential is zero
+
+
+def _energies(seed, present, num_labels, confidence):
+    """Unary energies -log p of a pixel whose seed is (this class, another class, undefined), normalised."""
+    sure, other = confidence, (1 - confidence) / num_labels
+    total = sure + (num_labels - 1) * other
+    one, another, none = -np.log(np.maximum((sure / total, other / total, 1 / num_labels), _LEAST))
+    unary = np.full((len(present),) + seed.shape, another, np.float32)
+    for energy, label in zip(unary, present):
+        energy[seed == label] = one
+    unary[:, seed == UNDEFINED] = none
+    # Any class that the seed does not hold, wherever it is defined.
+    absent = np.where(seed == UNDEFINED, none, another).astype(np.float32)
+    return unary, absent
+
+
+def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, gaussian=(3, 3), bilateral=(80, 13, 10)):
+    """Mean-field probabilities of the classes that a seed holds, and of any one of the others.
+
+    Parameters
+    ----------
+    image : ndarray (H, W, 3) uint8
+        RGB.
+    seed : ndarray (H, W) uint8
+        Class of every pixel, 0 is the background; 255 where undefined.
+    num_labels : int
+        Number of classes, background counted.
+    confidence : float
+        Probability of the seed's class before normalisation; each other class has `(1 - confidence) / num_labels`,
+        and all are equal where the seed is undefined.
+    iterations : int
+    gaussian : (float, float)
+        Standard deviation in pixels and compatibility of the Gaussian pairwise term.
+    bilateral : (float, float, float)
+        Standard deviations in pixels and in colour levels, and compatibility, of the bilateral pairwise term.
+
+    Returns
+    -------
+    present : ndarray (K,) uint8
+        The classes in `seed`, ascending.
+    probability : ndarray (K + 1, H, W) float32
+        Of each present class, and of each single absent one: with the last counted `num_labels - K` times, they sum
+        to 1. The last is 0 when no class is absent.
+
+    Raises
+    ------
+    ValueError
+        When shapes or types do not fit, or the seed holds a class that does not exist.
+    """
+    if image.shape != seed.shape + (3,) or image.dtype != np.uint8 or seed.dtype != np.uint8 or not seed.size:
+        raise ValueError('image %s %s and seed %s %s are not an (H, W, 3) and an (H, W) uint8 array' % (
+            image.shape, image.dtype, seed.shape, seed.dtype))
+    present = np.unique(seed[seed != UNDEFINED])
+    if (present >= num_labels).any():
+        raise ValueError('the seed holds class %d of %d' % (present.max(), num_labels))
+    unary, absent = _energies(seed, present, num_labels, confidence)
+    num_absent = num_labels - len(present)
+
+    weights = np.ones(len(present) + bool(num_absent), np.float32)
+    if num_absent:
+        unary = np.concatenate([unary, absent[None] - np.float32(np.log(num_absent))])
+        weights[-1] = 1 / num_absent
+    # Labels that never occur fill the block up: they change nothing.
+    idle = -len(weights) % _BLOCK if len(weights) > 2 else 0
+    unary = np.concatenate([unary, np.full((idle,) + seed.shape, _NEVER, np.float32)])
+    weights = np.concatenate([weights, np.zeros(idle, np.float32)])
+
+    height, width = seed.shape
+    field = pydensecrf.densecrf.DenseCRF2D(width, height, len(weights))
+    field.setUnaryEnergy(unary.reshape(len(weights), -1))
+    # A vector of compatibilities is pydensecrf's diagonal matrix; equal labels attract, so it is negative.
+    field.addPairwiseGaussian(sxy=gaussian[0], compat=-gaussian[1] * weights)
+    field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=np.ascontiguousarray(image),
+                               compat=-bilateral[2] * weights)
+    probability = np.array(field.inference(iterations), np.float32).reshape((-1,) + seed.shape)[:len(present) + 1]
+    if num_absent:
+        probability[-1] /= num_absent
+    else:
+        probability = np.concatenate([probability[:len(present)], np.zeros((1,) + seed.shape, np.float32)])
+    return present, probability
+
+
+def dense_crf(image, seed, num_labels, confidence=.5, iterations=10, gaussian=(3, 3), bilateral=(80, 13, 10)):
+    """Refine a seed along the edges of its photograph.
+
+    Parameters
+    ----------
+    image, seed, num_labels, confidence, iterations, gaussian, bilateral
+        As in `class_probabilities`.
+
+    Returns
+    -------
+    ndarray (H, W) uint8
+        The most probable class; 255 where its probability is below 0.1, or a class that the seed does not hold at
+        all is the most probable.
+
+    References
+    ----------
+    P. Krähenbühl, V. Koltun: Efficient inference in fully connected CRFs with Gaussian edge potentials. NIPS 2011.
+    """
+    present, probability = class_probabilities(image, seed, num_labels, confidence, iterations, gaussian, bilateral)
+    label = np.append(present, np.uint8(UNDEFINED))[probability.argmax(0)]
+    label[probability.max(0) < _UNSURE] = UNDEFINED
+    return label
