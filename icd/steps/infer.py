@@ -1,0 +1,150 @@
+"""Inference: photographs and parameters to score maps."""
+import collections
+import contextlib
+import os
+
+import mxnet as mx
+import numpy as np
+
+from icd.data import superpixel_map, voc
+from icd.data.augment import whole_view
+from icd.data.loader import InferenceLoader
+from icd.errors import UserError
+from icd.model import params
+from icd.model.icd_blocks import SuperpixelRefine, apply_sign
+from icd.model.network import ICDNet, ScoreMaps
+from icd.runtime import (clear_partial, devices, number_of_cores, progress, save_image, save_npy, say, stage_settings,
+                         up_to_date)
+from icd.steps import checkpoint, sheets
+from icd.steps.preflight import read_inputs
+
+KINDS = ('cam', 'icd')
+_SHEET_ROWS = 20        # single-label images a class's demo sheet shows
+
+
+def scores_path(options, kind, name):
+    """File of an image's score maps; `kind` is 'cam' or 'icd'."""
+    return os.path.join(options.snapshot, 'results', 'scores_' + kind, name + '.npy')
+
+
+def run(options):
+    """Write the score maps of every image of the list and the demo sheets.
+
+    `SNAPSHOT/results/scores_cam/NAME.npy` and `scores_icd/NAME.npy` hold float32 (labels, h, w), the image's own
+    classes in ascending order. Files that are newer than what they are made from are kept.
+
+    Raises
+    ------
+    UserError
+        When the checkpoint of the last epoch or an input is missing or unusable.
+    """
+    inputs = read_inputs(options)
+    weights = checkpoint.path(options, options.num_epoch - 1)
+    if not os.path.isfile(weights):
+        raise UserError('%s: missing: train to the last epoch first, or give the --num-epoch it was trained with'
+                        % weights)
+    contexts = devices(options.gpus)
+    record = _settings(options)
+    wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(up_to_date(
+        scores_path(options, kind, name), weights, record, voc.image_path(options.image_root, name),
+        os.path.join(options.annotation_root, name + '.xml')) for kind in KINDS)]
+    if wanted:
+        workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
+        loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
+                                 options.infer_batch_size, workers)
+        with contextlib.closing(loader):
+            net = _load(options, weights, contexts)
+            _write_scores(options, net, loader, contexts, {inputs.names[i]: inputs.labels[i] for i in wanted})
+    else:
+        say('scores: all %d are up to date' % len(inputs.names))
+        net = None
+    _write_sheets(options, inputs, weights, record, net, contexts)
+
+
+def _settings(options):
+    settings = {word: getattr(options, word) for word in ('infer_size', 'num_cls', 'width')}
+    for folder in [os.path.dirname(scores_path(options, kind, '')) for kind in KINDS] + [_sheet_folder(options)]:
+        clear_partial(folder)
+    return stage_settings(os.path.join(options.snapshot, 'results'), settings)
+
+
+def _load(options, weights, contexts):
+    net = ICDNet(options.num_cls, options.width)
+    net.initialize(ctx=contexts)
+    params.load(weights, net)
+    return net
+
+
+def _write_scores(options, net, loader, contexts, labels):
+    maps = ScoreMaps(net)
+    maps.hybridize(static_alloc=True, static_shape=True)
+    with progress(total=len(labels), desc='scores') as bar:
+        waiting = collections.deque()
+
+        def write():
+            names, outputs = waiting.popleft()
+            scores = [np.concatenate([o[kind].asnumpy() for o in outputs]) for kind in range(len(KINDS))]
+            for i, name in enumerate(names):
+                own = np.flatnonzero(labels[name])
+                for kind, score in zip(KINDS, scores):
+                    save_npy(scores_path(options, kind, name), score[i, own])
+                bar.update()
+        for batch in loader:
+            # The devices compute this batch while the files of the one before are written.
+            waiting.append((batch.names, [maps(x) for x in _spread(batch.image, contexts)]))
+            if len(waiting) > 1:
+                write()
+        while waiting:
+            write()
+
+
+def _spread(images, contexts):
+    """Cut a batch into consecutive shares, one a device, the first ones larger where it does not divide."""
+    bounds = np.linspace(0, len(images), len(contexts) + 1).round().astype(int)
+    return [images[a:b].as_in_context(device) for device, a, b in zip(contexts, bounds, bounds[1:]) if b > a]
+
+
+# --------------------------------------------------------------------------------------------------- demo sheets
+def _sheet_folder(options):
+    return os.path.join(options.snapshot, 'results', 'scores_demo')
+
+
+def _write_sheets(options, inputs, weights, record, net, contexts):
+    """`scores_demo/class_%d.jpg`: single-label images with all their score maps, positive and negative part."""
+    single = inputs.labels.sum(axis=1) == 1
+    for c in range(options.num_cls):
+        shown = np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS]
+        path = os.path.join(_sheet_folder(options), 'class_%d.jpg' % c)
+        if not len(shown) or (up_to_date(path, weights, record) and not options.force):
+            continue
+        net = net or _load(options, weights, contexts)
+        rows = [_sheet_row(options, net, contexts[0], inputs.names[i], inputs.labels[i], c) for i in shown]
+        save_image(path, sheets.below(rows))
+
+
+def _sheet_row(options, net, device, name, label, c):
+    """Image | CAM | calibrated bottom-up | refined | top-down score of class `c`."""
+    image = voc.read_image(voc.image_path(options.image_root, name))
+    square, (height, width) = whole_view(image, options.infer_size)
+    x = mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], ctx=device, dtype='uint8')
+    cam, bottom_up, top_down, _ = net(x)
+    score = apply_sign(bottom_up, net.icd_accum_resign_moving_mean.data(device))
+    partition = ()
+    if not options.no_superpixel:
+        partition = _partition(options, name, (height, width), device)
+    refined = SuperpixelRefine(options.no_superpixel)(score, mx.nd.array(label[None], ctx=device), *partition)
+    rows, columns = -(-height // superpixel_map.STRIDE), -(-width // superpixel_map.STRIDE)
+    maps = [m[0, c, :rows, :columns].asnumpy() for m in (cam, score, refined, top_down)]
+    return sheets.row(image, maps)
+
+
+def _partition(options, name, shown, device):
+    """Superpixels (1, h, w) at the network's stride and their numbers; padding is a superpixel of its own."""
+    labels = superpixel_map.read(superpixel_map.path(options.superpixel_root, name))
+    height, width = shown
+    rows = (np.arange(height) * labels.shape[0] // height)[:, None]
+    labels = labels[rows, np.arange(width) * labels.shape[1] // width]
+    square = np.full((options.infer_size,) * 2, labels.max() + 1, np.int32)
+    square[:height, :width] = labels
+    sampled = superpixel_map.renumber(superpixel_map.sample(square))
+    return (mx.nd.array(sampled[None], ctx=device, dtype='int32'), mx.nd.arange(int(sampled.max()) + 1, ctx=device))

@@ -1,0 +1,56 @@
+"""Demo sheets: photographs beside their score maps, a row each, for people to look at."""
+import cv2
+import numpy as np
+
+HEIGHT = 120        # pixels of a row
+_GAP = 4
+
+
+def heat(image, score):
+    """The positive part of a score map, scaled to its maximum, over the image.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    score : (h, w) float32
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        Colour map jet at 0.8 over the image at 0.2.
+    """
+    positive = np.maximum(score, 0)
+    share = cv2.resize(positive / max(float(positive.max()), 1e-5), image.shape[1::-1])
+    colours = cv2.applyColorMap(np.uint8(255 * np.clip(share, 0, 1)), cv2.COLORMAP_JET)
+    return cv2.addWeighted(colours, .8, image, .2, 0)
+
+
+def row(image, scores):
+    """A row of a sheet: the image, then positive and negative part of every score map.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    scores : list of (h, w) float32
+
+    Returns
+    -------
+    (120, width, 3) uint8
+    """
+    small = cv2.resize(image, (max(1, round(image.shape[1] * HEIGHT / image.shape[0])), HEIGHT),
+                       interpolation=cv2.INTER_AREA)
+    return beside([small] + [heat(small, sign * score) for score in scores for sign in (1, -1)])
+
+
+def beside(pictures):
+    """Pictures (BGR uint8) of one height, left to right with white gaps."""
+    gap = np.full((len(pictures[0]), _GAP, 3), 255, np.uint8)
+    return np.hstack([part for picture in pictures for part in (picture, gap)][:-1])
+
+
+def below(rows):
+    """Rows (BGR uint8) of any width, top to bottom with white gaps."""
+    width = max(r.shape[1] for r in rows)
+    parts = [cv2.copyMakeBorder(r, 0, _GAP, 0, width - r.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
+             for r in rows]
+    return np.vstack(parts)[:-_GAP]
