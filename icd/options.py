@@ -67,6 +67,14 @@ def _numbers(count):
     return convert
 
 
+def _shares(text):
+    """Different numbers above 0, at most 1, with at most two decimals, separated by commas."""
+    shares = tuple(_number(float, 0, 1, above=True)(t) for t in text.split(','))
+    if len(set(shares)) < len(shares) or any(s != round(s, 2) for s in shares):
+        raise argparse.ArgumentTypeError('%r: give different numbers with at most two decimals' % text)
+    return shares
+
+
 _positive, _count = _number(int, 1), _number(int, 0)
 _not_negative, _above_zero = _number(float, 0), _number(float, 0, above=True)
 
@@ -174,8 +182,11 @@ RUN = {
     'Seeds': [
         Option('--only-gen-seeds', False, 'skip training and inference'),
         Option('--use-sal', False, 'saliency seeds (the folder sal) in place of CRF seeds'),
-        Option('--seeds', None, 'folders to write: crf, sal, raw, separated by commas (default: crf, or sal with '
-               '--use-sal)', _choices('crf', 'sal', 'raw')),
+        Option('--seeds', None, 'folders to write: crf, sal, raw (before the CRF), cam (from the class activation maps, '
+               'to compare with), separated by commas (default: crf, or sal with --use-sal)',
+               _choices('crf', 'sal', 'raw', 'cam')),
+        Option('--cam-threshold', (.3,), 'for --seeds cam: shares of the maximum below which CAM is background, '
+               'separated by commas; a folder cam_0.30 each', _shares),
         Option('--confidence', .5, "probability the CRF's unary gives a seed's class", _number(float, 0, 1, above=True)),
         Option('--crf-iterations', 10, 'mean-field iterations', _count),
         Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', _numbers(2)),

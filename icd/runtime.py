@@ -110,6 +110,20 @@ def up_to_date(output, *inputs):
     return made is not None and all(made >= (stamp(path) or 0) for path in inputs)
 
 
+def settings_path(folder):
+    """The file in an output folder that says what its files were made with."""
+    return os.path.join(folder, 'settings.json')
+
+
+def same_settings(folder, settings):
+    """True when `stage_settings` noted these settings in `folder`; writes nothing."""
+    try:
+        with open(settings_path(folder), encoding='utf-8') as file:
+            return json.load(file) == settings
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def stage_settings(folder, settings):
     """Note in `folder/settings.json` what a stage's outputs were made with.
 
@@ -128,13 +142,8 @@ def stage_settings(folder, settings):
     str
         The path of `settings.json`.
     """
-    path = os.path.join(folder, 'settings.json')
-    try:
-        with open(path, encoding='utf-8') as file:
-            same = json.load(file) == settings
-    except (FileNotFoundError, ValueError):
-        same = False
-    if not same:
+    path = settings_path(folder)
+    if not same_settings(folder, settings):
         save_json(path, settings)
     return path
 

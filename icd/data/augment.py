@@ -39,8 +39,8 @@ def fitted_size(height, width, size):
 
     A larger one keeps its aspect; its longer side becomes `size`.
     """
-    longest = max(height, width, size)
-    return max(_scaled(height, size / longest), 1), max(_scaled(width, size / longest), 1)
+    longer = max(height, width, size)
+    return tuple(max(int(side * size / longer + .5), 1) for side in (height, width))
 
 
 def random_view(height, width, size, rng, scale=True, mirror=True):
@@ -188,12 +188,9 @@ def whole_view(image, size):
     square : ndarray (size, size, 3) uint8
         Padding is 127.
     scaled : (int, int)
-        Height and width of its upper left part that shows the photograph: (H, W) up to `size`; else the longer one
-        is `size` and the aspect is kept.
+        Height and width of its upper left part that shows the photograph (`fitted_size`).
     """
-    height, width = image.shape[:2]
-    longer = max(height, width)
-    if longer > size:
-        height, width = (max(int(side * size / longer + .5), 1) for side in (height, width))
+    height, width = fitted_size(*image.shape[:2], size=size)
+    if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)    # bilinear would skip pixels
     return cut_image(image, View(height, width, False, 0, 0, size)), (height, width)

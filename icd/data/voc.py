@@ -27,7 +27,10 @@ COUNTS = {'train_aug': 10582, 'val': 1449, 'test': 1456}
 _LARGEST_LIST = 64 << 20            # bytes
 _LARGEST_XML = 4 << 20
 _DEEPEST_XML = 64
+_EXIF_ORIENTATION = 0x112
 _LARGEST_CLASS_COUNT = 254          # 0 is the background, 255 is ignored
+_ORIENTATION = 0x0112               # EXIF tag
+_AGAIN = 'copy or download it again'
 # What Pillow raises on damaged files, besides OSError.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
            struct.error, zlib.error, Image.DecompressionBombError)
@@ -68,8 +71,10 @@ def image_path(image_root, name):
     return os.path.join(image_root, name + '.jpg')
 
 
-def _cut_short(data):
-    """True for a JPEG file whose end is missing: libjpeg fills the rest with grey and says nothing to us."""
+def cut_short(data):
+    """True for the content of a JPEG or PNG file whose end is missing: decoders may fill the rest with grey."""
+    if data[:8] == b'\x89PNG\r\n\x1a\n':
+        return b'IEND' not in data[-64:]
     if data[:2] != b'\xff\xd8':
         return False
     start = 2
@@ -98,20 +103,94 @@ def decode_image(data, path):
         When it is damaged or no image.
     """
     image = None
-    if data and not _cut_short(data):
+    if data and not cut_short(data):
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:                                           # sizes that are beyond OpenCV's limits
             pass
     if image is None:
-        raise UserError('%s: %s: copy or download it again' % (
-            path, 'the file is cut short' if _cut_short(data) else 'not an image that OpenCV can read'))
+        raise UserError('%s: %s: %s' % (
+            path, 'the file is cut short' if cut_short(data) else 'not an image that OpenCV can read', _AGAIN))
     return image
 
 
 def read_image(path):
     """Read a photograph: (H, W, 3) uint8, BGR. Raises `UserError` when it is missing, damaged or no image."""
     return decode_image(read_bytes(path, 'check the image folder and the list of names'), path)
+
+
+def _on_its_side(image):
+    """True when the EXIF data of an open image, if it has any that can be read, turn it by a quarter."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get('exif', b''))
+        return exif.get(_EXIF_ORIENTATION, 1) in range(5, 9)
+    except _DAMAGE:
+        return False
+
+
+def image_size(path, remedy='check the image folder and the list of names'):
+    """Height and width of an image file, from its header.
+
+    Parameters
+    ----------
+    path : str
+    remedy : str
+        What the user can do when it is not there.
+
+    Returns
+    -------
+    (int, int)
+        What OpenCV decodes it to: an EXIF orientation that lays it on its side is followed.
+
+    Raises
+    ------
+    UserError
+        When the file is missing or its header is not that of an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            on_its_side = _on_its_side(image)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError('%s: no such file: %s' % (path, remedy)) from None
+    except PermissionError:
+        raise UserError('%s: may not be read: change its permissions' % path) from None
+    except _DAMAGE:
+        raise UserError('%s: not an image: %s' % (path, remedy)) from None
+    return (width, height) if on_its_side else (height, width)
+
+
+def image_size(path):
+    """Size of a photograph or PNG, as `read_image` will give it, from the file's header alone.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    (int, int)
+        Height and width.
+
+    Raises
+    ------
+    UserError
+        When the file is missing or no image.
+    """
+    try:
+        with open(path, 'rb') as file, Image.open(file) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)       # OpenCV turns such images upright
+    except Image.UnidentifiedImageError:
+        raise UserError('%s: not an image: %s' % (path, _AGAIN)) from None
+    except FileNotFoundError:
+        raise UserError('%s: no such file: check the folder and the list of names' % path) from None
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError('%s: not a whole image: %s' % (path, _AGAIN)) from None
+    return (width, height) if turned else (height, width)
 
 
 # ------------------------------------------------------------------------------------------------- name lists
