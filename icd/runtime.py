@@ -305,7 +305,8 @@ def door(run, arguments=None):
         Exit code: 0 done, 2 the user's mistake, 130 interrupted, 143 terminated.
     """
     def say(text):
-        print('%s: %s' % (os.path.basename(sys.argv[0]), ' '.join(str(text).split())), file=sys.stderr)
+        for line in str(text).splitlines():
+            print('%s: %s' % (os.path.basename(sys.argv[0]), line), file=sys.stderr)
 
     def terminate(*_):
         raise SystemExit(143)

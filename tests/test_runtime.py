@@ -1,0 +1,149 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from icd import runtime
+from icd.errors import UserError
+
+
+def square(x):
+    return x * x
+
+
+def kill_worker_at_three(x):
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def mistake_at_three(x):
+    if x == 3:
+        raise UserError('three.png: is three: take another')
+    return x
+
+
+def threads(_):
+    return os.environ['OMP_NUM_THREADS']
+
+
+def test_whole_file_appears_whole_or_not_at_all(tmp_path):
+    path = str(tmp_path / 'deep' / 'a.txt')
+    runtime.save_bytes(path, b'old')
+    with pytest.raises(ZeroDivisionError):
+        with runtime.whole_file(path) as partial, open(partial, 'w') as file:
+            file.write('half')
+            assert 1 / 0
+    assert os.listdir(os.path.dirname(path)) == ['a.txt']
+    with open(path, 'rb') as file:
+        assert file.read() == b'old'
+
+
+def test_clear_partial_removes_only_what_was_left_behind(tmp_path):
+    (tmp_path / '.a.png.part').write_bytes(b'half')
+    (tmp_path / 'b.part').write_bytes(b'mine')
+    runtime.clear_partial(str(tmp_path))
+    runtime.clear_partial(str(tmp_path / 'absent'))
+    assert os.listdir(str(tmp_path)) == ['b.part']
+
+
+def test_up_to_date_follows_times(tmp_path):
+    made, source = str(tmp_path / 'made'), str(tmp_path / 'source')
+    assert not runtime.up_to_date(made)
+    for path, stamp in ((source, 100), (made, 100)):
+        runtime.save_bytes(path, b'')
+        os.utime(path, (stamp, stamp))
+    assert runtime.up_to_date(made, source, str(tmp_path / 'absent'))
+    os.utime(source, (101, 101))
+    assert not runtime.up_to_date(made, source)
+
+
+def test_stage_settings_is_touched_only_by_a_change(tmp_path):
+    path = runtime.stage_settings(str(tmp_path), {'a': 1})
+    os.utime(path, (100, 100))
+    runtime.stage_settings(str(tmp_path), {'a': 1})
+    assert os.stat(path).st_mtime == 100
+    runtime.stage_settings(str(tmp_path), {'a': 2})
+    assert os.stat(path).st_mtime > 100
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_process_map_gives_every_result(processes):
+    assert sorted(runtime.process_map(square, range(20), processes)) == [x * x for x in range(20)]
+
+
+def test_process_map_reads_items_as_they_are_needed():
+    taken = []
+
+    def items():
+        for i in range(100):
+            taken.append(i)
+            yield i
+    results = runtime.process_map(square, items(), 2)
+    next(results)
+    assert len(taken) < 20
+    results.close()
+
+
+def test_workers_compute_on_one_thread_each():
+    before = os.environ.get('OMP_NUM_THREADS')
+    assert set(runtime.process_map(threads, range(4), 2)) == {'1'}
+    assert os.environ.get('OMP_NUM_THREADS') == before
+
+
+def test_a_killed_worker_is_an_error_at_once():
+    start = time.monotonic()
+    with pytest.raises(UserError, match='killed'):
+        list(runtime.process_map(kill_worker_at_three, range(50), 2))
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_users_mistake_crosses_processes(processes):
+    with pytest.raises(UserError, match='three.png: is three'):
+        list(runtime.process_map(mistake_at_three, range(50), processes))
+
+
+@pytest.mark.parametrize('raised, code, said', [
+    (UserError('list.txt: empty:\ngive names'), 2, 'list.txt: empty:\n'),
+    (KeyboardInterrupt(), 130, 'interrupted'),
+    (OSError(errno.ENOSPC, 'No space left', 'out/a.png'), 2, 'out/a.png: the disk is full'),
+    (PermissionError(errno.EACCES, 'no', '/etc/x'), 2, '/etc/x: permission denied')])
+def test_door_turns_mistakes_into_lines(capsys, raised, code, said):
+    def run(_):
+        raise raised
+    assert runtime.door(run, []) == code
+    assert said.strip() in capsys.readouterr().err
+
+
+def test_door_leaves_bugs_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        runtime.door(lambda _: 1 / 0, [])
+
+
+@pytest.mark.parametrize('spec, count', [('cpu', 1), ('cpu:3', 3)])
+def test_devices_on_the_cpu(spec, count):
+    assert [str(d) for d in runtime.devices(spec)] == ['cpu(%d)' % i for i in range(count)]
+
+
+def test_without_gpus_the_choice_is_said_aloud(capsys):
+    found = runtime.devices(None)
+    assert found and ('CPU' in capsys.readouterr().err) == (found[0].device_type == 'cpu')
+
+
+@pytest.mark.parametrize('spec', ['cpu:0', 'cpu:', '0,0', '0,', 'gpu', '99', ''])
+def test_devices_that_do_not_exist(spec):
+    with pytest.raises(UserError, match='--gpus'):
+        runtime.devices(spec)
+
+
+def test_importing_icd_makes_mxnet_work():
+    code = 'import icd, numpy, sys; assert "mxnet" not in sys.modules; import mxnet; print(mxnet.nd.ones(2).sum().asscalar())'
+    done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0 and done.stdout.strip() == b'2.0', done.stderr
+    assert np.__dict__['bool'] in (bool, np.bool_)
