@@ -38,13 +38,13 @@ def decode_pixels(data, path):
         When it is damaged or not an 8-bit 3-channel PNG.
     """
     pixels = None
-    if data[:8] == b'\x89PNG\r\n\x1a\n' and b'IEND' in data[-16:]:
+    if not voc.cut_short(data):
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:                                   # sizes that are beyond OpenCV's limits
             pass
     if pixels is None:
-        raise UserError('%s: not a whole PNG image: %s' % (path, _REMEDY))
+        raise UserError('%s: the file is cut short or no image: %s' % (path, _REMEDY))
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise UserError('%s: not a superpixel map (8-bit PNG of 3 channels): %s' % (path, _REMEDY))
     return pixels

@@ -29,10 +29,9 @@ _LARGEST_XML = 4 << 20
 _DEEPEST_XML = 64
 _EXIF_ORIENTATION = 0x112
 _LARGEST_CLASS_COUNT = 254          # 0 is the background, 255 is ignored
-_ORIENTATION = 0x0112               # EXIF tag
 _AGAIN = 'copy or download it again'
 # What Pillow raises on damaged files, besides OSError.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
            struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -125,7 +124,7 @@ def _on_its_side(image):
     try:
         exif.load(image.info.get('exif', b''))
         return exif.get(_EXIF_ORIENTATION, 1) in range(5, 9)
-    except _DAMAGE:
+    except DAMAGE:
         return False
 
 
@@ -156,41 +155,9 @@ def image_size(path, remedy='check the image folder and the list of names'):
         raise UserError('%s: no such file: %s' % (path, remedy)) from None
     except PermissionError:
         raise UserError('%s: may not be read: change its permissions' % path) from None
-    except _DAMAGE:
+    except DAMAGE:
         raise UserError('%s: not an image: %s' % (path, remedy)) from None
     return (width, height) if on_its_side else (height, width)
-
-
-def image_size(path):
-    """Size of a photograph or PNG, as `read_image` will give it, from the file's header alone.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    (int, int)
-        Height and width.
-
-    Raises
-    ------
-    UserError
-        When the file is missing or no image.
-    """
-    try:
-        with open(path, 'rb') as file, Image.open(file) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)       # OpenCV turns such images upright
-    except Image.UnidentifiedImageError:
-        raise UserError('%s: not an image: %s' % (path, _AGAIN)) from None
-    except FileNotFoundError:
-        raise UserError('%s: no such file: check the folder and the list of names' % path) from None
-    except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise UserError('%s: not a whole image: %s' % (path, _AGAIN)) from None
-    return (width, height) if turned else (height, width)
 
 
 # ------------------------------------------------------------------------------------------------- name lists
@@ -362,6 +329,11 @@ def read_annotation(path, class_names=CATEGORIES):
     return tuple(sorted(easy or {index[name] for name, _ in objects}))
 
 
+def no_labels(names, class_names=CATEGORIES):
+    """Image labels (len(names), len(class_names)) float32 without any class yet."""
+    return np.zeros((len(names), len(class_names)), np.float32)
+
+
 def read_labels(names, annotation_root, class_names=CATEGORIES):
     """Image labels of a whole list.
 
@@ -382,7 +354,7 @@ def read_labels(names, annotation_root, class_names=CATEGORIES):
     UserError
         As `read_annotation`.
     """
-    labels = np.zeros((len(names), len(class_names)), np.float32)
+    labels = no_labels(names, class_names)
     for row, name in zip(labels, names):
         row[list(read_annotation(os.path.join(annotation_root, name + '.xml'), class_names))] = 1
     return labels
@@ -421,7 +393,7 @@ def read_mask(path):
     try:
         with Image.open(io.BytesIO(data), formats=('PNG',)) as image:
             mode, mask = image.mode, np.array(image)
-    except _DAMAGE:
+    except DAMAGE:
         raise UserError('%s: not a whole PNG image: copy or make it again' % path) from None
     if mode not in ('P', 'L', '1') and not mode.startswith('I'):
         raise UserError('%s: a colour picture (mode %s): masks hold class indices, in a grey or palette PNG' % (
