@@ -155,6 +155,11 @@ def progress(iterable=None, total=None, desc=None, unit='image'):
                 mininterval=.2 if sys.stderr.isatty() else 30)
 
 
+def say(text):
+    """A line on standard error, above a progress bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
 def _start_worker():
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
@@ -270,8 +275,7 @@ def devices(spec):
     import mxnet as mx
     available = mx.context.num_gpus()
     if spec is None:
-        print('no --gpus: computing on %s' % ('all %d GPUs' % available if available else 'the CPU'),
-              file=sys.stderr)
+        say('no --gpus: computing on %s' % ('all %d GPUs' % available if available else 'the CPU'))
         return [mx.gpu(i) for i in range(available)] or [mx.cpu()]
     if spec == 'cpu':
         return [mx.cpu()]
@@ -304,7 +308,7 @@ def door(run, arguments=None):
     int
         Exit code: 0 done, 2 the user's mistake, 130 interrupted, 143 terminated.
     """
-    def say(text):
+    def complain(text):
         for line in str(text).splitlines():
             print('%s: %s' % (os.path.basename(sys.argv[0]), line), file=sys.stderr)
 
@@ -314,10 +318,10 @@ def door(run, arguments=None):
     try:
         run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        say(error)
+        complain(error)
         return 2
     except KeyboardInterrupt:
-        say('interrupted: what was finished is kept; run the same command again to continue')
+        complain('interrupted: what was finished is kept; run the same command again to continue')
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -325,6 +329,6 @@ def door(run, arguments=None):
     except OSError as error:
         if error.errno not in _USER_ERRNO:
             raise
-        say('%s: %s' % (error.filename or 'output', _USER_ERRNO[error.errno]))
+        complain('%s: %s' % (error.filename or 'output', _USER_ERRNO[error.errno]))
         return 2
     return 0

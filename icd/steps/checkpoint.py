@@ -18,6 +18,7 @@ import numpy as np
 
 from icd.errors import UserError
 from icd.model import params
+from icd.model.network import ICDNet
 from icd.runtime import whole_file
 
 Position = namedtuple('Position', 'epoch batch step')
@@ -30,6 +31,52 @@ def path(options, epoch):
     """Parameter file of an epoch (int) or of 'resume'."""
     name = epoch if isinstance(epoch, str) else '%04d' % epoch
     return os.path.join(options.snapshot, '%s-%s.params' % (options.model, name))
+
+
+def find_trained(options):
+    """The parameter file of the last epoch.
+
+    Raises
+    ------
+    UserError
+        When it is missing: nothing else is taken in its place.
+    """
+    name = path(options, options.num_epoch - 1)
+    if not os.path.isfile(name):
+        raise UserError('%s: no such file: train to the last epoch first, or give the --num-epoch it was trained with'
+                        % name)
+    return name
+
+
+def check_parameters(options, training):
+    """Read the parameters a stage starts with, to see that they are there and fit the network.
+
+    Parameters
+    ----------
+    options : Options
+    training : bool
+        What training starts with; otherwise what it ends with.
+
+    Raises
+    ------
+    UserError
+    """
+    net = ICDNet(options.num_cls, options.width)
+    if not training:
+        params.read_trained(find_trained(options), net)
+    elif options.begin_epoch:
+        params.read_trained(find_start(options), net)
+    else:
+        params.read_pretrained(options.pretrained, net)
+
+
+def find_start(options):
+    """The parameter file of the epoch before `--begin-epoch`; `UserError` when it is missing."""
+    name = path(options, options.begin_epoch - 1)
+    if not os.path.isfile(name):
+        raise UserError('%s: no such file, and --begin-epoch %d starts from it: train the epochs before, or give '
+                        'another --begin-epoch' % (name, options.begin_epoch))
+    return name
 
 
 def _states(parameter_file):

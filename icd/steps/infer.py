@@ -9,14 +9,12 @@ import numpy as np
 from icd.data import superpixel_map, voc
 from icd.data.augment import whole_view
 from icd.data.loader import InferenceLoader
-from icd.errors import UserError
 from icd.model import params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.network import ICDNet, ScoreMaps
 from icd.runtime import (clear_partial, devices, number_of_cores, progress, save_image, save_npy, say, stage_settings,
                          up_to_date)
-from icd.steps import checkpoint, sheets
-from icd.steps.preflight import read_inputs
+from icd.steps import checkpoint, preflight, sheets
 
 KINDS = ('cam', 'icd')
 _SHEET_ROWS = 20        # single-label images a class's demo sheet shows
@@ -27,22 +25,26 @@ def scores_path(options, kind, name):
     return os.path.join(options.snapshot, 'results', 'scores_' + kind, name + '.npy')
 
 
-def run(options):
+def run(options, inputs=None):
     """Write the score maps of every image of the list and the demo sheets.
 
     `SNAPSHOT/results/scores_cam/NAME.npy` and `scores_icd/NAME.npy` hold float32 (labels, h, w), the image's own
     classes in ascending order. Files that are newer than what they are made from are kept.
+
+    Parameters
+    ----------
+    options : Options
+        `icd.options.RUN`.
+    inputs : icd.steps.preflight.Inputs, optional
+        When they have been checked already.
 
     Raises
     ------
     UserError
         When the checkpoint of the last epoch or an input is missing or unusable.
     """
-    inputs = read_inputs(options)
-    weights = checkpoint.path(options, options.num_epoch - 1)
-    if not os.path.isfile(weights):
-        raise UserError('%s: missing: train to the last epoch first, or give the --num-epoch it was trained with'
-                        % weights)
+    inputs = inputs or preflight.check(options, ('infer',))
+    weights = checkpoint.find_trained(options)
     contexts = devices(options.gpus)
     record = _settings(options)
     wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(up_to_date(

@@ -1,22 +1,117 @@
-"""What the stages of a run read first: the names, and the image labels."""
-import collections
+"""Everything a run will need, checked before anything is computed.
 
-from icd.data import voc
+The rules all stages share:
+
+- A user's mistake is a `UserError`: one line a kind of problem, with the file, what is wrong and what to do; exit
+  code 2. All problems are found and counted, ten of each kind are named. A traceback is a bug of ours.
+- Headers are read here, not whole files. What only the content tells (a truncated JPEG) ends the run when it is met,
+  in one line; what was finished stays.
+- Files are written by `icd.runtime.whole_file` only, so none is ever half there.
+- Names of a list never leave the given folders: `..`, absolute paths and links that lead outside are refused.
+- `.npy` files load without pickles, XML without entities, parameter files after a check of their structure.
+"""
+import collections
+import os
+import shutil
+
+from icd import runtime
+from icd.data import superpixel_map, voc
 from icd.errors import UserError
 
-Inputs = collections.namedtuple('Inputs', 'names class_names labels')
-Inputs.__doc__ = """Names (list of str), class names (tuple of str), image labels (ndarray (names, classes) float32)."""
+Inputs = collections.namedtuple('Inputs', 'names class_names labels sizes')
+Inputs.__doc__ = """What a run reads first.
+
+names : list of str
+class_names : tuple of str
+labels : ndarray (names, classes) float32, 0 or 1
+sizes : list of (int, int), height and width of the photographs
+"""
+_NAMED = 10             # problems of a kind that are named
+_SPARE = 64 << 20       # bytes that stay free on the disk
 
 
-def read_inputs(options):
-    """Read the list, the class names and the annotations of a run.
+class Problems:
+    """Problems by kind, in the order the kinds appear."""
+
+    def __init__(self):
+        self._kinds = {}
+
+    def add(self, what, item, remedy):
+        """Note that `item` (a file, mostly) has the problem `what`."""
+        self._kinds.setdefault((what, remedy), []).append(item)
+
+    def note(self, error):
+        """Note a `UserError` of another module as a problem of its own."""
+        self._kinds.setdefault((str(error), None), [])
+
+    def __bool__(self):
+        return bool(self._kinds)
+
+    def __str__(self):
+        lines = []
+        for (what, remedy), items in self._kinds.items():
+            if remedy is None:
+                lines.append(what)
+                continue
+            named = ', '.join(items[:_NAMED]) + (', ...' if len(items) > _NAMED else '')
+            count = ' (%d files)' % len(items) if len(items) > 1 else ''
+            lines.append('%s: %s%s: %s' % (named, what, count, remedy))
+        return '\n'.join(lines)
+
+    def settle(self):
+        """Raise a `UserError` with all problems, a line each kind, if there are any."""
+        if self:
+            raise UserError(str(self))
+
+
+# ------------------------------------------------------------------------------------------------------- headers
+def check_size(problems, path, wanted, what, remedy):
+    """Note when the image file `path` is missing, no image, or not of the size `wanted` (None: any)."""
+    if not os.path.exists(path):
+        problems.add('no such %s' % what, path, remedy)
+        return None
+    try:
+        size = voc.image_size(path)
+    except UserError:
+        problems.add('not an image that can be read', path, 'copy or make it again, or change its permissions')
+        return None
+    if wanted is not None and tuple(size) != tuple(wanted):
+        problems.add('%s of another size than its photograph' % what, '%s (%dx%d, not %dx%d)' % (
+            (path,) + tuple(size[::-1]) + tuple(wanted[::-1])), 'make it again from this photograph')
+    return size
+
+
+def check_folder(problems, folder, names, needed):
+    """Note when `folder` cannot be written, its disk lacks `needed` bytes, or a name's place is outside of it."""
+    place = os.path.abspath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        problems.add('a file or a broken link, where a folder is needed', place, 'choose another folder')
+        return
+    if not os.access(place, os.W_OK | os.X_OK):
+        problems.add('cannot be written', place, 'choose another folder or change its permissions')
+        return
+    free = shutil.disk_usage(place).free
+    if free < needed + _SPARE:
+        problems.add('%.1f GB are free, about %.1f GB are needed' % (free / 1e9, (needed + _SPARE) / 1e9), folder,
+                     'free some space or choose another folder')
+    real = os.path.realpath(folder)
+    for sub in sorted({os.path.dirname(name) for name in names} - {''}):
+        if os.path.commonpath([real, os.path.realpath(os.path.join(folder, sub))]) != real:
+            problems.add('a link leads outside of the folder', os.path.join(folder, sub), 'remove the link')
+
+
+# ------------------------------------------------------------------------------------------------------ the check
+def read_inputs(options, problems):
+    """Names, class names, labels and image sizes of a run; files that are missing or wrong go to `problems`.
 
     With `--class-names`, `options.num_cls` becomes their number.
 
     Raises
     ------
     UserError
-        When one is missing or wrong.
+        When the list or the class names cannot be read: nothing else can be checked then.
     """
     class_names = voc.read_class_names(options.class_names)
     if options.class_names and options.num_cls == 20:
@@ -26,4 +121,83 @@ def read_inputs(options):
             options.num_cls, 'VOC has 20 classes' if options.class_names is None else
             '%s names %d classes' % (options.class_names, len(class_names))))
     names = voc.read_list(options.data_list)
-    return Inputs(names, class_names, voc.read_labels(names, options.annotation_root, class_names))
+    labels, sizes = voc.no_labels(names, class_names), []
+    for row, name in zip(labels, names):
+        path = os.path.join(options.annotation_root, name + '.xml')
+        if os.path.isfile(path):
+            try:
+                row[list(voc.read_annotation(path, class_names))] = 1
+            except UserError as error:
+                problems.note(error)
+        else:
+            problems.add('no such annotation', path, 'check --annotation-root and the list of names')
+        sizes.append(check_size(problems, voc.image_path(options.image_root, name), None, 'photograph',
+                                'check --image-root and the list of names'))
+    return Inputs(names, class_names, labels, sizes)
+
+
+def check(options, stages):
+    """Check all that the stages of a run will need.
+
+    Parameters
+    ----------
+    options : Options
+        `icd.options.RUN`.
+    stages : sequence of str
+        Some of 'train', 'infer' and 'seeds'.
+
+    Returns
+    -------
+    Inputs
+
+    Raises
+    ------
+    UserError
+        With every problem: a line each kind.
+    """
+    problems = Problems()
+    inputs = read_inputs(options, problems)
+    if not options.no_superpixel and ('train' in stages or 'infer' in stages):
+        for name, size in zip(inputs.names, inputs.sizes):
+            check_size(problems, superpixel_map.path(options.superpixel_root, name), size, 'superpixel map',
+                       'make them with makeSuperpixel and generate_superpixel.py, or check --superpixel-root')
+    if 'train' in stages or 'infer' in stages:
+        _check_network(problems, options, stages)
+    if 'seeds' in stages:
+        _check_saliency(problems, options, inputs)
+    check_folder(problems, options.snapshot, inputs.names, _bytes_to_write(options, stages, inputs))
+    problems.settle()
+    return inputs
+
+
+def _check_network(problems, options, stages):
+    """Devices, and the parameter file: names and shapes."""
+    from icd.steps import checkpoint        # with MXNet, which making seeds alone does not need
+    for look in (lambda: runtime.devices(options.gpus),
+                 lambda: checkpoint.check_parameters(options, 'train' in stages)):
+        try:
+            look()
+        except UserError as error:
+            problems.note(error)
+
+
+def _check_saliency(problems, options, inputs):
+    from icd.steps import seeds
+    if 'sal' in seeds.kinds(options):
+        for name, size in zip(inputs.names, inputs.sizes):
+            check_size(problems, os.path.join(options.saliency_root, name + '.png'), size, 'saliency map',
+                       'check --saliency-root, or leave saliency seeds out')
+
+
+def _bytes_to_write(options, stages, inputs):
+    """About how much a run writes, generously."""
+    total = 0
+    if 'train' in stages:
+        parameters = 40e6 * options.width ** 2 + 1e5            # float32 values of a VGG16 with all branches
+        total += 2 * 4 * parameters * (options.num_save + 2)    # with momentum
+    if 'infer' in stages:
+        side = options.infer_size // superpixel_map.STRIDE + 1
+        total += 2 * (4 * side * side * float(inputs.labels.sum()) + 4096 * len(inputs.names))
+    if 'seeds' in stages:
+        total += sum(4096 + size[0] * size[1] / 16 for size in inputs.sizes if size)
+    return int(total)

@@ -1,6 +1,9 @@
 """The command `icd-run` (`python run_icd.py`): train, then infer, then make seeds."""
+import importlib
+
 from icd import options as option_tables
 from icd import runtime
+from icd.steps import preflight
 
 
 def main(arguments):
@@ -10,18 +13,13 @@ def main(arguments):
 
 
 def run(options):
-    """Run the stages that `options` ask for."""
-    only = [options.only_train, options.only_infer, options.only_gen_seeds]
-    every = not any(only)
-    if every or options.only_train:
-        from icd.steps import train
-        train.run(options)
-    if every or options.only_infer:
-        from icd.steps import infer
-        infer.run(options)
-    if every or options.only_gen_seeds:
-        from icd.steps import seeds
-        seeds.run(options)
+    """Run the stages that `options` ask for, after a check of all they need."""
+    only = {'train': options.only_train, 'infer': options.only_infer, 'seeds': options.only_gen_seeds}
+    stages = [stage for stage in only if only[stage]] or list(only)
+    inputs = preflight.check(options, stages)
+    for stage in stages:
+        # Each is imported when its turn comes: making seeds needs no MXNet.
+        importlib.import_module('icd.steps.' + stage).run(options, inputs)
 
 
 def door():

@@ -16,9 +16,8 @@ from icd.model import params
 from icd.model.losses import warm_up
 from icd.model.network import STATE, ICDNet
 from icd.runtime import clear_partial, devices, number_of_cores, progress, save_image, say, whole_file
-from icd.steps import checkpoint, sheets
+from icd.steps import checkpoint, preflight, sheets
 from icd.steps.checkpoint import Position
-from icd.steps.preflight import read_inputs
 from icd.steps.training_step import TrainingStep, create_kvstore
 
 LOG_COLUMNS = ('epoch', 'batch', 'step', 'learning_rate', 'cam_loss', 'ranking', 'score_min', 'score_max', 'state_min',
@@ -57,7 +56,7 @@ def settings(options, names):
     return json.loads(json.dumps(values))       # as they read back: lists, not tuples
 
 
-def run(options):
+def run(options, inputs=None):
     """Train, from `options.begin_epoch` or with `options.resume` from the newest checkpoint, to the last epoch.
 
     Writes `SNAPSHOT/MODEL-%04d.params` and `.states`, `log.txt`, `log.csv` and `MODEL_visdemo/`.
@@ -67,7 +66,7 @@ def run(options):
     UserError
         When an input is missing or unusable.
     """
-    inputs = read_inputs(options)
+    inputs = inputs or preflight.check(options, ('train',))
     contexts = devices(options.gpus)
     kvstore = create_kvstore(options.kvstore, contexts)
     machines, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
@@ -98,10 +97,7 @@ def build_network(options, contexts):
     for parameter in net.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
     if options.begin_epoch:
-        name = checkpoint.path(options, options.begin_epoch - 1)
-        if not os.path.isfile(name):
-            raise UserError('%s: missing, and --begin-epoch %d starts from it: train the epochs before or give '
-                            'another --begin-epoch' % (name, options.begin_epoch))
+        name = checkpoint.find_start(options)
         params.load(name, net)
         states = checkpoint.read_states(name)
         return net, Position(options.begin_epoch, 0, None), states and states[1]
