@@ -7,10 +7,12 @@ from mxnet import init
 from mxnet.gluon import Block, HybridBlock, nn
 
 from icd.model.icd_blocks import BottomUp, TopDown
+from icd.model.sync_bn import BN_EPSILON, BN_MOMENTUM, Moments, Normalise
 from icd.model.vgg import VGG16, convolution, scaled
 
 GREY = 127.                 # subtracted from every input value; padding of this value becomes zero
-BN_EPSILON, BN_MOMENTUM = 1e-5, .9
+STATE = 'icd_accum_resign_moving_mean'
+AUXILIARY = ('feat_bn_moving_mean', 'feat_bn_moving_var', STATE)
 COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
           'fc7_ft_weight': 'fc7_weight', 'fc7_ft_bias': 'fc7_bias'}
 
@@ -81,7 +83,7 @@ class Branches(HybridBlock):
                 F.stop_gradient(feature))
 
 
-class _Whole(HybridBlock):
+class Whole(HybridBlock):
     """The parts of a network as one graph."""
 
     def __init__(self, backbone, feature_norm, branches):
@@ -97,7 +99,8 @@ class ICDNet(Block):
     """ICD on VGG16, with the original's parameter names.
 
     `hybridize(static_alloc=True, static_shape=True)` makes the call one graph. The parts `backbone`,
-    `feature_norm` and `branches` can also be called (and hybridize) on their own.
+    `feature_norm` and `branches` can also be called (and hybridize) on their own, which is how
+    `icd.model.sync_bn` puts statistics of all devices in between.
 
     Parameters
     ----------
@@ -130,11 +133,11 @@ class ICDNet(Block):
         self.num_classes, self.width, self.freeze_bn = num_classes, width, freeze_bn
         backbone = Backbone(width)
         channels = scaled(1024, width)
-        self.whole = _Whole(backbone, FeatureNorm(backbone.channels, freeze_bn),
+        self.whole = Whole(backbone, FeatureNorm(backbone.channels, freeze_bn),
                             Branches(num_classes, backbone.channels, channels, dropout))
+        self.moments, self.normalise = Moments(), Normalise()
         self.icd_accum_resign_moving_mean = self.params.get(
-            'icd_accum_resign_moving_mean', grad_req='null', shape=(num_classes, 2), init=init.Zero(),
-            differentiable=False)
+            STATE, grad_req='null', shape=(num_classes, 2), init=init.Zero(), differentiable=False)
         for name, parameter in self.collect_params().items():
             parameter.lr_mult = 10. if name.startswith('fc8_') or name == 'conv_ft_weight' else 1.
             parameter.wd_mult = 1. if name.endswith(('_weight', '_gamma')) else 0.
@@ -171,7 +174,7 @@ def starting_values(net, seed, names=None, he=False):
 
     Parameters
     ----------
-    net : ICDNet
+    net : ICDNet or VGG16
     seed : int
     names : iterable of str, optional
         Parameters wanted; by default all.
@@ -205,7 +208,7 @@ def initialize_missing(net, given, seed, he=False):
 
     Parameters
     ----------
-    net : ICDNet
+    net : ICDNet or VGG16
     given : dict of str to array
         What a pretrained file holds. Not changed.
     seed, he : see `starting_values`
@@ -217,20 +220,31 @@ def initialize_missing(net, given, seed, he=False):
     """
     values = starting_values(net, seed, he=he)
     values.update(given)
-    values.update({name: values[source] for name, source in COPIED.items() if name not in given})
+    values.update({name: values[source] for name, source in COPIED.items() if name in values and name not in given})
     return values
 
 
 def set_values(net, values, ctx=None):
-    """Give the network its parameters: `values` of all names (numpy or NDArray), on the devices `ctx`.
+    """Give a network its parameters.
 
-    A network that has its parameters already keeps its devices when `ctx` is None.
+    Parameters
+    ----------
+    net : ICDNet or VGG16
+    values : dict of str to array
+        Of all names, numpy or NDArray.
+    ctx : mxnet.Context or list of them, optional
+        Devices to put them on; by default where the network is, or the CPU.
     """
     parameters = net.collect_params()
-    if ctx is not None:
-        net.initialize(init.Zero(), ctx=ctx, force_reinit=True)
+    try:
+        present = next(iter(parameters.values())).list_ctx()
+    except RuntimeError:                # not initialised
+        present = None
+    wanted = [ctx] if isinstance(ctx, mx.Context) else ctx or present or [mx.cpu()]
+    if wanted != present:
+        net.initialize(init.Zero(), ctx=wanted, force_reinit=True)
     for name, parameter in parameters.items():
-        parameter.set_data(values[name] if isinstance(values[name], mx.nd.NDArray) else mx.nd.array(values[name]))
+        parameter.set_data(mx.nd.array(values[name]))
 
 
 # --------------------------------------------------------------------------------------------- graphs for parts
