@@ -1,0 +1,100 @@
+"""The drawn data set: its truth is exact, its files are whole, and a seed decides everything."""
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from icd.data import toy, voc
+
+
+def digests(folder):
+    found = {}
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with open(os.path.join(place, file), 'rb') as content:
+                found[os.path.relpath(os.path.join(place, file), folder)] = hashlib.sha256(content.read()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp('toy'))
+    toy.draw(folder, 40, 7)
+    return folder
+
+
+def test_layout_is_the_one_of_voc(drawn):
+    names = voc.read_list(os.path.join(drawn, 'list.txt'))
+    assert len(names) == 40
+    assert voc.read_class_names(os.path.join(drawn, 'class_names.txt')) == toy.CLASS_NAMES
+    for name in names:
+        assert voc.read_image(voc.image_path(os.path.join(drawn, 'JPEGImages'), name)).shape == (257, 257, 3)
+        assert voc.read_mask(os.path.join(drawn, 'Saliency', name + '.png')).shape == (257, 257)
+
+
+def test_annotations_hold_the_classes_of_the_truth(drawn):
+    counts = []
+    for name in voc.read_list(os.path.join(drawn, 'list.txt')):
+        mask = voc.read_mask(os.path.join(drawn, 'SegmentationClass', name + '.png'))
+        classes = voc.read_annotation(os.path.join(drawn, 'Annotations', name + '.xml'), toy.CLASS_NAMES)
+        assert mask.shape == (257, 257) and set(np.unique(mask)) - {0} == {c + 1 for c in classes}
+        counts.append(len(classes))
+    assert set(counts) == {0, 1, 2}
+
+
+def test_truth_is_the_creature():
+    """Coats are red rather than blue, and most backgrounds are not: colour alone nearly finds the truth."""
+    agreements = []
+    for number in range(25):
+        image, mask, anybody = toy.draw_picture(1, number)
+        assert not mask[~anybody].any()
+        warm = image[..., 0] > image[..., 2].astype(int) + 15
+        if anybody.any():
+            agreements.append((warm & anybody).sum() / (warm | anybody).sum())
+    assert np.median(agreements) > .95
+
+
+def test_shares_of_what_pictures_show():
+    masks = [toy.draw_picture(2, number)[1:] for number in range(150)]
+    empty = sum(not anybody.any() for _, anybody in masks) / 150
+    decoy = sum(anybody.any() and not mask.any() for mask, anybody in masks) / 150
+    two = sum(len(np.unique(mask)) == 3 for mask, _ in masks) / 150
+    assert .03 < empty < .15 and .06 < decoy < .20 and .07 < two < .24
+    assert .14 < np.mean([(mask > 0).mean() for mask, _ in masks]) < .22
+    assert all(sum((mask == k).any() for mask, _ in masks) > 20 for k in range(1, 5))
+
+
+def test_seed_decides_everything(drawn, tmp_path):
+    toy.draw(str(tmp_path / 'again'), 40, 7, num_process=2)
+    assert digests(str(tmp_path / 'again')) == digests(drawn)
+    toy.draw(str(tmp_path / 'fewer'), 5, 7)
+    fewer, all_of_them = digests(str(tmp_path / 'fewer')), digests(drawn)
+    assert {f: d for f, d in fewer.items() if f != 'list.txt'}.items() <= all_of_them.items()
+    toy.draw(str(tmp_path / 'fewer'), 5, 8)
+    other = digests(str(tmp_path / 'fewer'))
+    assert all(other[f] != fewer[f] for f in fewer if f.startswith('JPEGImages'))
+
+
+def test_what_is_drawn_is_kept_and_what_is_missing_is_drawn(drawn):
+    before = {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
+    content = digests(drawn)
+    toy.draw(drawn, 40, 7)
+    assert before == {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
+    os.remove(os.path.join(drawn, 'Annotations', 'toy_0003.xml'))
+    open(os.path.join(drawn, 'JPEGImages', '.toy_0003.jpg.part'), 'w').close()
+    toy.draw(drawn, 40, 7)
+    assert digests(drawn) == content
+
+
+def test_parts():
+    images, labels = toy.draw_parts(120, 3)
+    assert images.shape == (120, 3, 97, 97) and images.dtype == np.uint8
+    assert labels.shape == (120, 14) == (120, len(toy.PARTS)) and labels.dtype == np.float32
+    assert set(np.unique(labels)) == {0, 1}
+    assert (labels[:, 10:].sum(axis=1) == 1).all(), 'one background each'
+    assert (labels[:, 1:7].sum(axis=1) <= labels[:, 0]).all(), 'a head has fur'
+    assert (labels.mean(axis=0)[1:] > .02).all() and (labels.mean(axis=0) < .95).all()
+    again = toy.draw_parts(5, 3)
+    assert (again[0] == images[:5]).all() and (again[1] == labels[:5]).all()
+    assert (toy.draw_parts(5, 4)[0] != images[:5]).any()
