@@ -4,9 +4,11 @@ import contextlib
 import errno
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 from concurrent.futures.process import BrokenProcessPool
 
 import cv2
@@ -160,9 +162,27 @@ def say(text):
     tqdm.write(text, file=sys.stderr)
 
 
+def _follow_parent():
+    """End when the parent is gone: the worker would wait for ever, or write beside the next run."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def _start_worker():
+    def leave(*_):
+        raise SystemExit(143)
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, leave)
+    threading.Thread(target=_follow_parent, daemon=True).start()
     cv2.setNumThreads(1)
+
+
+def _work(function, item):
+    """Call `function` in a worker; when the worker is terminated, files under way are removed first."""
+    try:
+        return function(item)
+    except SystemExit as leaving:       # the pool would take it for a result and go on
+        os._exit(leaving.code)
 
 
 @contextlib.contextmanager
@@ -229,7 +249,7 @@ def _pool_map(function, items, num_process):
         waiting = set()
         try:
             for item in items:
-                waiting.add(pool.submit(function, item))
+                waiting.add(pool.submit(_work, function, item))
                 if len(waiting) >= 3 * num_process:
                     done, waiting = concurrent.futures.wait(
                         waiting, return_when=concurrent.futures.FIRST_COMPLETED)

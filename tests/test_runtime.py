@@ -147,3 +147,50 @@ def test_importing_icd_makes_mxnet_work():
     done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0 and done.stdout.strip() == b'2.0', done.stderr
     assert np.__dict__['bool'] in (bool, np.bool_)
+
+
+def write_slowly(folder):
+    with runtime.whole_file(os.path.join(folder, 'a')) as partial, open(partial, 'w') as file:
+        file.write('half')
+        file.flush()
+        time.sleep(60)
+
+
+def wait_until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(.02)
+
+
+def test_a_mistake_ends_the_other_workers_and_leaves_nothing_half_written(tmp_path):
+    def items():
+        yield str(tmp_path)
+        wait_until(lambda: os.listdir(str(tmp_path)))
+        raise UserError('b: wrong: mend it')
+    with pytest.raises(UserError, match='b: wrong'):
+        list(runtime.process_map(write_slowly, items(), 2))
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='counts processes under /proc')
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    code = ('import sys; sys.path.insert(0, %r); from icd import runtime; import test_runtime\n'
+            'if __name__ == "__main__": list(runtime.process_map(test_runtime.write_slowly, [%r], 2))')
+    script = tmp_path / 'main.py'
+    script.write_text(code % (os.path.dirname(os.path.abspath(__file__)), str(tmp_path / 'out')))
+    parent = subprocess.Popen([sys.executable, str(script)], env=dict(os.environ, PYTHONPATH=os.getcwd()))
+    wait_until((tmp_path / 'out' / '.a.part').exists)
+    with open('/proc/%d/task/%d/children' % (parent.pid, parent.pid)) as file:
+        children = ['/proc/' + pid for pid in file.read().split()]
+    assert children
+    parent.kill()
+    parent.wait()
+
+    def gone(process):
+        try:
+            with open(process + '/stat') as file:
+                return file.read().rpartition(')')[2].split()[0] == 'Z'
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+    wait_until(lambda: all(map(gone, children)))
