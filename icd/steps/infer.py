@@ -6,7 +6,7 @@ import os
 import mxnet as mx
 import numpy as np
 
-from icd.data import superpixel_map, voc
+from icd.data import score_map, superpixel_map, voc
 from icd.data.augment import whole_view
 from icd.data.loader import InferenceLoader
 from icd.model import params
@@ -18,11 +18,6 @@ from icd.steps import checkpoint, preflight, sheets
 
 KINDS = ('cam', 'icd')
 _SHEET_ROWS = 20        # single-label images a class's demo sheet shows
-
-
-def scores_path(options, kind, name):
-    """File of an image's score maps; `kind` is 'cam' or 'icd'."""
-    return os.path.join(options.snapshot, 'results', 'scores_' + kind, name + '.npy')
 
 
 def run(options, inputs=None):
@@ -48,7 +43,7 @@ def run(options, inputs=None):
     contexts = devices(options.gpus)
     record = _settings(options)
     wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(up_to_date(
-        scores_path(options, kind, name), weights, record, voc.image_path(options.image_root, name),
+        score_map.path(options.snapshot, kind, name), weights, record, voc.image_path(options.image_root, name),
         os.path.join(options.annotation_root, name + '.xml')) for kind in KINDS)]
     if wanted:
         workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
@@ -65,7 +60,7 @@ def run(options, inputs=None):
 
 def _settings(options):
     settings = {word: getattr(options, word) for word in ('infer_size', 'num_cls', 'width')}
-    for folder in [os.path.dirname(scores_path(options, kind, '')) for kind in KINDS] + [_sheet_folder(options)]:
+    for folder in [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS] + [_sheet_folder(options)]:
         clear_partial(folder)
     return stage_settings(os.path.join(options.snapshot, 'results'), settings)
 
@@ -89,7 +84,7 @@ def _write_scores(options, net, loader, contexts, labels):
             for i, name in enumerate(names):
                 own = np.flatnonzero(labels[name])
                 for kind, score in zip(KINDS, scores):
-                    save_npy(scores_path(options, kind, name), score[i, own])
+                    save_npy(score_map.path(options.snapshot, kind, name), score[i, own])
                 bar.update()
         for batch in loader:
             # The devices compute this batch while the files of the one before are written.
