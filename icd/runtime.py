@@ -31,6 +31,8 @@ _USER_ERRNO = {
     errno.EMFILE: 'too many open files: raise the limit (ulimit -n)',
     errno.ENAMETOOLONG: 'the file name is too long: shorten it',
 }
+# Packages that a plain `pip install .` does not bring.
+_EXTRAS = {'mxnet': "pip install '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
 PARTIAL = '.part'
 
 
@@ -99,6 +101,28 @@ def clear_partial(folder):
         for path in stale:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)
+
+
+@contextlib.contextmanager
+def nothing_partial(folders, names=()):
+    """Remove what was left half-written before, and after whatever happens meanwhile (a worker killed, say).
+
+    Parameters
+    ----------
+    folders : iterable of str
+        Output folders.
+    names : iterable of str
+        Names of their files; `a/b` stands for a file in the sub-folder `a`.
+    """
+    parts = {''} | {os.path.dirname(name) for name in names}
+    places = [os.path.join(folder, part) for folder in folders for part in parts]
+    for place in places:
+        clear_partial(place)
+    try:
+        yield
+    finally:
+        for place in places:
+            clear_partial(place)
 
 
 def up_to_date(output, *inputs):
@@ -346,6 +370,11 @@ def door(run, arguments=None):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        complain('the package %s is not installed: %s' % (error.name, _EXTRAS[error.name]))
+        return 2
     except OSError as error:
         if error.errno not in _USER_ERRNO:
             raise
