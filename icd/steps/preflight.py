@@ -15,7 +15,7 @@ import os
 import shutil
 
 from icd import runtime
-from icd.data import superpixel_map, voc
+from icd.data import score_map, superpixel_map, voc
 from icd.errors import UserError
 
 Inputs = collections.namedtuple('Inputs', 'names class_names labels sizes')
@@ -81,8 +81,8 @@ def check_size(problems, path, wanted, what, remedy):
     return size
 
 
-def check_folder(problems, folder, names, needed):
-    """Note when `folder` cannot be written, its disk lacks `needed` bytes, or a name's place is outside of it."""
+def check_folder(problems, folder, needed):
+    """Note when `folder` cannot be written or its disk lacks `needed` bytes."""
     place = os.path.abspath(folder)
     while not os.path.lexists(place):
         place = os.path.dirname(place)
@@ -96,6 +96,10 @@ def check_folder(problems, folder, names, needed):
     if free < needed + _SPARE:
         problems.add('%.1f GB are free, about %.1f GB are needed' % (free / 1e9, (needed + _SPARE) / 1e9), folder,
                      'free some space or choose another folder')
+
+
+def check_links(problems, folder, names):
+    """Note when the place of a name in `folder` is outside of it: a link in it leads elsewhere."""
     real = os.path.realpath(folder)
     for sub in sorted({os.path.dirname(name) for name in names} - {''}):
         if os.path.commonpath([real, os.path.realpath(os.path.join(folder, sub))]) != real:
@@ -165,7 +169,9 @@ def check(options, stages):
         _check_network(problems, options, stages)
     if 'seeds' in stages:
         _check_saliency(problems, options, inputs)
-    check_folder(problems, options.snapshot, inputs.names, _bytes_to_write(options, stages, inputs))
+    check_folder(problems, options.snapshot, _bytes_to_write(options, stages, inputs))
+    for folder in _output_folders(options, stages):
+        check_links(problems, folder, inputs.names)
     problems.settle()
     return inputs
 
@@ -187,6 +193,17 @@ def _check_saliency(problems, options, inputs):
         for name, size in zip(inputs.names, inputs.sizes):
             check_size(problems, os.path.join(options.saliency_root, name + '.png'), size, 'saliency map',
                        'check --saliency-root, or leave saliency seeds out')
+
+
+def _output_folders(options, stages):
+    """Folders in which a run writes a file for every name."""
+    from icd.steps import seeds
+    folders = []
+    if 'infer' in stages:
+        folders += [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in ('cam', 'icd')]
+    if 'seeds' in stages:
+        folders += seeds.seed_folders(options).values()
+    return folders
 
 
 def _bytes_to_write(options, stages, inputs):
