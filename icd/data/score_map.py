@@ -12,6 +12,7 @@ from icd.data import augment
 from icd.errors import UserError
 
 STRIDE = 8
+_AGAIN = 'remove it and run inference again (--only-infer)'
 # What NumPy raises on files that are no arrays.
 _DAMAGE = (ValueError, EOFError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError,
            RecursionError)
@@ -27,21 +28,18 @@ def side(infer_size):
     return (infer_size - 1) // STRIDE + 1
 
 
-def _open(file, name):
-    """Shape and type of an open `.npy` file; leaves it at the data."""
+def _header(file):
+    """Shape and type of an open `.npy` file, which is left at the data; None when it is none."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = read(file)
     except _DAMAGE:
-        raise UserError('%s: not a NumPy array file: remove it and run inference again (--only-infer)' % name) from None
-    if dtype.kind != 'f':
-        raise UserError('%s: holds %s, not floating-point numbers: remove it and run inference again (--only-infer)' % (
-            name, 'Python objects' if dtype.hasobject else dtype))
+        return None
     return shape, dtype
 
 
-def check(path, num_classes, infer_size):
+def problem(path, num_classes, infer_size):
     """Look at the header of a score file.
 
     Parameters
@@ -52,25 +50,31 @@ def check(path, num_classes, infer_size):
     infer_size : int
         Side of the network input, pixels.
 
-    Raises
-    ------
-    UserError
-        When the file is missing, no array of floating-point numbers, cut short, or of another shape.
+    Returns
+    -------
+    (str, str) or None
+        What is wrong and what to do, when the file is missing, no array of floating-point numbers, cut short, or of
+        another shape than (num_classes, k, k).
     """
     try:
         with open(path, 'rb') as file:
-            shape, dtype = _open(file, path)
-            size = os.fstat(file.fileno()).st_size - file.tell()
+            header, start, end = _header(file), file.tell(), os.fstat(file.fileno()).st_size
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError('%s: no such score file: run inference first (--only-infer)' % path) from None
+        return 'no such score file', 'run inference first (--only-infer)'
+    if header is None:
+        return 'not a NumPy array file', _AGAIN
+    shape, dtype = header
+    if dtype.kind != 'f':
+        return 'holds no floating-point numbers', _AGAIN
     if len(shape) != 3 or shape[1:] != (side(infer_size),) * 2:
-        raise UserError('%s: scores of shape %s do not come from --infer-size %d: give the size they were made with, '
-                        'or run inference again' % (path, 'x'.join(map(str, shape)), infer_size))
+        return ('scores of shape %s, which do not come from --infer-size %d' % ('x'.join(map(str, shape)), infer_size),
+                'give the size they were made with, or run inference again (--only-infer)')
     if shape[0] != num_classes:
-        raise UserError('%s: has %d maps, the annotation has %d classes: run inference again with this annotation '
-                        'folder (--only-infer)' % (path, shape[0], num_classes))
-    if size != num_classes * side(infer_size) ** 2 * dtype.itemsize:
-        raise UserError('%s: the file is cut short: remove it and run inference again (--only-infer)' % path)
+        return ('maps of %d classes, the annotation has %d' % (shape[0], num_classes),
+                'run inference again with this annotation folder (--only-infer)')
+    if end - start != num_classes * side(infer_size) ** 2 * dtype.itemsize:
+        return 'the file is cut short', _AGAIN
+    return None
 
 
 def read(path, num_classes, infer_size):
@@ -79,7 +83,7 @@ def read(path, num_classes, infer_size):
     Parameters
     ----------
     path, num_classes, infer_size
-        As in `check`.
+        As in `problem`.
 
     Returns
     -------
@@ -88,15 +92,17 @@ def read(path, num_classes, infer_size):
     Raises
     ------
     UserError
-        As `check`, or when a score is NaN or infinite.
+        When there is a `problem`, or a score is NaN or infinite.
     """
-    check(path, num_classes, infer_size)
+    found = problem(path, num_classes, infer_size)
+    if found:
+        raise UserError('%s: %s: %s' % ((path,) + found))
     try:
         scores = np.load(path, allow_pickle=False).astype(np.float32)
     except _DAMAGE:
         raise UserError('%s: changed while it was read: run the same command again' % path) from None
     if not np.isfinite(scores).all():
-        raise UserError('%s: holds NaN or infinite scores: training diverged; train again with a smaller '
+        raise UserError('%s: holds NaN or infinite scores: training diverged: train again with a smaller '
                         '--learning-rate' % path)
     return scores
 

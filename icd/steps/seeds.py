@@ -1,0 +1,283 @@
+"""Seeds: score maps → a class for every pixel, refined by a dense CRF or decided with saliency maps."""
+import collections
+import functools
+import os
+
+import cv2
+import numpy as np
+
+from icd import crf, runtime
+from icd.data import score_map, voc
+from icd.errors import UserError
+from icd.steps import pictures, preflight
+
+UNDEFINED = crf.UNDEFINED
+_TINY = 1e-5                # scores below this share of their maximum are none
+_SALIENT = .01              # saliency 0..1 from which a pixel is salient
+_FEW_SALIENT = .01          # share of salient pixels below which saliency alone does not make background
+
+_NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
+_SCORES = {'crf': ('icd', 'cam'), 'raw': ('icd', 'cam'), 'sal': ('icd', 'cam'), 'cam': ('cam',)}
+_Job = collections.namedtuple('_Job', 'name classes folders')
+
+
+# ---------------------------------------------------------------------------------------------- scores → seeds
+def _positive_share(scores):
+    """max(s, 0) over its maximum in each map."""
+    positive = np.maximum(scores, 0)
+    return positive / np.maximum(positive.max((1, 2), keepdims=True), _TINY)
+
+
+def _negative_share(scores):
+    """min(s, 0) over its minimum in each map."""
+    negative = np.minimum(scores, 0)
+    return negative / np.minimum(negative.min((1, 2), keepdims=True), -_TINY)
+
+
+def _full(scores, image_shape, infer_size):
+    return score_map.at_image_size(np.where(np.isfinite(scores), scores, 0), image_shape, infer_size)
+
+
+def _comparison(scores_cam, share):
+    """What classes that claim the same pixel are compared by: CAM, in 0..1 over all classes, times the ICD share."""
+    cam = np.maximum(scores_cam, 0)
+    cam = (cam - cam.min()) / max(cam.max() - cam.min(), _TINY)
+    return cam * share
+
+
+def _is_background(scores_icd, saliency):
+    unlike = (_negative_share(scores_icd) > _TINY).all(0)
+    if saliency is None:
+        return unlike
+    dull = saliency / 255 < _SALIENT
+    return dull & unlike if 1 - dull.mean() < _FEW_SALIENT else dull
+
+
+def seed_map(scores_icd, scores_cam, classes, image_shape, infer_size, saliency=None):
+    """The seed of one image before the CRF.
+
+    Parameters
+    ----------
+    scores_icd, scores_cam : ndarray (n, k, k) float32
+        Logits of the top-down and of the CAM branch, of the image's n classes. Where a score is not finite it
+        counts as 0, which is for no class and against none.
+    classes : sequence of n int
+        Those classes, from 0, background not counted, ascending.
+    image_shape : (int, int)
+        Height and width of the photograph.
+    infer_size : int
+        Side of the network input, pixels.
+    saliency : ndarray (H, W) uint8, optional
+        0 to 255; background is then what is not salient.
+
+    Returns
+    -------
+    ndarray (H, W) uint8
+        0 is the background, class c is c + 1, 255 is undefined. Without classes all is background.
+    """
+    seed = np.zeros(tuple(image_shape), np.uint8)
+    if not len(classes):
+        return seed
+    icd = _full(scores_icd, image_shape, infer_size)
+    share = _positive_share(icd)
+    claims = share > _TINY
+    foreground = claims.any(0)
+    background = _is_background(icd, saliency)
+    winner = claims.argmax(0)
+    undefined = foreground == background
+    if len(classes) > 1:
+        comparison = _comparison(_full(scores_cam, image_shape, infer_size), share)
+        winner = np.where(claims.sum(0) > 1, comparison.argmax(0), winner)
+        undefined |= foreground & (comparison.max(0) - comparison.min(0) <= _TINY)
+    seed[foreground] = np.asarray(classes, np.uint8)[winner[foreground]] + 1
+    seed[undefined] = UNDEFINED
+    return seed
+
+
+def cam_seed_map(scores_cam, classes, image_shape, infer_size, threshold):
+    """The seed that a class activation map gives at one threshold, to compare with.
+
+    Parameters
+    ----------
+    scores_cam, classes, image_shape, infer_size
+        As in `seed_map`.
+    threshold : float
+        Above 0, at most 1. A pixel is background where no class reaches this share of its maximum, else it is of
+        the class with the largest share.
+
+    Returns
+    -------
+    ndarray (H, W) uint8
+        As `seed_map`, without undefined pixels.
+    """
+    if not len(classes):
+        return np.zeros(tuple(image_shape), np.uint8)
+    share = _positive_share(_full(scores_cam, image_shape, infer_size))
+    winner = np.asarray(classes, np.uint8)[share.argmax(0)] + 1
+    return np.where(share.max(0) >= threshold, winner, 0).astype(np.uint8)
+
+
+# ------------------------------------------------------------------------------------------ folders and settings
+def kinds(options):
+    """The kinds of seeds the options ask for: some of crf, sal, raw, cam."""
+    asked = options.seeds or (() if options.use_sal else ('crf',))
+    return asked + (('sal',) if options.use_sal and 'sal' not in asked else ())
+
+
+def seed_folders(options):
+    """Where each kind of seed goes.
+
+    Parameters
+    ----------
+    options : Options
+
+    Returns
+    -------
+    dict
+        Folder by (kind, threshold), in the order they are made; the threshold is None but for CAM seeds.
+    """
+    root = os.path.join(options.snapshot, 'results', 'seeds')
+    folders = {}
+    for kind in kinds(options):
+        if kind == 'cam':
+            folders.update({(kind, t): os.path.join(root, 'cam_%.2f' % t) for t in options.cam_threshold})
+        else:
+            folders[kind, None] = os.path.join(root, kind)
+    return folders
+
+
+def _settings(kind, threshold, options):
+    """What, beside the input files, decides the seeds of a folder."""
+    settings = {'kind': kind, 'infer_size': options.infer_size,
+                'class_names': list(voc.read_class_names(options.class_names))}
+    if kind == 'cam':
+        settings['threshold'] = threshold
+    if kind in ('crf', 'cam'):
+        settings.update(confidence=options.confidence, iterations=options.crf_iterations,
+                        gaussian=list(options.crf_gaussian), bilateral=list(options.crf_bilateral))
+    return settings
+
+
+def _image_path(options, name):
+    return voc.image_path(options.image_root, name)
+
+
+def _annotation_path(options, name):
+    return os.path.join(options.annotation_root, name + '.xml')
+
+
+def _saliency_path(options, name):
+    return os.path.join(options.saliency_root, name + '.png')
+
+
+def _out_of_date(options, folders, changed, name):
+    """The part of `folders` in which the seed `name` has to be made; those in `changed` have other settings now."""
+    def current(key, folder):
+        inputs = [_image_path(options, name), _annotation_path(options, name), runtime.settings_path(folder)]
+        inputs += [score_map.path(options.snapshot, kind, name) for kind in _SCORES[key[0]]]
+        if key[0] == 'sal':
+            inputs.append(_saliency_path(options, name))
+        return key not in changed and runtime.up_to_date(os.path.join(folder, name + '.png'), *inputs)
+    return {key: folder for key, folder in folders.items() if options.force or not current(key, folder)}
+
+
+# --------------------------------------------------------------------------------------------------- checks
+def _check(problems, options, job, size):
+    """Note what is wrong with the headers of the score files and the saliency map of one image."""
+    for kind in sorted({score for key in job.folders for score in _SCORES[key[0]]}):
+        path = score_map.path(options.snapshot, kind, job.name)
+        found = score_map.problem(path, len(job.classes), options.infer_size)
+        # An image without classes has no scores that anybody would miss.
+        if found and (job.classes or os.path.exists(path)):
+            problems.add(found[0], path, found[1])
+    if any(key[0] == 'sal' for key in job.folders):
+        preflight.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', _NO_SALIENCY)
+
+
+def _jobs(options, folders, changed):
+    """Names of the list, class names, and what has to be done, largest images first.
+
+    All problems are found before anything is made or written.
+    """
+    problems = preflight.Problems()
+    inputs = preflight.read_inputs(options, problems)
+    jobs = []
+    for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
+        wanted = _out_of_date(options, folders, changed, name)
+        if wanted and size:
+            job = _Job(name, tuple(np.flatnonzero(labels).tolist()), wanted)
+            _check(problems, options, job, size)
+            jobs.append((size[0] * size[1], job))
+    problems.settle()
+    return inputs.names, inputs.class_names, [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
+
+
+# ----------------------------------------------------------------------------------------------------- the step
+def _read_saliency(path, shape):
+    """A saliency map (H, W) uint8 of the size of its image."""
+    data = np.frombuffer(voc.read_bytes(path, _NO_SALIENCY), np.uint8)
+    saliency = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    if saliency is None:
+        raise UserError('%s: not an image that OpenCV can read: copy or make the map again' % path)
+    if saliency.shape != shape:
+        raise UserError('%s: the saliency map has %dx%d pixels, the photograph %dx%d: make it again from this '
+                        'photograph' % ((path,) + saliency.shape[::-1] + shape[::-1]))
+    return saliency
+
+
+def _before_crf(kind, threshold, options, job, scores, shape):
+    """The seed (H, W) uint8 of one kind as the scores tell it."""
+    if kind == 'cam':
+        return cam_seed_map(scores.get('cam'), job.classes, shape, options.infer_size, threshold)
+    saliency = _read_saliency(_saliency_path(options, job.name), shape) if kind == 'sal' else None
+    return seed_map(scores.get('icd'), scores.get('cam'), job.classes, shape, options.infer_size, saliency)
+
+
+def _make(options, num_labels, job):
+    """Make the seeds of one image in every folder of the job."""
+    image = voc.read_image(_image_path(options, job.name))
+    shape = image.shape[:2]
+    needed = {score for kind, _ in job.folders for score in _SCORES[kind]} if job.classes else ()
+    scores = {kind: score_map.read(score_map.path(options.snapshot, kind, job.name), len(job.classes),
+                                   options.infer_size) for kind in needed}
+    for (kind, threshold), folder in job.folders.items():
+        seed = _before_crf(kind, threshold, options, job, scores, shape)
+        if kind in ('crf', 'cam') and job.classes:
+            seed = crf.dense_crf(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
+                                 options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
+        voc.save_mask(os.path.join(folder, job.name + '.png'), seed)
+
+
+def run(options, inputs=None):
+    """Make the seeds of all names in the list.
+
+    Reads images, annotations, `SNAPSHOT/results/scores_{icd,cam}/NAME.npy` and, for `sal`, saliency maps; writes
+    `SNAPSHOT/results/seeds/KIND/NAME.png` (see `seed_folders`). Seeds that are newer than all of that and were made
+    with the same settings are kept.
+
+    Parameters
+    ----------
+    options : Options
+        `icd.options.RUN`.
+
+    Raises
+    ------
+    UserError
+        Before anything is made, when something that is needed is missing or does not fit, with all problems; while
+        the seeds are made, when the content of a file turns out to be damaged.
+    """
+    folders = seed_folders(options)
+    settings = {key: _settings(*key, options=options) for key in folders}
+    changed = {key for key, folder in folders.items() if not runtime.same_settings(folder, settings[key])}
+    names, class_names, jobs = _jobs(options, folders, changed)
+    num_process = options.num_process or runtime.number_of_cores()
+    with runtime.nothing_partial(folders.values(), names):
+        for key, folder in folders.items():
+            runtime.stage_settings(folder, settings[key])
+        make = functools.partial(_make, options, len(class_names) + 1)
+        for _ in runtime.process_map(make, jobs, num_process, desc='seeds') if jobs else ():
+            pass
+    if not jobs:
+        runtime.say('seeds: all %d are up to date' % len(names))
+    if options.colour:
+        pictures.draw_seeds(list(folders.values()), names, options.image_root, num_process)

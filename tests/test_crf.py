@@ -1,0 +1,147 @@
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pydensecrf.densecrf
+import pytest
+
+from icd import crf
+
+
+def plain_probabilities(image, seed, num_labels=21, confidence=.5, iterations=10, gaussian=(3, 3),
+                        bilateral=(80, 13, 10)):
+    """The CRF with a label for every class, as the original calls pydensecrf."""
+    height, width = seed.shape
+    unary = np.full((num_labels, height, width), (1 - confidence) / num_labels)
+    for label in range(num_labels):
+        unary[label][seed == label] = confidence
+    unary[:, seed == 255] = 1
+    unary = -np.log(np.maximum(unary / unary.sum(0), 1e-5)).astype(np.float32)
+    field = pydensecrf.densecrf.DenseCRF2D(width, height, num_labels)
+    field.setUnaryEnergy(unary.reshape(num_labels, -1))
+    field.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
+    field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=image, compat=bilateral[2])
+    return np.array(field.inference(iterations)).reshape(num_labels, height, width)
+
+
+def every_class(present, probability, num_labels):
+    """Probabilities of the collapsed CRF, a row for every class again."""
+    full = np.repeat(probability[-1:], num_labels, axis=0)
+    full[present] = probability[:-1]
+    return full
+
+
+def smooth(rng, *shape):
+    noise = rng.standard_normal(shape).astype(np.float32)
+    return cv2.GaussianBlur(noise, (0, 0), 4)
+
+
+def drawing(seed, height=60, width=70, num_present=3, num_labels=21, undefined=True):
+    """A smooth random photograph and a blobby seed of `num_present` classes."""
+    rng = np.random.default_rng(seed)
+    image = smooth(rng, height, width, 3)
+    image = np.uint8(255 * (image - image.min()) / (image.max() - image.min()))
+    classes = np.sort(rng.choice(num_labels, num_present, replace=False)).astype(np.uint8)
+    label = classes[np.stack([smooth(rng, height, width) for _ in classes]).argmax(0)]
+    label.ravel()[rng.choice(label.size, num_present, replace=False)] = classes         # each at least once
+    if undefined:
+        hole = smooth(rng, height, width) > .05
+        hole[:, :2] = False
+        label[hole] = 255
+    return image, label
+
+
+@pytest.mark.parametrize('num_present', range(1, 9))
+def test_collapsed_is_plain_on_random_seeds(num_present):
+    image, seed = drawing(num_present, num_present=num_present, undefined=num_present != 5)
+    present, probability = crf.class_probabilities(image, seed, 21)
+    assert list(present) == sorted(set(seed.ravel()) - {255})
+    assert np.abs(every_class(present, probability, 21) - plain_probabilities(image, seed)).max() <= 1e-5
+
+
+@pytest.mark.parametrize('num_labels, num_present', [(2, 2), (2, 1), (3, 2), (5, 5), (5, 3), (81, 4)])
+def test_collapsed_is_plain_for_other_numbers_of_classes(num_labels, num_present):
+    image, seed = drawing(1, num_present=num_present, num_labels=num_labels)
+    present, probability = crf.class_probabilities(image, seed, num_labels)
+    plain = plain_probabilities(image, seed, num_labels)
+    assert np.abs(every_class(present, probability, num_labels) - plain).max() <= 1e-5
+
+
+@pytest.mark.parametrize('changed', [dict(confidence=.9), dict(confidence=1.), dict(iterations=0), dict(iterations=3),
+                                     dict(gaussian=(1.5, 5.)), dict(bilateral=(20., 30., 4.))])
+def test_collapsed_is_plain_for_other_parameters(changed):
+    image, seed = drawing(2)
+    present, probability = crf.class_probabilities(image, seed, 21, **changed)
+    plain = plain_probabilities(image, seed, **changed)
+    assert np.abs(every_class(present, probability, 21) - plain).max() <= 1e-5
+    assert np.abs(plain - plain_probabilities(image, seed)).max() > 1e-3        # the parameter matters at all
+
+
+def test_collapsed_is_plain_on_photographs(photographs):
+    folder = os.path.join(photographs, 'parity_voc', 'seeds', 'sal')        # saliency seeds have undefined pixels
+    for name in sorted(os.listdir(folder))[::8]:
+        image = cv2.imread(os.path.join(photographs, 'voc_mini', 'JPEGImages', name[:-4] + '.jpg'))[:, :, ::-1].copy()
+        seed = cv2.imread(os.path.join(folder, name), cv2.IMREAD_UNCHANGED)
+        present, probability = crf.class_probabilities(image, seed, 21)
+        plain = plain_probabilities(image, seed)
+        assert np.abs(every_class(present, probability, 21) - plain).max() <= 1e-5
+        label = plain.argmax(0)
+        label[plain.max(0) < .1] = 255
+        assert (crf.dense_crf(image, seed, 21) != label).mean() <= 1e-4
+
+
+def test_the_most_probable_class_wins_and_edges_are_followed():
+    image = np.zeros((30, 40, 3), np.uint8)
+    image[:, 20:] = 255
+    seed = np.full((30, 40), 255, np.uint8)
+    seed[:, :12], seed[:, 26:] = 0, 7
+    label = crf.dense_crf(image, seed, 21)
+    assert (label[:, :20] == 0).all() and (label[:, 20:] == 7).all()
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 50), (50, 1), (2, 3)])
+def test_images_of_one_row_or_pixel(shape):
+    seed = np.full(shape, 4, np.uint8)
+    assert (crf.dense_crf(np.zeros(shape + (3,), np.uint8), seed, 21) == 4).all()
+
+
+@pytest.mark.parametrize('num_labels', [2, 21])
+def test_a_seed_without_any_class_stays_undefined(num_labels):
+    image, _ = drawing(0)
+    assert (crf.dense_crf(image, np.full(image.shape[:2], 255, np.uint8), num_labels) == 255).all()
+
+
+@pytest.mark.parametrize('confidence', [1e-6, .02, .5, 1.])
+@pytest.mark.parametrize('num_labels', [4, 21])
+def test_only_classes_of_the_seed_appear(confidence, num_labels):
+    image, seed = drawing(3, num_present=2, num_labels=num_labels)
+    label = crf.dense_crf(image, seed, num_labels, confidence=confidence)
+    assert set(label.ravel()) <= set(seed.ravel()) | {255}
+
+
+def test_inputs_stay_what_they_were_and_views_are_fine():
+    image, seed = drawing(4)
+    before = image.copy(), seed.copy()
+    expected = crf.dense_crf(image, seed, 21)
+    assert (image == before[0]).all() and (seed == before[1]).all()
+    view = np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1]
+    assert (crf.dense_crf(view, np.asfortranarray(seed), 21) == expected).all()
+
+
+@pytest.mark.parametrize('image, seed, num_labels', [
+    (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), 21),
+    (np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8), 21),
+    (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), 21),
+    (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), 21),
+    (np.zeros((0, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), 21),
+    (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 21, np.uint8), 21)])
+def test_what_does_not_fit_is_refused(image, seed, num_labels):
+    with pytest.raises(ValueError):
+        crf.dense_crf(image, seed, num_labels)
+
+
+def test_worker_processes_do_not_load_mxnet():
+    code = 'import icd.crf, icd.steps.seeds, icd.steps.export, sys; sys.exit("mxnet" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
