@@ -1,0 +1,250 @@
+"""Merging: photographs and raw superpixels to at most 64 superpixels each, by the features of a pretrained VGG16.
+
+The command is `icd-superpixel` (`python generate_superpixel.py`). Only the modules of arrays and files are imported
+here: the worker processes that merge need no MXNet.
+"""
+import contextlib
+import functools
+import itertools
+import os
+import shlex
+from collections import deque
+
+import cv2
+import numpy as np
+
+from icd import options as option_tables
+from icd import runtime
+from icd.data import merging, superpixel_map, voc
+from icd.errors import UserError
+from icd.steps import preflight, sheets
+
+SHEET = 'superpixels_demo.jpg'
+_SHEET_ROWS = 20
+_SHEET_HEIGHT, _SHEET_WIDTH = 240, 480      # of a picture, at most
+_READERS = 4                                # processes that read photographs: a network is not faster than these
+_MAKE_RAW = ('make them: `make -C external/superpixel`, then `external/superpixel/makeSuperpixel %s %s %s 75`; '
+             'or check --superpixel-root')
+
+
+def _raw(options, name):
+    return superpixel_map.path(options.superpixel_root, name)
+
+
+def _merged(options, name):
+    return superpixel_map.path(options.save_superpixel_root, name)
+
+
+def _image(options, name):
+    return voc.image_path(options.image_root, name)
+
+
+# ------------------------------------------------------------------------------------------- what has to be made
+def _settings(options):
+    """What, beside the input files, decides the merged maps."""
+    settings = {word: getattr(options, word) for word in ('max_superpixel_num', 'image_size', 'width')}
+    settings['pretrained'] = os.path.basename(options.pretrained)
+    if options.pretrained == 'none':
+        settings['seed'] = options.seed
+    return settings
+
+
+def _out_of_date(options, names):
+    """The part of `names` whose merged map is missing, older than what it is made from, or was made otherwise."""
+    root = options.save_superpixel_root
+    if options.force or not runtime.same_settings(root, _settings(options)):
+        return names
+    made_from = [runtime.settings_path(root)] + [options.pretrained] * (options.pretrained != 'none')
+    return [name for name in names if not runtime.up_to_date(
+        _merged(options, name), _raw(options, name), _image(options, name), *made_from)]
+
+
+def _check_files(options, names):
+    """Raise a `UserError` with all that the headers of the files and the folders tell."""
+    problems = preflight.Problems()
+    pixels = 0
+    make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
+    for name in names:
+        image, raw = _image(options, name), _raw(options, name)
+        size = preflight.check_size(problems, image, None, 'photograph', 'check --image-root and the list of names')
+        raw_size = preflight.check_size(problems, raw, None, 'raw superpixels', make_raw)
+        if size and raw_size and tuple(size) != tuple(raw_size):
+            problems.add('superpixels of another size than their photograph', '%s (%dx%d) for %s (%dx%d)' % (
+                (raw,) + tuple(raw_size[::-1]) + (image,) + tuple(size[::-1])), 'make them again from this photograph')
+        pixels += size[0] * size[1] if size else 0
+    preflight.check_folder(problems, options.save_superpixel_root, 4096 * len(names) + pixels // 16)
+    preflight.check_links(problems, options.save_superpixel_root, names)
+    problems.settle()
+
+
+def _count(options, name):
+    """Name and number of raw superpixels of an image; 0 when the file is damaged."""
+    try:
+        return name, int(superpixel_map.renumber(superpixel_map.read(_raw(options, name))).max()) + 1
+    except UserError:
+        return name, 0
+
+
+def _split(options, names, num_process):
+    """The names of images with few enough superpixels already, and of those that need merging.
+
+    Raises
+    ------
+    UserError
+        With all maps that are damaged or have too many superpixels.
+    """
+    counts = dict(runtime.process_map(functools.partial(_count, options), names, num_process, desc='raw superpixels'))
+    problems = preflight.Problems()
+    few, many = [], []
+    for name in names:
+        if not counts[name]:
+            problems.add('not a whole superpixel map', _raw(options, name), 'make it again')
+        elif counts[name] <= options.max_superpixel_num:
+            few.append(name)
+        elif counts[name] <= merging.LARGEST_COUNT:
+            many.append(name)
+        else:
+            problems.add('more than %d superpixels' % merging.LARGEST_COUNT, '%s (%d)' % (
+                _raw(options, name), counts[name]), 'make them again with a larger K, or of a smaller photograph')
+    problems.settle()
+    return few, many
+
+
+# ----------------------------------------------------------------------------------------------------- features
+def _features(options, names):
+    """Make everything ready to compute features, then give them lazily.
+
+    Returns
+    -------
+    iterator of (str, ndarray, (int, int))
+        Name, conv5_3 float32 (d, rows, columns) of `merging.cells`, size of the photograph in the network's input.
+    """
+    from mxnet import gluon
+
+    from icd.data.loader import InferenceLoader
+    from icd.model import params
+    from icd.model.vgg import VGG16
+    contexts = runtime.devices(options.gpus)
+    loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
+                             min(_READERS, runtime.number_of_cores()))
+    net = VGG16(options.width)
+    params.load_pretrained(options.pretrained, net, options.seed, contexts)
+    net.hybridize(static_alloc=True, static_shape=True)
+
+    def compute():
+        waiting = deque()
+        with contextlib.closing(loader):
+            for batch in loader:
+                shares = gluon.utils.split_and_load(batch.image, contexts, even_split=False)
+                # The original feeds 0..255 here, without subtracting 127.
+                waiting.append((batch, [net(share.astype('float32')) for share in shares]))
+                if len(waiting) > 1:        # the devices compute this batch while the one before is handed over
+                    yield from _needed_cells(*waiting.popleft())
+            while waiting:
+                yield from _needed_cells(*waiting.popleft())
+    return compute()
+
+
+def _needed_cells(batch, outputs):
+    maps = itertools.chain.from_iterable(output.asnumpy() for output in outputs)
+    for name, scaled, feature in zip(batch.names, batch.scaled_sizes, maps):
+        rows, columns = merging.cells(scaled)
+        yield name, feature[:, :rows, :columns], scaled
+
+
+# ------------------------------------------------------------------------------------------------------ the step
+def _make(options, item):
+    """Write the merged map of one image: name, feature map or None where nothing is to be merged, scaled size."""
+    name, feature, scaled = item
+    labels = superpixel_map.renumber(superpixel_map.read(_raw(options, name)))
+    if feature is not None:
+        labels = merging.merge_map(labels, feature, options.max_superpixel_num, scaled)
+    superpixel_map.write(_merged(options, name), labels)
+
+
+def run(options):
+    """Merge the superpixels of all names in the list.
+
+    Reads NAME.jpg and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
+    a sheet of the first photographs, `superpixels_demo.jpg`, beside that folder. Images that have few enough
+    superpixels only get these labels, and are not shown to the network. Maps that are newer than what they are made
+    from and were made with the same settings are kept.
+
+    Parameters
+    ----------
+    options : Options
+        `icd.options.SUPERPIXEL`.
+
+    Raises
+    ------
+    UserError
+        Before anything is computed, with all that is missing or does not fit. While it runs, when a photograph turns
+        out to be damaged.
+    """
+    if os.path.realpath(options.superpixel_root) == os.path.realpath(options.save_superpixel_root):
+        raise UserError('--save-superpixel-root %s: is the folder of the raw superpixels, which would be overwritten: '
+                        'choose another folder' % options.save_superpixel_root)
+    names = voc.read_list(options.data_list)
+    wanted = _out_of_date(options, names)
+    if wanted:
+        _check_files(options, wanted)
+        _merge_all(options, wanted)
+    else:
+        runtime.say('superpixels: all %d are up to date' % len(names))
+    _write_sheet(options, names[:_SHEET_ROWS])
+
+
+def _merge_all(options, names):
+    num_process = options.num_process or runtime.number_of_cores()
+    few, many = _split(options, names, num_process)
+    features = _features(options, many) if many else ()
+    for folder in {os.path.dirname(_merged(options, name)) for name in names}:
+        runtime.clear_partial(folder)
+    runtime.stage_settings(options.save_superpixel_root, _settings(options))
+    items = itertools.chain(((name, None, None) for name in few), features)
+    for _ in runtime.process_map(functools.partial(_make, options), items, num_process, total=len(names),
+                                 desc='superpixels'):
+        pass
+
+
+# -------------------------------------------------------------------------------------------------------- sheet
+def _write_sheet(options, names):
+    """Rows of photograph, raw and merged superpixels in random colours, made again when a merged map is newer."""
+    folder = os.path.dirname(os.path.abspath(options.save_superpixel_root))
+    path = os.path.join(folder, SHEET)
+    names = [name for name in names
+             if all(os.path.isfile(made(options, name)) for made in (_image, _raw, _merged))]
+    if not names or runtime.up_to_date(path, *[_merged(options, name) for name in names]):
+        return
+    if not os.access(folder, os.W_OK):
+        runtime.say('%s: not written, the folder may not be written to' % path)
+        return
+    rng = np.random.default_rng(0)
+    runtime.save_image(path, sheets.below([_sheet_row(options, name, rng) for name in names]))
+
+
+def _sheet_row(options, name, rng):
+    image = voc.read_image(_image(options, name))
+    height, width = image.shape[:2]
+    scale = min(_SHEET_HEIGHT / height, _SHEET_WIDTH / width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+
+    def coloured(path):
+        labels = superpixel_map.renumber(superpixel_map.read(path))
+        colours = rng.integers(0, 256, (labels.max() + 1, 3), dtype=np.uint8)
+        return colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
+    return sheets.beside([cv2.resize(image, size, interpolation=cv2.INTER_AREA), coloured(_raw(options, name)),
+                          coloured(_merged(options, name))])
+
+
+# --------------------------------------------------------------------------------------------------- the command
+def main(arguments):
+    """Read the command line and run the step."""
+    run(option_tables.parse(option_tables.SUPERPIXEL, 'icd-superpixel',
+                            'Merge raw superpixels to at most 64 an image, by the features of a pretrained VGG16.',
+                            arguments))
+
+
+def door():
+    """Entry point: the exit code of `main`."""
+    return runtime.door(main)

@@ -1,0 +1,237 @@
+"""The merging stage: files in, files out, nothing computed twice, every mistake told before anything is computed."""
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PROJECT
+
+from icd import options as option_tables
+from icd.data import augment, merging, superpixel_map
+from icd.errors import UserError
+from icd.steps import merge_superpixels
+
+# Name, height, width, raw superpixels: the network's input is 65 pixels wide.
+DRAWN = (('wide', 40, 65, 30), ('folder/tall', 64, 33, 25), ('few', 33, 40, 6), ('large', 90, 150, 40),
+         ('small', 9, 20, 12))
+MOST = 8
+
+
+def draw(folder):
+    """A list, photographs and raw superpixels in `folder`, and the options to merge them."""
+    rng = np.random.default_rng(0)
+    for name, height, width, count in DRAWN:
+        points = rng.random((count, 2)) * [height, width]
+        y, x = np.mgrid[:height, :width]
+        labels = ((y[..., None] - points[:, 0]) ** 2 + (x[..., None] - points[:, 1]) ** 2).argmin(-1)
+        image = rng.integers(0, 256, (count, 3), dtype=np.uint8)[labels]
+        os.makedirs(os.path.dirname(os.path.join(folder, 'images', name)), exist_ok=True)
+        assert cv2.imwrite(os.path.join(folder, 'images', name + '.jpg'), image)
+        superpixel_map.write(os.path.join(folder, 'raw', name + '.png'), 3 * labels + 1000)
+    with open(os.path.join(folder, 'list.txt'), 'w') as file:
+        file.write(''.join(name + '\n' for name, *_ in DRAWN))
+    return option_tables.defaults(
+        option_tables.SUPERPIXEL, data_list=os.path.join(folder, 'list.txt'),
+        image_root=os.path.join(folder, 'images'), superpixel_root=os.path.join(folder, 'raw'),
+        save_superpixel_root=os.path.join(folder, 'out', 'merged'), save_feature_root=os.path.join(folder, 'features'),
+        pretrained='none', width=1 / 16, gpus='cpu', image_size=65, batch_size=2, num_process=1,
+        max_superpixel_num=MOST)
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    return draw(str(tmp_path))
+
+
+def maps(options):
+    return {name: superpixel_map.read(superpixel_map.path(options.save_superpixel_root, name)) for name, *_ in DRAWN}
+
+
+def raw(options, name):
+    return superpixel_map.renumber(superpixel_map.read(superpixel_map.path(options.superpixel_root, name)))
+
+
+def times(options):
+    return {name: os.stat(superpixel_map.path(options.save_superpixel_root, name)).st_mtime_ns for name, *_ in DRAWN}
+
+
+def feature_of(options, name):
+    """conv5_3 of one photograph, and its size in the network's input, as the original's text says."""
+    import mxnet as mx
+
+    from icd.model import params
+    from icd.model.vgg import VGG16
+    net = VGG16(options.width)
+    params.load_pretrained('none', net, options.seed)
+    image = cv2.imread(os.path.join(options.image_root, name + '.jpg'))
+    height, width = augment.fitted_size(image.shape[0], image.shape[1], 65)
+    if (height, width) != image.shape[:2]:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    square = np.full((65, 65, 3), 127, np.float32)
+    square[:height, :width] = image[..., ::-1]
+    return net(mx.nd.array(square.transpose(2, 0, 1)[None]))[0].asnumpy(), (height, width)
+
+
+# ------------------------------------------------------------------------------------------------- what comes out
+@pytest.fixture(scope='module')
+def merged(tmp_path_factory):
+    options = draw(str(tmp_path_factory.mktemp('merged')))
+    merge_superpixels.run(options)
+    return options
+
+
+def test_maps_have_at_most_the_superpixels_asked_for(merged):
+    for name, labels in maps(merged).items():
+        count = raw(merged, name).max() + 1
+        assert sorted(np.unique(labels)) == list(range(min(count, MOST)))
+
+
+def test_merged_superpixels_are_made_of_whole_raw_ones(merged):
+    for name, labels in maps(merged).items():
+        before = raw(merged, name)
+        assert len(np.unique(before * 1000 + labels)) == before.max() + 1
+
+
+@pytest.mark.parametrize('name', ['wide', 'folder/tall', 'large', 'small'])
+def test_maps_come_from_the_features_of_the_photograph(merged, name):
+    feature, scaled = feature_of(merged, name)
+    assert (maps(merged)[name] == merging.merge_map(raw(merged, name), feature, MOST, scaled)).all()
+
+
+def test_nothing_but_maps_settings_and_the_sheet_is_written(merged):
+    out = os.path.dirname(merged.save_superpixel_root)
+    files = {os.path.relpath(os.path.join(folder, file), out) for folder, _, files in os.walk(out) for file in files}
+    assert files == {'merged/%s.png' % name for name, *_ in DRAWN} | {'merged/settings.json', 'superpixels_demo.jpg'}
+    assert not os.path.exists(merged.save_feature_root)
+
+
+def test_the_sheet_has_a_row_an_image(merged):
+    sheet = cv2.imread(os.path.join(os.path.dirname(merged.save_superpixel_root), 'superpixels_demo.jpg'))
+    assert sheet.shape == (4 * 240 + 216 + 4 * 4, 3 * 480 + 2 * 4, 3)       # 'small' is limited by its width
+    photograph = cv2.imread(os.path.join(merged.image_root, 'wide.jpg'))
+    small = cv2.resize(photograph, (390, 240), interpolation=cv2.INTER_AREA)
+    assert np.abs(sheet[:240, :390].astype(int) - small).mean() < 12
+
+
+@pytest.mark.parametrize('changes', [dict(gpus='cpu:2', batch_size=3), dict(num_process=2), dict(batch_size=4)],
+                         ids=['two devices', 'two processes', 'another batch'])
+def test_maps_do_not_depend_on_the_machine(merged, tmp_path, changes):
+    options = draw(str(tmp_path))
+    vars(options).update(changes)
+    merge_superpixels.run(options)
+    expected = maps(merged)
+    assert all((labels == expected[name]).all() for name, labels in maps(options).items())
+
+
+# ------------------------------------------------------------------------------------------- nothing twice
+def test_a_second_run_computes_nothing(merged, monkeypatch, capsys):
+    def fail(*_):
+        raise AssertionError('computed again')
+    before = times(merged)
+    for name in ('_count', '_features', '_make', '_sheet_row'):
+        monkeypatch.setattr(merge_superpixels, name, fail)
+    merge_superpixels.run(merged)
+    assert times(merged) == before
+    assert 'all 5 are up to date' in capsys.readouterr().err
+
+
+def test_only_what_changed_is_made_again(drawn):
+    merge_superpixels.run(drawn)
+    before = times(drawn)
+    os.remove(superpixel_map.path(drawn.save_superpixel_root, 'wide'))
+    labels = superpixel_map.read(superpixel_map.path(drawn.superpixel_root, 'few'))
+    superpixel_map.write(superpixel_map.path(drawn.superpixel_root, 'few'), labels)
+    left = os.path.join(drawn.save_superpixel_root, '.wide.png.part')
+    open(left, 'wb').close()
+    merge_superpixels.run(drawn)
+    assert {name for name, time in times(drawn).items() if time != before[name]} == {'wide', 'few'}
+    assert not os.path.exists(left)
+
+
+@pytest.mark.parametrize('changes', [dict(max_superpixel_num=5), dict(force=True)], ids=['settings', 'force'])
+def test_other_settings_and_force_make_all_again(drawn, changes):
+    merge_superpixels.run(drawn)
+    before = times(drawn)
+    vars(drawn).update(changes)
+    merge_superpixels.run(drawn)
+    assert all(time != before[name] for name, time in times(drawn).items())
+    assert all(labels.max() + 1 == min(drawn.max_superpixel_num, raw(drawn, name).max() + 1)
+               for name, labels in maps(drawn).items())
+
+
+def test_few_superpixels_need_no_network(drawn):
+    vars(drawn).update(max_superpixel_num=64, pretrained='/no/such.params', gpus='7')
+    merge_superpixels.run(drawn)
+    assert all((labels == raw(drawn, name)).all() for name, labels in maps(drawn).items())
+
+
+# -------------------------------------------------------------------------------------------------- mistakes
+def complaint(options):
+    with pytest.raises(UserError) as caught:
+        merge_superpixels.run(options)
+    assert not os.path.exists(options.save_superpixel_root), 'something was written'
+    return str(caught.value)
+
+
+def test_missing_superpixels_are_counted_and_the_remedy_is_named(drawn):
+    drawn.superpixel_root = os.path.join(drawn.superpixel_root, 'not here')
+    with open(drawn.data_list, 'w') as file:
+        for i in range(12):
+            cv2.imwrite(os.path.join(drawn.image_root, '%02d.jpg' % i), np.zeros((5, 5, 3), np.uint8))
+            file.write('%02d\n' % i)
+    text = complaint(drawn)
+    assert '\n' not in text and '12 files' in text and '09.png, ...' in text and '10.png' not in text
+    assert 'make -C external/superpixel' in text and "makeSuperpixel %s" % drawn.data_list in text
+
+
+def test_superpixels_of_another_size_are_named_with_their_photograph(drawn):
+    superpixel_map.write(superpixel_map.path(drawn.superpixel_root, 'wide'), np.zeros((40, 64), np.int32))
+    text = complaint(drawn)
+    assert 'raw/wide.png (64x40)' in text and 'images/wide.jpg (65x40)' in text
+
+
+def test_all_problems_are_told_at_once(drawn):
+    os.remove(os.path.join(drawn.image_root, 'few.jpg'))
+    os.remove(superpixel_map.path(drawn.superpixel_root, 'large'))
+    text = complaint(drawn)
+    assert 'few.jpg' in text and 'large.png' in text
+
+
+def test_damaged_maps_are_named(drawn):
+    for name in ('wide', 'few'):
+        path = superpixel_map.path(drawn.superpixel_root, name)
+        with open(path, 'rb') as file:
+            data = file.read()
+        with open(path, 'wb') as file:
+            file.write(data[:len(data) * 2 // 3])
+    text = complaint(drawn)
+    assert 'wide.png' in text and 'few.png' in text and '2 files' in text
+
+
+def test_more_superpixels_than_memory_takes_are_refused(drawn, monkeypatch):
+    monkeypatch.setattr(merging, 'LARGEST_COUNT', 32)
+    assert 'raw/large.png (40)' in complaint(drawn)
+
+
+@pytest.mark.parametrize('changes, named', [
+    (dict(pretrained='/no/such.params'), '/no/such.params'), (dict(gpus='99'), '--gpus 99'),
+    (dict(data_list='/no/list.txt'), '/no/list.txt')], ids=['parameters', 'device', 'list'])
+def test_what_is_missing_is_named(drawn, changes, named):
+    vars(drawn).update(changes)
+    assert named in complaint(drawn)
+
+
+def test_raw_superpixels_are_never_overwritten(drawn):
+    before = raw(drawn, 'wide')
+    drawn.save_superpixel_root = drawn.superpixel_root + '/'
+    with pytest.raises(UserError, match='choose another folder'):
+        merge_superpixels.run(drawn)
+    assert (raw(drawn, 'wide') == before).all()
+
+
+def test_the_command_tells_mistakes_in_one_line(tmp_path):
+    done = subprocess.run([sys.executable, os.path.join(PROJECT, 'generate_superpixel.py'), '--data-list', 'none.txt'],
+                          cwd=str(tmp_path), stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'none.txt' in done.stderr
