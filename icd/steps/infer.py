@@ -12,8 +12,8 @@ from icd.data.loader import InferenceLoader
 from icd.model import params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.network import ICDNet, ScoreMaps
-from icd.runtime import (clear_partial, devices, number_of_cores, progress, save_image, save_npy, say, stage_settings,
-                         up_to_date)
+from icd.runtime import (devices, nothing_partial, number_of_cores, progress, save_image, save_npy, say,
+                         stage_settings, up_to_date)
 from icd.steps import checkpoint, preflight, sheets
 
 KINDS = ('cam', 'icd')
@@ -45,23 +45,28 @@ def run(options, inputs=None):
     wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(up_to_date(
         score_map.path(options.snapshot, kind, name), weights, record, voc.image_path(options.image_root, name),
         os.path.join(options.annotation_root, name + '.xml')) for kind in KINDS)]
-    if wanted:
-        workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
-        loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
-                                 options.infer_batch_size, workers)
-        with contextlib.closing(loader):
-            net = _load(options, weights, contexts)
-            _write_scores(options, net, loader, contexts, {inputs.names[i]: inputs.labels[i] for i in wanted})
-    else:
+    folders = [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS]
+    with nothing_partial(folders + [_sheet_folder(options)], inputs.names):
+        net = _score(options, inputs, wanted, weights, contexts)
+        _write_sheets(options, inputs, weights, record, net, contexts)
+
+
+def _score(options, inputs, wanted, weights, contexts):
+    """Write the score maps of the images with the indices `wanted`; the network, or None when there were none."""
+    if not wanted:
         say('scores: all %d are up to date' % len(inputs.names))
-        net = None
-    _write_sheets(options, inputs, weights, record, net, contexts)
+        return None
+    workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
+    loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
+                             options.infer_batch_size, workers)
+    with contextlib.closing(loader):
+        net = _load(options, weights, contexts)
+        _write_scores(options, net, loader, contexts, {inputs.names[i]: inputs.labels[i] for i in wanted})
+    return net
 
 
 def _settings(options):
     settings = {word: getattr(options, word) for word in ('infer_size', 'num_cls', 'width')}
-    for folder in [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS] + [_sheet_folder(options)]:
-        clear_partial(folder)
     return stage_settings(os.path.join(options.snapshot, 'results'), settings)
 
 
