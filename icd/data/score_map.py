@@ -4,6 +4,7 @@ Position (i, j) of a map is pixel (8i, 8j) of the network input. A photograph li
 input, scaled down first where it is larger (`icd.data.augment.fitted_size`).
 """
 import os
+import tokenize
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ STRIDE = 8
 _AGAIN = 'remove it and run inference again (--only-infer)'
 # What NumPy raises on files that are no arrays.
 _DAMAGE = (ValueError, EOFError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError,
-           RecursionError)
+           RecursionError, tokenize.TokenError)
 
 
 def path(snapshot, kind, name):

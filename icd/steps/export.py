@@ -100,7 +100,9 @@ def _jobs(options):
             needed += int(8 * len(job.classes) * pixels) + 8192
     whole = options.export_scores.endswith('.npz')
     folder = (os.path.dirname(options.export_scores) or '.') if whole else options.export_scores
-    preflight.check_folder(problems, folder, () if whole else inputs.names, needed)
+    preflight.check_folder(problems, folder, needed)
+    if not whole:
+        preflight.check_links(problems, folder, inputs.names)
     problems.settle()
     return inputs.class_names, jobs
 

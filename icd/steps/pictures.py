@@ -128,7 +128,8 @@ def curves(csv_path, png_path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     values = _columns(csv_path)
-    figure = Figure(figsize=(15, 7.2), dpi=100, constrained_layout=True)
+    figure = Figure(figsize=(15, 7.2), dpi=100)
+    figure.subplots_adjust(.04, .07, .985, .95, .16, .28)
     FigureCanvasAgg(figure)
     for axes, (title, columns) in zip(figure.subplots(2, 3).flat, _PANELS):
         _draw_panel(axes, title, columns, values)

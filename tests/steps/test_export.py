@@ -1,0 +1,179 @@
+import os
+import shutil
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from icd import options as option_tables
+from icd import runtime
+from icd.data import score_map, voc
+from icd.errors import UserError
+from icd.steps import export
+
+SIDE = 65
+IMAGES = {'two': ((48, 64), (2, 7)), 'sub/large': ((90, 140), (0,)), 'nothing': ((30, 44), ())}
+STRIDED = {'two': (6, 8), 'sub/large': (6, 9), 'nothing': (4, 6)}       # large: 42x65 in the network input
+
+
+@pytest.fixture
+def small(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, (size, classes) in IMAGES.items():
+        runtime.save_image(str(tmp_path / 'images' / (name + '.jpg')), rng.integers(0, 256, size + (3,), np.uint8))
+        objects = ''.join('<object><name>%s</name></object>' % voc.CATEGORIES[c] for c in classes)
+        runtime.save_bytes(str(tmp_path / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
+        for kind in ('icd', 'cam'):
+            runtime.save_npy(score_map.path(str(tmp_path / 'snapshot'), kind, name),
+                             rng.standard_normal((len(classes), 9, 9)).astype(np.float32))
+    runtime.save_bytes(str(tmp_path / 'list.txt'), '\n'.join(IMAGES).encode())
+    return option_tables.defaults(
+        option_tables.RUN, image_root=str(tmp_path / 'images'), annotation_root=str(tmp_path / 'xml'),
+        data_list=str(tmp_path / 'list.txt'), snapshot=str(tmp_path / 'snapshot'), infer_size=SIDE, num_process=1,
+        export_scores=str(tmp_path / 'out' / 'maps'))
+
+
+def changed(options, **values):
+    return option_tables.Options(**dict(vars(options), **values))
+
+
+def load(path, prefix=''):
+    with np.load(path, allow_pickle=False) as file:
+        return {key[len(prefix):]: file[key] for key in file.files if key.startswith(prefix)}
+
+
+def exported(options, name):
+    if options.export_scores.endswith('.npz'):
+        return load(options.export_scores, name + '/')
+    return load(os.path.join(options.export_scores, name + '.npz'))
+
+
+def contents(folder):
+    found = {}
+    for place, _, files in os.walk(folder):
+        for path in (os.path.join(place, file) for file in files):
+            with open(path, 'rb') as file:
+                found[os.path.relpath(path, folder)] = file.read(), os.stat(path).st_mtime_ns
+    return found
+
+
+@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
+@pytest.mark.parametrize('full_size', [False, True])
+def test_what_is_exported(small, place, full_size):
+    options = changed(small, export_scores=os.path.join(os.path.dirname(small.export_scores), place),
+                      export_full_size=full_size)
+    export.run(options)
+    for name, (size, classes) in IMAGES.items():
+        maps = exported(options, name)
+        assert sorted(maps) == sorted(['classes', 'size', 'cam', 'icd'] + ['cam_full', 'icd_full'] * full_size)
+        assert maps['classes'].tolist() == list(classes) and maps['classes'].dtype == np.int64
+        assert maps['size'].tolist() == list(size)
+        for kind in ('cam', 'icd'):
+            scores = np.load(score_map.path(options.snapshot, kind, name))
+            rows, columns = STRIDED[name]
+            assert maps[kind].dtype == np.float32
+            assert np.array_equal(maps[kind], scores[:, :rows, :columns]) and maps[kind].shape[1:] == (rows, columns)
+            if full_size:
+                assert maps[kind + '_full'].shape == (len(classes),) + size
+                assert np.array_equal(maps[kind + '_full'], score_map.at_image_size(scores, size, SIDE))
+    if place.endswith('.npz'):
+        assert load(options.export_scores)['names'].tolist() == list(IMAGES)
+
+
+@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
+def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
+    folder = os.path.dirname(small.export_scores)
+    options = changed(small, export_scores=os.path.join(folder, place))
+
+    def run(options):
+        before = contents(folder)
+        export.run(options)
+        after = contents(folder)
+        return {path for path in after if after[path] != before.get(path)}
+    assert run(options)
+    start = time.monotonic()
+    assert run(options) == set() and time.monotonic() - start < 2
+    one_file = {'maps.npz'}
+    path = score_map.path(options.snapshot, 'icd', 'two')
+    runtime.save_npy(path, np.load(path) + 1)
+    assert run(options) == (one_file if place.endswith('.npz') else {'maps/two.npz'})
+    every = one_file if place.endswith('.npz') else {'maps/%s.npz' % name for name in IMAGES} | {'maps/settings.json'}
+    assert run(changed(options, export_full_size=True)) == every
+    assert run(changed(options, export_full_size=True, force=True)) == every - {'maps/settings.json'}
+    assert not [path for path in contents(folder) if path.endswith(runtime.PARTIAL)]
+
+
+def test_another_list_makes_another_file(small, tmp_path):
+    options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
+    runtime.save_bytes(str(tmp_path / 'other.txt'), b'two')
+    os.utime(str(tmp_path / 'other.txt'), (100, 100))
+    export.run(options)
+    export.run(changed(options, data_list=str(tmp_path / 'other.txt')))
+    assert load(options.export_scores)['names'].tolist() == ['two']
+
+
+@pytest.mark.parametrize('garbage', [b'', b'PK\x03\x04 garbage', None])
+def test_a_damaged_file_is_made_again(small, tmp_path, garbage):
+    options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
+    export.run(options)
+    with open(options.export_scores, 'rb') as file:
+        whole = file.read()
+    with open(options.export_scores, 'wb') as file:
+        file.write(whole[:len(whole) // 2] if garbage is None else garbage)
+    export.run(options)
+    with open(options.export_scores, 'rb') as file:
+        assert file.read() == whole
+
+
+def test_processes_do_not_change_the_files(small):
+    export.run(small)
+    alone = {path: data for path, (data, _) in contents(small.export_scores).items()}
+    shutil.rmtree(small.export_scores)
+    export.run(changed(small, num_process=2))
+    assert {path: data for path, (data, _) in contents(small.export_scores).items()} == alone
+
+
+def test_zip_members_are_plain_arrays(small, tmp_path):
+    options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
+    export.run(options)
+    with zipfile.ZipFile(options.export_scores) as archive:
+        assert archive.testzip() is None
+        assert 'sub/large/icd.npy' in archive.namelist()
+
+
+def remove_scores(options):
+    for kind in ('icd', 'cam'):
+        os.remove(score_map.path(options.snapshot, kind, 'two'))
+
+
+def give_a_wrong_shape(options):
+    runtime.save_npy(score_map.path(options.snapshot, 'cam', 'two'), np.zeros((3, 9, 9), np.float32))
+
+
+def put_a_file_where_the_folder_goes(options):
+    runtime.save_bytes(options.export_scores, b'')
+
+
+@pytest.mark.parametrize('damage, message', [
+    (remove_scores, r'two.npy.*two.npy: no such score file \(2 files\): run inference first'),
+    (give_a_wrong_shape, 'two.npy: maps of 3 classes, the annotation has 2'),
+    (put_a_file_where_the_folder_goes, 'maps: a file')])
+def test_bad_inputs_end_it_before_anything_is_written(small, damage, message):
+    damage(small)
+    before = contents(small.export_scores)
+    with pytest.raises(UserError, match=message):
+        export.run(small)
+    assert contents(small.export_scores) == before
+
+
+def test_dictionaries_that_need_pickles_are_not_written(small):
+    with pytest.raises(UserError, match='pickles'):
+        export.run(changed(small, export_scores='maps.npy'))
+
+
+def test_scores_that_are_no_numbers_end_it(small):
+    path = score_map.path(small.snapshot, 'icd', 'two')
+    runtime.save_npy(path, np.load(path) * np.nan)
+    with pytest.raises(UserError, match='two.npy: holds NaN'):
+        export.run(small)

@@ -1,0 +1,105 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from icd import runtime
+from icd.data import voc
+from icd.errors import UserError
+from icd.steps import pictures
+
+HEADER = 'epoch,batch,step,learning_rate,cam_loss,ranking,score_min,score_max,flipped,images_per_second\n'
+LINES = [HEADER] + ['%d,%d,%d,0.001,%g,0.8,-1,%g,0.1,30\n' % (i // 4, i % 4, i, 1 / (i + 1), i) for i in range(12)]
+
+
+def mask_of_all_kinds():
+    mask = np.zeros((40, 50), np.uint8)
+    mask[:20, 10:30], mask[25:, :20], mask[30:, 40:] = 3, 15, 255
+    return mask
+
+
+def test_an_overlay_shows_the_photograph_in_the_background_and_colours_elsewhere():
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    mask = mask_of_all_kinds()
+    over = pictures.overlay(image, mask)
+    assert np.array_equal(over[mask == 0], image[mask == 0])
+    expected = .4 * image + .6 * voc.palette()[mask][..., ::-1]
+    assert np.abs(over.astype(float) - expected)[mask > 0].max() <= 1
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    for name in ('a', 'sub/b'):
+        runtime.save_image(str(tmp_path / 'images' / (name + '.jpg')), np.full((40, 50, 3), 90, np.uint8))
+        voc.save_mask(str(tmp_path / 'crf' / (name + '.png')), mask_of_all_kinds())
+    pictures.draw_seeds([str(tmp_path / 'crf')], ['a', 'sub/b'], str(tmp_path / 'images'), 1)
+    return tmp_path
+
+
+def test_colour_copies_keep_the_indices(drawn):
+    for name in ('a', 'sub/b'):
+        path = str(drawn / 'crf_colour' / (name + '.png'))
+        assert np.array_equal(voc.read_mask(path), mask_of_all_kinds())
+        with Image.open(path) as image:
+            assert np.array_equal(np.array(image.convert('RGB')), voc.palette()[mask_of_all_kinds()])
+        over = voc.read_image(str(drawn / 'crf_overlay' / (name + '.jpg')))
+        expected = pictures.overlay(np.full((40, 50, 3), 90, np.uint8), mask_of_all_kinds())
+        assert np.abs(over.astype(float) - expected).mean() < 4
+
+
+def test_only_pictures_of_new_seeds_are_drawn_again(drawn):
+    copies = [str(drawn / kind) for kind in ('crf_colour/a.png', 'crf_colour/sub/b.png', 'crf_overlay/a.jpg',
+                                             'crf_overlay/sub/b.jpg')]
+    for path in copies:
+        os.utime(path, (300, 300))
+    for path, stamp in (('crf/a.png', 300), ('crf/sub/b.png', 301), ('images/a.jpg', 300), ('images/sub/b.jpg', 300)):
+        os.utime(str(drawn / path), (stamp, stamp))
+    pictures.draw_seeds([str(drawn / 'crf')], ['a', 'sub/b'], str(drawn / 'images'), 1)
+    assert [os.stat(path).st_mtime == 300 for path in copies] == [True, False, True, False]
+
+
+def test_a_seed_of_another_size_is_refused(drawn):
+    voc.save_mask(str(drawn / 'crf' / 'a.png'), np.zeros((3, 4), np.uint8))
+    with pytest.raises(UserError, match='a.png: has another size than .*a.jpg'):
+        pictures.draw_seeds([str(drawn / 'crf')], ['a'], str(drawn / 'images'), 1)
+
+
+def drawing(tmp_path, text):
+    log, png = str(tmp_path / 'log.csv'), str(tmp_path / 'curves.png')
+    runtime.save_bytes(log, text.encode())
+    pictures.curves(log, png)
+    image = cv2.imread(png)
+    assert image.shape == (720, 1500, 3)
+    return image
+
+
+def ink(image):
+    """Pixels of the default line colours."""
+    blue, green, red = (image[..., i].astype(int) for i in range(3))
+    return (np.maximum(np.maximum(blue, green), red) - np.minimum(np.minimum(blue, green), red) > 60).sum()
+
+
+def test_curves_are_drawn(tmp_path):
+    assert ink(drawing(tmp_path, ''.join(LINES))) > 6 * 300
+    assert sorted(os.listdir(str(tmp_path))) == ['curves.png', 'log.csv']
+
+
+def test_a_panel_without_values_is_empty(tmp_path):
+    rest = drawing(tmp_path, ''.join(line.replace('cam_loss', 'other') for line in LINES))
+    assert ink(rest[:360, :480]) == 0 < ink(rest[:360, 520:])
+
+
+@pytest.mark.parametrize('lines', [[], LINES[:2], LINES + ['3,0,12,nan,inf,x,,,,\n\0\0'], ['no,such,log\n1,2,3\n']])
+def test_logs_of_every_length_and_half_written_lines(tmp_path, lines):
+    drawing(tmp_path, ''.join(lines))
+
+
+def test_a_half_written_line_changes_nothing(tmp_path):
+    assert np.array_equal(drawing(tmp_path, ''.join(LINES)), drawing(tmp_path, ''.join(LINES) + '3,1,1'))
+
+
+def test_no_log(tmp_path):
+    with pytest.raises(UserError, match='log.csv: no such file: train first'):
+        pictures.curves(str(tmp_path / 'log.csv'), str(tmp_path / 'curves.png'))
