@@ -146,7 +146,8 @@ RUN = {
         Option('--num-sample', 0, "images an epoch; 0: the list's length", _count),
         Option('--num-save', 5, 'newest checkpoints to keep', _positive),
         Option('--log-frequency', 0, 'batches between log lines; 0: a twentieth of an epoch, at least 5', _count),
-        Option('--resume', False, 'continue from the newest whole checkpoint of the snapshot folder'),
+        Option('--resume', 'auto', 'auto: continue from the newest whole checkpoint of the snapshot folder, if there is one; '
+               'no: start over, which removes them', str, nargs='?', const='auto', choices=('auto', 'no')),
         Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', _count),
         Option('--augment', ('scale', 'mirror'), 'random changes of a training image: scale, mirror, or both, '
                'separated by a comma', _choices('scale', 'mirror')),
@@ -218,11 +219,28 @@ EVALUATE = {
         Option('--pred', None, 'folder of NAME.png: the seeds to judge', _path, required=True),
         Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds", _path, required=True),
         Option('--list', None, 'names, one a line', _path, required=True),
-        Option('--json', None, 'write the figures to this file', _path, metavar='FILE'),
+        Option('--versus', None, 'folder of NAME.png: other seeds, to compare both with the truth on the same images', _path),
         _CLASS_NAMES,
     ],
     'Counting': [
-        Option('--num-cls', 21, 'classes, background counted', _number(int, 2, 255)),
+        Option('--num-cls', None, 'classes, background counted (default: 21, or one more than --class-names has)',
+               _number(int, 2, 255)),
+        Option('--skip-bad', False, 'leave out names whose masks are missing, damaged or do not fit, and say which; '
+               'otherwise they end the command'),
+        Option('--resamples', 1000, "draws of the images for the interval of --versus", _number(int, 20, 100000)),
+        _SEED,
+    ],
+    'Report': [
+        Option('--json', None, 'write the figures to this file', _path, metavar='FILE'),
+        Option('--html', None, 'write a page with plots and pictures to this file', _path, metavar='FILE'),
+        Option('--image-root', None, 'folder of NAME.jpg: photographs for the page', _path),
+        Option('--worst', 24, 'images to show: those that differ most', _number(int, 1, 1000)),
+    ],
+    'Score thresholds': [
+        Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when unsure pixels are '
+               'ignored, threshold by threshold; needs --annotation-root', _path),
+        Option('--annotation-root', None, 'folder of NAME.xml: which classes the scores are of', _path),
+        Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', _image_size),
     ],
     'Machine': [_PROCESSES],
 }

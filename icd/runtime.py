@@ -175,9 +175,9 @@ def stage_settings(folder, settings):
 
 
 # ---------------------------------------------------------------------------------------------- worker processes
-def progress(iterable=None, total=None, desc=None, unit='image'):
+def progress(iterable=None, total=None, desc=None, unit='image', initial=0):
     """A progress bar on standard error with rate and time left; a line every half minute when that is a file."""
-    return tqdm(iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True,
+    return tqdm(iterable, total=total, desc=desc, unit=unit, initial=initial, dynamic_ncols=True,
                 mininterval=.2 if sys.stderr.isatty() else 30)
 
 

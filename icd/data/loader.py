@@ -11,7 +11,7 @@ from icd.data import augment, superpixel_map, voc
 from icd.data.workers import Workers
 from icd.errors import UserError
 
-TrainingBatch = collections.namedtuple('TrainingBatch', 'image label superpixel names')
+TrainingBatch = collections.namedtuple('TrainingBatch', 'image label superpixel names regions')
 InferenceBatch = collections.namedtuple('InferenceBatch', 'names image sizes scaled_sizes')
 
 # First words of the seeds of all random numbers here; numpy takes missing words as zeros, so they must differ.
@@ -255,7 +255,8 @@ class TrainingLoader(gluon.data.DataLoader):
         for indices, (images, superpixels) in self._workers.map(self._batch_sampler):
             # nd.array copies before it returns, so a worker may write into the same place again.
             yield TrainingBatch(nd.array(images, dtype=np.uint8), nd.array(self._dataset.labels[indices]),
-                                nd.array(superpixels, dtype=np.int32), [self._dataset.names[i] for i in indices])
+                                nd.array(superpixels, dtype=np.int32), [self._dataset.names[i] for i in indices],
+                                int(superpixels.max()) + 1)
 
     def epoch(self, epoch, skip=0):
         """Batches of an epoch.
@@ -270,7 +271,8 @@ class TrainingLoader(gluon.data.DataLoader):
         -------
         iterator of TrainingBatch
             image : NDArray (n, 3, size, size) uint8, RGB; label : NDArray (n, num_classes) float32;
-            superpixel : NDArray (n, side, side) int32; names : list of str. n is the share of the batch.
+            superpixel : NDArray (n, side, side) int32; names : list of str; regions : int, more than the largest
+            superpixel label. n is the share of the batch.
 
         Raises
         ------

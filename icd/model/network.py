@@ -11,6 +11,7 @@ from icd.model.sync_bn import BN_EPSILON, BN_MOMENTUM, Moments, Normalise
 from icd.model.vgg import VGG16, convolution, scaled
 
 GREY = 127.                 # subtracted from every input value; padding of this value becomes zero
+INPUT_SPREAD = 64.          # standard deviation of a photograph's values, about
 STATE = 'icd_accum_resign_moving_mean'
 AUXILIARY = ('feat_bn_moving_mean', 'feat_bn_moving_var', STATE)
 COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
@@ -180,7 +181,8 @@ def starting_values(net, seed, names=None, he=False):
         Parameters wanted; by default all.
     he : bool
         Draw backbone, fc6 and fc7 with standard deviation sqrt(2 / fan in) (He et al. 2015), with which ReLU
-        networks train from nothing, in place of the original's 0.01.
+        networks train from nothing, in place of the original's 0.01. conv1_1 also brings its input, whose
+        values are around 64, to the order of 1.
 
     Returns
     -------
@@ -196,6 +198,8 @@ def starting_values(net, seed, names=None, he=False):
             generator = np.random.RandomState((zlib.crc32(name.encode()) + seed) & 0xffffffff)
             deviation = np.sqrt(2. / np.prod(shape[1:])) if he and name.startswith(('conv', 'fc6', 'fc7')) \
                 and name != 'conv_ft_weight' else .01
+            if he and name == 'conv1_1_weight':
+                deviation /= INPUT_SPREAD
             values[name] = (deviation * generator.standard_normal(shape)).astype(np.float32)
         else:
             one = name.endswith(('_gamma', '_moving_var'))

@@ -1,19 +1,17 @@
 """Checkpoints: parameters in the original's format, and beside them what an exact resume needs.
 
-`PREFIX-0007.params` holds the parameters after epoch 7; `PREFIX-0007.states` the momentum, the position in the
-training and the settings it was trained with. `PREFIX-resume.*` is the newest checkpoint within an epoch. A pair
-belongs together when the states hold the checksum of the parameters, so a run killed between the two files leaves
-no pair that looks whole.
+`MODEL-0007.params` holds the parameters after epoch 7, `MODEL-0007.states` the momentum, the position in the training
+and the settings it was trained with. `MODEL-resume-00001234.*` is a checkpoint within an epoch, after so many steps.
+A pair belongs together when the states hold the checksum of the parameters. The states are written first: a run that
+is killed between the two leaves no parameters that look like a checkpoint, and the one before is removed only later.
 """
 import contextlib
-import glob
 import json
 import os
 import re
 import zlib
 from collections import namedtuple
 
-import mxnet as mx
 import numpy as np
 
 from icd.errors import UserError
@@ -23,14 +21,21 @@ from icd.runtime import whole_file
 
 Position = namedtuple('Position', 'epoch batch step')
 Position.__doc__ = """Where a training stands: the epoch it is in, batches of it that are done, steps done in all."""
+Checkpoint = namedtuple('Checkpoint', 'path position settings momentum')
+Checkpoint.__doc__ = """A checkpoint that was read: parameter file (str), Position, settings (dict), momentum (dict of
+str to NDArray)."""
 _HEADER = 'header'
 _MOMENTUM = 'momentum:'
 
 
 def path(options, epoch):
-    """Parameter file of an epoch (int) or of 'resume'."""
-    name = epoch if isinstance(epoch, str) else '%04d' % epoch
-    return os.path.join(options.snapshot, '%s-%s.params' % (options.model, name))
+    """Parameter file of an epoch (int)."""
+    return os.path.join(options.snapshot, '%s-%04d.params' % (options.model, epoch))
+
+
+def path_within(options, step):
+    """Parameter file of a checkpoint within an epoch, after `step` steps in all."""
+    return os.path.join(options.snapshot, '%s-resume-%08d.params' % (options.model, step))
 
 
 def find_trained(options):
@@ -83,7 +88,8 @@ def _states(parameter_file):
     return os.path.splitext(parameter_file)[0] + '.states'
 
 
-def _checksum(name):
+def checksum(name):
+    """CRC-32 of a file's content."""
     value = 0
     with open(name, 'rb') as file:
         for block in iter(lambda: file.read(1 << 24), b''):
@@ -97,7 +103,7 @@ def save(name, net, momentum, position, settings):
     Parameters
     ----------
     name : str
-        Parameter file, see `path`.
+        Parameter file, see `path` and `path_within`.
     net : ICDNet
     momentum : dict of str to NDArray
     position : Position
@@ -105,50 +111,78 @@ def save(name, net, momentum, position, settings):
     settings : dict
         What a resumed run must share, see `icd.steps.train.settings`.
     """
-    params.save(name, net)
-    header = {'position': list(position), 'settings': settings, 'params_crc32': _checksum(name)}
-    arrays = {_MOMENTUM + key: value for key, value in momentum.items()}
-    arrays[_HEADER] = mx.nd.array(np.frombuffer(json.dumps(header).encode(), np.uint8), dtype='uint8')
-    with whole_file(_states(name)) as partial:
-        mx.nd.save(partial, arrays)
+    with whole_file(name) as partial:
+        params.save(partial, net)
+        header = {'position': list(position), 'settings': settings, 'params_crc32': checksum(partial)}
+        arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
+        arrays.update((_MOMENTUM + key, value) for key, value in momentum.items())
+        params.write(_states(name), arrays)
 
 
-def read_states(name):
-    """Header and momentum that belong to the parameter file `name`; None when they are missing or another's."""
-    states = _states(name)
-    if not (os.path.isfile(name) and os.path.isfile(states)):
+def read(name):
+    """The checkpoint of the parameter file `name`, or None when it is not whole or not one of this program."""
+    if not (os.path.isfile(name) and os.path.isfile(_states(name))):
         return None
     try:
-        arrays = params.read(states)
+        arrays = params.read(_states(name))
         header = json.loads(arrays.pop(_HEADER).asnumpy().tobytes().decode())
-    except (UserError, KeyError, ValueError):
-        return None         # written by another program, or damaged: not a checkpoint to resume from
-    if header.get('params_crc32') != _checksum(name):
+        if header['params_crc32'] != checksum(name):
+            return None
+        return Checkpoint(name, Position(*header['position']), header['settings'],
+                          {key[len(_MOMENTUM):]: value for key, value in arrays.items()})
+    except (UserError, KeyError, ValueError, TypeError):
         return None
-    return header, {key[len(_MOMENTUM):]: value for key, value in arrays.items()}
 
 
-def newest(options):
-    """The whole checkpoint that is furthest in the training.
+def _numbers(options, pattern):
+    """Numbers in the names of this model's parameter files that match `pattern`, the highest first."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found = [re.fullmatch(re.escape(options.model) + pattern, name) for name in os.listdir(options.snapshot)]
+        return sorted((int(match.group(1)) for match in found if match), reverse=True)
+    return []
+
+
+def epochs(options):
+    """Epochs that have a parameter file, the last first."""
+    return _numbers(options, r'-(\d{4,})\.params')
+
+
+def newest(options, settings=None):
+    """The whole checkpoint furthest in the training.
+
+    Parameters
+    ----------
+    options : Options
+    settings : dict, optional
+        Only of a training with these.
 
     Returns
     -------
-    (str, dict, dict) or None
-        Parameter file, header and momentum.
+    Checkpoint or None
     """
+    names = [path_within(options, step) for step in _numbers(options, r'-resume-(\d{8,})\.params')]
+    groups = names, [path(options, epoch) for epoch in epochs(options)]
     found = []
-    for name in glob.glob(glob.escape(os.path.join(options.snapshot, options.model)) + '-*.params'):
-        if re.search(r'-(\d{4,}|resume)\.params$', name):
-            states = read_states(name)
-            if states:
-                found.append((states[0]['position'][2], name) + states)
-    return max(found, key=lambda f: f[0])[1:] if found else None
+    for group in groups:
+        whole = (checkpoint for checkpoint in map(read, group) if checkpoint)
+        found += [next((c for c in whole if settings is None or c.settings == settings), None)]
+    return max(filter(None, found), key=lambda checkpoint: checkpoint.position.step, default=None)
 
 
-def remove_older(options, epoch):
-    """Keep the last `--num-save` checkpoints up to `epoch`, and none within an epoch."""
-    for old in ['resume'] + list(range(epoch - options.num_save, -1, -1)):
-        name = path(options, old)
-        for file in (_states(name), name):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(file)
+def remove_within(options, before=None):
+    """Remove checkpoints within an epoch, all or those of steps before `before`."""
+    for step in _numbers(options, r'-resume-(\d{8,})\.(?:params|states)'):
+        if before is None or step < before:
+            _remove(path_within(options, step))
+
+
+def remove_epochs(options, wanted):
+    """Remove the checkpoints of the epochs for which `wanted(epoch)` is true."""
+    for epoch in filter(wanted, _numbers(options, r'-(\d{4,})\.(?:params|states)')):
+        _remove(path(options, epoch))
+
+
+def _remove(name):
+    for file in (_states(name), name):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(file)

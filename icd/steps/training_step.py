@@ -11,7 +11,18 @@ from icd.model.losses import ICDLoss
 from icd.model.network import AUXILIARY, STATE
 from icd.model.sync_bn import forward_synchronised
 
-Outputs = namedtuple('Outputs', 'images labels top_down losses')
+MOMENTUM, WEIGHT_DECAY = .9, 5e-4
+_REGIONS = 64               # numbers of superpixels are rounded up to a multiple: the graph sees few different shapes
+
+Done = namedtuple('Done', 'parts state forward_backward update')
+Done.__doc__ = """What a step gives back at once; the values follow when the devices have computed them.
+
+parts : list of Part, one a device and accumulated batch
+state : NDArray (C, 2), the calibration state after the step
+forward_backward, update : NDArray (1,)
+    Ready when the gradients, and when the new parameters, are.
+"""
+Part = namedtuple('Part', 'images labels top_down losses')
 
 
 def create_kvstore(name, devices):
@@ -26,6 +37,11 @@ def create_kvstore(name, devices):
     Returns
     -------
     mxnet.kvstore.KVStore or None
+
+    Raises
+    ------
+    UserError
+        When this MXNet was built without it.
     """
     if not name.startswith('dist') and len(devices) == 1:
         return None
@@ -40,9 +56,9 @@ def create_kvstore(name, devices):
 class TrainingStep:
     """Forward, sign calibration, losses, backward and update of one batch.
 
-    The batch is cut into `accumulate` parts, each spread over the devices. The calibration state is updated once,
-    with the statistics of the whole batch, before any loss is computed; so with several parts their statistics
-    come from a forward pass of its own, with the same dropout. Sums cross devices and machines through `kvstore`.
+    The batch is cut into `accumulate` parts, each spread over the devices. The calibration state moves once, by the
+    statistics of the whole batch, before any loss is computed; so with several parts the statistics come from a
+    forward pass of their own, with the same dropout. Sums cross devices and machines through `kvstore`.
 
     Parameters
     ----------
@@ -50,88 +66,103 @@ class TrainingStep:
         Initialised on `devices`.
     devices : list of mxnet.Context
     kvstore : mxnet.kvstore.KVStore or None
+        See `create_kvstore`. With machines, all of them start from the parameters of the first.
     accumulate : int
     seed : int
-        Of the dropout; each part of each step draws from a seed of its own, so that a resumed run repeats the same.
+        Of the dropout. Every part of every step draws from a seed of its own: nothing has to be remembered for a
+        resumed run to draw the same.
     pixelwise, sync_bn : bool
+        `--no-superpixel`, `--sync-bn`.
     clip_gradient : float
         Largest norm of the gradient an image, the bottom-up weight left out; 0: no limit.
     """
 
     def __init__(self, net, devices, kvstore=None, accumulate=1, seed=0, pixelwise=False, sync_bn=False,
-                 clip_gradient=0., momentum=.9, weight_decay=5e-4):
+                 clip_gradient=0.):
         self._net, self._devices, self._kvstore = net, devices, kvstore
         self._accumulate, self._seed, self._clip = accumulate, seed, clip_gradient
         self._sync_bn = sync_bn and len(devices) > 1
-        self._machines = kvstore.num_workers if kvstore else 1
-        self._rank = kvstore.rank if kvstore else 0
+        self._machines, self._rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()
         self._loss = ICDLoss(net.num_classes, pixelwise)
         for block in (net, self._statistics, self._update_state, self._loss):
             block.hybridize(static_alloc=True, static_shape=True)
-        parameters = net.collect_params()
-        # Updating on the devices, not in the store, lets the store add up the calibration statistics, too.
-        self.trainer = gluon.Trainer(parameters, 'sgd', {'momentum': momentum, 'wd': weight_decay},
-                                     kvstore=kvstore, update_on_kvstore=False)
-        self._state = parameters[STATE]
-        self._batch_statistics = [parameters[name] for name in AUXILIARY if name != STATE]
-        self._learning = [p for p in parameters.values() if p.grad_req != 'null']
+        self._parameters = net.collect_params()
+        self._state = self._parameters[STATE]
+        self._running = [self._parameters[name] for name in AUXILIARY if name != STATE]
+        self._learning = [p for p in self._parameters.values() if p.grad_req != 'null']
         if accumulate > 1:
             for parameter in self._learning:
                 parameter.grad_req = 'add'
-        self._key = len(parameters)         # the trainer's keys are 0 to len - 1
-        if kvstore:
-            for key, array in zip((self._key, self._key + 1), self._no_statistics()):
-                kvstore.init(key, array)
+        self._regions = {}
+        self._start_trainer()
 
-    def __call__(self, images, labels, superpixels, learning_rate, warm_up, step):
-        """Train on one batch; nothing is waited for.
+    def _start_trainer(self):
+        # Updating on the devices, not in the store, lets the store add up other things than gradients, too.
+        self._trainer = gluon.Trainer(self._parameters, 'sgd', {'momentum': MOMENTUM, 'wd': WEIGHT_DECAY},
+                                      kvstore=self._kvstore, update_on_kvstore=False)
+        # The trainer gives all devices and machines the parameters of the first at its first use: that is now,
+        # before they differ in their statistics.
+        self._trainer.allreduce_grads()
+        if self._kvstore:
+            self._key = len(list(self._parameters))         # the trainer's keys are 0 to this - 1
+            classes, channels = self._net.num_classes, self._running[0].shape[0]
+            for key, shape in enumerate([(classes, 2), (classes,)] + [(channels,)] * len(self._running), self._key):
+                self._kvstore.init(key, mx.nd.zeros(shape))
+
+    def __call__(self, images, labels, superpixels, regions, learning_rate, warm_up, step):
+        """Train on one batch. Nothing is waited for.
 
         Parameters
         ----------
-        images : (N, 3, H, W) uint8 NDArray, RGB
-        labels : (N, C) float32 NDArray
-        superpixels : (N, h, w) int32 NDArray
-            Sampled at every eighth pixel.
+        images : NDArray (N, 3, H, W) uint8
+            RGB; on one machine the whole batch, on several its share.
+        labels : NDArray (N, C) float32
+        superpixels : NDArray (N, h, w) int32
+            Labels from 0 at every eighth pixel.
+        regions : int
+            More than the largest label.
         learning_rate, warm_up : float
         step : int
             Steps done before.
 
         Returns
         -------
-        list of Outputs
-            One a device and part, on its device.
+        Done
         """
-        count = len(images)
-        parts = self._spread(images, labels, superpixels)
+        parts = self._spread(images, labels, superpixels, regions)
         if self._accumulate > 1:
-            statistics = self._look_ahead(parts, step)
-        outputs = []
+            self._calibrate(self._look_ahead(parts, step))
+        done = []
         for number, part in enumerate(parts):
             maps = self._forward(part, step, number)
             if self._accumulate == 1:
-                statistics = [self._measure(m, p) for m, p in zip(maps, part)]
-            if number == 0:
-                self._calibrate(statistics)
-            outputs += self._backward(maps, part, warm_up)
-        self._step_optimiser(count * self._machines, learning_rate)
-        return outputs
+                self._calibrate([self._measure(m, piece) for m, piece in zip(maps, part)])
+            done += self._backward(maps, part, warm_up)
+        # conv1_1 is the last to get its gradient.
+        first, device = self._parameters['conv1_1_bias'], self._devices[0]
+        forward_backward = first.grad(device)[:1].copy()
+        self._step_optimiser(len(images) * self._machines, learning_rate)
+        return Done(done, self._state.data(device).copy(), forward_backward, first.data(device)[:1].copy())
 
     # ------------------------------------------------------------------------------------------------- the stages
-    def _spread(self, images, labels, superpixels):
+    def _spread(self, images, labels, superpixels, regions):
         """Cut the batch: accumulated parts x devices -> (images, labels, superpixels, regions) on the device."""
-        pieces = self._accumulate * len(self._devices)
-        size = len(images) // pieces
-        # Rounded up, so that the graph sees few different shapes.
-        regions = mx.nd.arange(-(-(int(superpixels.max().asscalar()) + 1) // 64) * 64 + 1)
+        size = len(images) // (self._accumulate * len(self._devices))
 
-        def piece(number):
-            device = self._devices[number % len(self._devices)]
-            rows = slice(number * size, (number + 1) * size)
-            return [a[rows].as_in_context(device) for a in (images, labels, superpixels)] + [
-                regions.as_in_context(device)]
-        return [[piece(part * len(self._devices) + i) for i in range(len(self._devices))]
+        def piece(part, i, device):
+            first = (part * len(self._devices) + i) * size
+            return [a[first:first + size].as_in_context(device) for a in (images, labels, superpixels)] + [
+                self._numbers(regions, device)]
+        return [[piece(part, i, device) for i, device in enumerate(self._devices)]
                 for part in range(self._accumulate)]
+
+    def _numbers(self, regions, device):
+        """0, 1, 2, ... for at least `regions` superpixels and the padding beside them."""
+        count = _REGIONS * max(1, -(-(regions - 1) // _REGIONS)) + 1
+        if (count, device) not in self._regions:
+            self._regions[count, device] = mx.nd.arange(count, ctx=device)
+        return self._regions[count, device]
 
     def _forward(self, part, step, number, record=True):
         """Outputs (cam, bottom_up, top_down, feature) of the network on every device."""
@@ -149,33 +180,32 @@ class TrainingStep:
         with autograd.pause():
             return self._statistics(bottom_up, cam, piece[1])
 
-    def _no_statistics(self, device=None):
-        classes = self._net.num_classes
-        return mx.nd.zeros((classes, 2), ctx=device), mx.nd.zeros((classes,), ctx=device)
-
     def _look_ahead(self, parts, step):
-        """Calibration statistics of all accumulated parts, a device each; leaves the network as it was."""
-        kept = [[data.copy() for data in p.list_data()] for p in self._batch_statistics]
-        totals = [self._no_statistics(device) for device in self._devices]
+        """Calibration statistics of all accumulated parts, a pair a device; leaves the network as it was."""
+        kept = [[data.copy() for data in p.list_data()] for p in self._running]
+        totals = None
         for number, part in enumerate(parts):
             maps = self._forward(part, step, number, record=False)
-            for total, m, piece in zip(totals, maps, part):
-                for array, more in zip(total, self._measure(m, piece)):
-                    array += more
-        for parameter, values in zip(self._batch_statistics, kept):
+            found = [self._measure(m, piece) for m, piece in zip(maps, part)]
+            totals = found if totals is None else [
+                [total + more for total, more in zip(*pair)] for pair in zip(totals, found)]
+        for parameter, values in zip(self._running, kept):
             for data, value in zip(parameter.list_data(), values):
                 data[:] = value
         return totals
 
     def _calibrate(self, statistics):
         """Add the statistics up over devices and machines and move the calibration state of every device."""
-        sums, counts = zip(*statistics)
-        if self._kvstore:
-            for key, arrays in ((self._key, sums), (self._key + 1, counts)):
-                self._kvstore.push(key, list(arrays), priority=1)
-                self._kvstore.pull(key, out=list(arrays), priority=1)
+        sums, counts = map(list, zip(*statistics))
+        self._add_up(self._key if self._kvstore else None, sums)
+        self._add_up(self._key + 1 if self._kvstore else None, counts)
         for state, s, c in zip(self._state.list_data(), sums, counts):
             state[:] = self._update_state(state, s, c)
+
+    def _add_up(self, key, arrays):
+        """Replace `arrays`, one a device, by their sum over devices and machines."""
+        if self._kvstore:
+            self._kvstore.pushpull(key, arrays, out=arrays, priority=1)
 
     def _backward(self, maps, part, warm_up):
         losses = []
@@ -185,32 +215,51 @@ class TrainingStep:
                     *m, self._net.icd_bu_weight.data(device), labels, superpixels, regions,
                     self._state.data(device), mx.nd.full((1,), warm_up, ctx=device)))
         autograd.backward([loss.loss for loss in losses])
-        return [Outputs(piece[0], piece[1], m[2], loss) for piece, m, loss in zip(part, maps, losses)]
+        return [Part(piece[0], piece[1], m[2], loss) for piece, m, loss in zip(part, maps, losses)]
 
     def _step_optimiser(self, count, learning_rate):
-        self.trainer.set_learning_rate(learning_rate)
-        self.trainer.allreduce_grads()
+        self._trainer.set_learning_rate(learning_rate)
+        self._trainer.allreduce_grads()
         if self._clip:
             for i in range(len(self._devices)):
                 gluon.utils.clip_global_norm(
                     [p.list_grad()[i] for p in self._learning if p.name != 'icd_bu_weight'],
                     self._clip * count, check_isfinite=False)
-        self.trainer.update(count)
+        self._trainer.update(count)
         if self._accumulate > 1:
             for parameter in self._learning:
                 parameter.zero_grad()
 
-    # --------------------------------------------------------------------------------------------------- momentum
+    # ------------------------------------------------------------------------------------- what a checkpoint holds
+    def average_running_statistics(self):
+        """Give every device and machine the mean of all their running statistics of `feat_bn`.
+
+        Each device sees other images. Running means are linear in what they have seen, so it does not matter how
+        often this is done. All machines must do it at the same step.
+        """
+        if not self._kvstore:
+            return
+        for key, parameter in enumerate(self._running, self._key + 2):
+            arrays = parameter.list_data()
+            self._add_up(key, arrays)
+            for array in arrays:
+                array /= len(arrays) * self._machines
+
     def momentum(self):
-        """Momentum of every parameter by name; zeros where it has not moved yet."""
-        states = self.trainer._updaters[0].states
+        """Momentum of every learning parameter by name, on the CPU; zeros before the first step.
+
+        Returns
+        -------
+        dict of str to NDArray
+        """
+        states = self._trainer._updaters[0].states          # `Trainer.save_states` gives nothing but a pickle
         return {p.name: mx.nd.zeros(p.shape) if states.get(i) is None else states[i].as_in_context(mx.cpu())
-                for i, p in enumerate(self.trainer._params) if p.grad_req != 'null'}
+                for i, p in enumerate(self._trainer._params) if p.grad_req != 'null'}
 
     def set_momentum(self, momentum):
-        """Take up the momentum that `momentum` returned."""
-        for device, updater in zip(self._devices, self.trainer._updaters):
-            for i, p in enumerate(self.trainer._params):
+        """Take up what `momentum` returned."""
+        for device, updater in zip(self._devices, self._trainer._updaters):
+            for i, p in enumerate(self._trainer._params):
                 if p.grad_req != 'null':
-                    updater.states[i] = momentum[p.name].as_in_context(device)
+                    updater.states[i] = momentum[p.name].copyto(device)
                     updater.states_synced[i] = True
