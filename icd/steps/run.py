@@ -1,6 +1,7 @@
 """The command `icd-run` (`python run_icd.py`): train, then infer, then make seeds."""
 import importlib
 
+from icd import distributed
 from icd import options as option_tables
 from icd import runtime
 from icd.steps import preflight
@@ -13,13 +14,20 @@ def main(arguments):
 
 
 def run(options):
-    """Run the stages that `options` ask for, after a check of all they need."""
+    """Run the stages that `options` ask for, after a check of all they need.
+
+    Of the machines of a distributed training, the first worker goes on with what follows.
+    """
+    if distributed.role() in distributed.SERVING:
+        distributed.serve(options.kvstore)
+        return
     only = {'train': options.only_train, 'infer': options.only_infer, 'seeds': options.only_gen_seeds}
     stages = [stage for stage in only if only[stage]] or list(only)
     inputs = preflight.check(options, stages)
     for stage in stages:
         # Each is imported when its turn comes: making seeds needs no MXNet.
-        importlib.import_module('icd.steps.' + stage).run(options, inputs)
+        if importlib.import_module('icd.steps.' + stage).run(options, inputs) is False:
+            return
 
 
 def door():

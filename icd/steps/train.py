@@ -1,9 +1,11 @@
 """Training: photographs, image labels and superpixels to parameters."""
 import contextlib
+import hashlib
 import json
 import os
 import zlib
 
+from icd import distributed
 from icd import options as option_tables
 from icd.data.loader import TrainingLoader, TrainingSet
 from icd.errors import UserError
@@ -61,7 +63,13 @@ def run(options, inputs=None):
         When an input is missing or unusable, when the snapshot folder holds a training with other settings, or when
         the training diverges.
     """
+    distributed.check(options.kvstore)
     inputs = inputs or preflight.check(options, ('train',))
+    with distributed.watched(options.kvstore):
+        return _run(options, inputs)
+
+
+def _run(options, inputs):
     contexts = devices(options.gpus)
     kvstore = create_kvstore(options.kvstore, contexts)
     machines, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
@@ -73,6 +81,11 @@ def run(options, inputs=None):
         parameter.lr_mult = options.backbone_lr
     schedule, shared = Schedule(options, len(inputs.names)), settings(options, inputs)
     start, momentum = load_start(options, schedule, net, contexts, shared)
+    if machines > 1:
+        token = hashlib.sha256(json.dumps([start, shared]).encode()).digest()
+        if not distributed.same_everywhere(kvstore, len(list(net.collect_params())) + 100, token):
+            raise UserError('this worker would start with other options, names, annotations or checkpoints than the '
+                            'first: give all the same command line, and folders that all share')
     if rank == 0:
         clear_partial(options.snapshot)
         if options.resume == 'no':
