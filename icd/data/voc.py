@@ -29,6 +29,7 @@ _LARGEST_XML = 4 << 20
 _DEEPEST_XML = 64
 _EXIF_ORIENTATION = 0x112
 _LARGEST_CLASS_COUNT = 254          # 0 is the background, 255 is ignored
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _AGAIN = 'copy or download it again'
 # What Pillow raises on damaged files, besides OSError.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -72,14 +73,25 @@ def image_path(image_root, name):
 
 def cut_short(data):
     """True for the content of a JPEG or PNG file whose end is missing: decoders may fill the rest with grey."""
-    if data[:8] == b'\x89PNG\r\n\x1a\n':
-        return b'IEND' not in data[-64:]
+    if data[:8] == PNG_SIGNATURE:
+        return _png_end(data) > len(data)
     if data[:2] != b'\xff\xd8':
         return False
     start = 2
     while start + 4 <= len(data) and data[start] == 0xff and data[start + 1] != 0xda:       # up to start of scan
         start += 1 if data[start + 1] == 0xff else 2 + int.from_bytes(data[start + 2:start + 4], 'big')
     return data.rfind(b'\xff\xd9') < start                                                  # end of image
+
+
+def _png_end(data):
+    """Where the last chunk of a PNG file ends, by the lengths of its chunks; OpenCV takes seconds over wrong ones."""
+    start = len(PNG_SIGNATURE)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, start)
+        start += 12 + length
+        if kind == b'IEND':
+            return start
+    return start + 12
 
 
 def decode_image(data, path):
@@ -501,7 +513,7 @@ def check_lists(lists):
     return wrong
 
 
-def _main(arguments):
+def main(arguments):
     parser = argparse.ArgumentParser('python -m icd.data.voc', description='Write the name lists of VOC 2012.')
     parser.add_argument('--devkit', required=True, help='folder VOCdevkit/VOC2012')
     source = parser.add_mutually_exclusive_group(required=True)
@@ -525,4 +537,4 @@ def _main(arguments):
 
 
 if __name__ == '__main__':
-    sys.exit(runtime.door(_main))
+    sys.exit(runtime.door(main))

@@ -54,6 +54,13 @@ def test_damaged_maps_are_refused(tmp_path, kept):
         superpixel_map.read(str(tmp_path / 'none.png'))
 
 
+def test_lossy_images_are_no_maps(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(cv2.imencode('.jpg', np.zeros((9, 9, 3), np.uint8))[1].tobytes())
+    with pytest.raises(UserError, match='no PNG: make the superpixels again'):
+        superpixel_map.read(str(path))
+
+
 @given(arrays(np.int32, array_shapes(min_dims=1, max_dims=3, max_side=6), elements=st.integers(0, 12)))
 @settings(max_examples=100, deadline=None)
 def test_renumber_keeps_the_partition_and_its_order(labels):

@@ -56,13 +56,13 @@ def test_truth_is_the_creature():
 
 
 def test_shares_of_what_pictures_show():
-    masks = [toy.draw_picture(2, number)[1:] for number in range(150)]
-    empty = sum(not anybody.any() for _, anybody in masks) / 150
-    decoy = sum(anybody.any() and not mask.any() for mask, anybody in masks) / 150
-    two = sum(len(np.unique(mask)) == 3 for mask, _ in masks) / 150
-    assert .03 < empty < .15 and .06 < decoy < .20 and .07 < two < .24
+    masks = [toy.draw_picture(2, number)[1:] for number in range(90)]
+    empty = sum(not anybody.any() for _, anybody in masks) / 90
+    decoy = sum(anybody.any() and not mask.any() for mask, anybody in masks) / 90
+    two = sum(len(np.unique(mask)) == 3 for mask, _ in masks) / 90
+    assert .02 < empty < .16 and .05 < decoy < .21 and .07 < two < .25
     assert .14 < np.mean([(mask > 0).mean() for mask, _ in masks]) < .22
-    assert all(sum((mask == k).any() for mask, _ in masks) > 20 for k in range(1, 5))
+    assert all(sum((mask == k).any() for mask, _ in masks) > 10 for k in range(1, 5))
 
 
 def test_seed_decides_everything(drawn, tmp_path):

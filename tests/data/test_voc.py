@@ -244,7 +244,7 @@ def test_images_cut_short_are_refused(tmp_path, ending, left):
     data = photograph(ending=ending)
     cut = len(data) - 13 if left == -1 else int(left * len(data)) if isinstance(left, float) else left
     path = write(tmp_path / 'a.jpg', data[:cut])
-    with refused(path, 'cut short|not an image', 'again'):
+    with refused(path, 'cut short' if cut >= 8 else 'not an image', 'again'):
         voc.read_image(path)
 
 

@@ -1,0 +1,123 @@
+"""How fast training images are read: `python tests/benchmarks/input.py`.
+
+Makes 200 photographs of VOC's size (500x375, JPEG of about 100 KB) with superpixel maps, reads training batches of
+321-pixel crops with 0, 1, 2, ... workers, and prints images per second and core, against the 40 of the original's one
+thread; then whether batches are the same bits for every number of workers, and whether memory stays flat.
+"""
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import time
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from icd import runtime  # noqa: E402
+from icd.data import superpixel_map  # noqa: E402
+from icd.data.loader import TrainingLoader, TrainingSet  # noqa: E402
+
+ORIGINAL = 40               # images a second
+HEIGHT, WIDTH, CROP, BATCH, CLASSES = 375, 500, 321, 32, 20
+
+
+def texture(rng):
+    """Noise with the falling spectrum of natural images, in three nearly equal channels: uint8."""
+    frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)) + 1 / WIDTH
+    channels = [np.fft.irfft2(np.fft.rfft2(rng.standard_normal((HEIGHT, WIDTH))) / frequency ** 1.15,
+                              s=(HEIGHT, WIDTH)) for _ in range(2)]
+    channels = [channel / channel.std() for channel in channels]
+    grey, tint = channels
+    return np.clip(118 + 55 * np.stack([grey - .3 * tint, grey, grey + .3 * tint], -1), 0, 255).astype(np.uint8)
+
+
+def superpixels(image):
+    """About 64 superpixels with uneven borders: cells of a grid, shifted by the picture."""
+    soft = cv2.GaussianBlur(image, (0, 0), 3).astype(np.float32)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + .25 * (soft[..., :2].transpose(2, 0, 1) - 118)
+    cells = np.clip(y // 47, 0, 7) * 8 + np.clip(x // 63, 0, 7)
+    return superpixel_map.renumber(cells.astype(np.int32))
+
+
+def make(folder, count):
+    """Write `count` photographs and maps; their names and the mean sizes of the files."""
+    names, sizes = ['noise_%03d' % i for i in range(count)], np.zeros((count, 2))
+    for i, name in enumerate(names):
+        image = texture(np.random.default_rng(i))
+        paths = os.path.join(folder, name + '.jpg'), superpixel_map.path(folder, name)
+        if not all(map(os.path.exists, paths)):
+            runtime.save_image(paths[0], image, cv2.IMWRITE_JPEG_QUALITY, 88)
+            superpixel_map.write(paths[1], superpixels(image))
+        sizes[i] = [os.path.getsize(path) for path in paths]
+    return names, sizes.mean(axis=0)
+
+
+def memory(processes):
+    """Resident megabytes of each process; what several share is counted in part (PSS)."""
+    found = []
+    for pid in processes:
+        with open('/proc/%d/smaps_rollup' % pid, encoding='ascii') as file:
+            found.append(next(int(line.split()[1]) for line in file if line.startswith('Pss:')) / 1024)
+    return found
+
+
+def busy(processes):
+    """Seconds of a core all processes have used so far: says more than the clock on a machine others use, too."""
+    total = 0
+    for pid in processes:
+        with open('/proc/%d/stat' % pid, encoding='ascii') as file:
+            total += sum(map(int, file.read().rsplit(')', 1)[1].split()[11:13]))
+    return total / os.sysconf('SC_CLK_TCK')
+
+
+def measure(dataset, workers, batches):
+    """Images a second by the clock and of a core's time, digest of all batches, memory early on and at the end."""
+    loader = TrainingLoader(dataset, BATCH, workers, num_sample=batches * BATCH)
+    pids = [os.getpid()] + [process.pid for process in loader._workers._processes]
+    digest, early = hashlib.sha256(), None
+    start, busy_before = time.perf_counter(), busy(pids)
+    for number, batch in enumerate(loader.epoch(0)):
+        for array in batch[:3]:
+            digest.update(array.asnumpy()[..., ::16].tobytes())
+        if number == batches // 5:
+            early = memory(pids)
+    images = batches * BATCH
+    rates = images / (time.perf_counter() - start), images / (busy(pids) - busy_before)
+    late = memory(pids)
+    loader.close()
+    return rates, digest.hexdigest(), early, late
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--folder', help='where the files are kept (default: made anew in a temporary folder)')
+    parser.add_argument('--count', type=int, default=200, help='photographs (default: %(default)s)')
+    parser.add_argument('--batches', type=int, default=200, help='batches a measurement (default: %(default)s)')
+    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4])
+    options = parser.parse_args()
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or temporary
+        names, sizes = make(folder, options.count)
+        print('%d photographs %dx%d: JPEG %.0f KB, superpixels %.0f KB; crops of %d, batches of %d; %d cores' % (
+            (len(names), WIDTH, HEIGHT) + tuple(sizes / 1e3) + (CROP, BATCH, runtime.number_of_cores())))
+        labels = np.eye(len(names), CLASSES, dtype=np.float32)
+        dataset = TrainingSet(names, labels, folder, folder, CROP, CLASSES, seed=0)
+        digests = set()
+        print('workers | images/s | images/s of a core | of the original | MB of each process after %d, %d batches' % (
+            options.batches // 5, options.batches))
+        for workers in options.workers:
+            (rate, a_core), digest, early, late = measure(dataset, workers, options.batches)
+            digests.add(digest)
+            print('%7d | %8.0f | %18.0f | %14.1fx | %s, %s' % (
+                workers, rate, a_core, a_core / ORIGINAL, ' '.join('%.0f' % m for m in early),
+                ' '.join('%.0f' % m for m in late)))
+        print('batches: %s' % ('the same bits for every number of workers' if len(digests) == 1 else 'DIFFERENT'))
+    return len(digests) != 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
