@@ -51,3 +51,12 @@ def photographs():
     if not os.path.isdir(os.path.join(root, 'voc_mini')):
         pytest.skip('no photographs at %s (set ICD_PHOTOGRAPHS)' % root)
     return root
+
+
+@pytest.fixture(scope='session')
+def valid(tmp_path_factory):
+    """A folder with a small, valid data set (`small_data`); copy it before changing anything."""
+    import small_data
+    root = str(tmp_path_factory.mktemp('valid'))
+    small_data.make(root)
+    return root

@@ -179,7 +179,7 @@ def read_trained(path, net):
         When the file is damaged, or a parameter is missing, of another shape or unknown.
     """
     values = _bare(path, read(path))
-    _check(path, net, values, net.collect_params())
+    _check(path, net, values, list(net.collect_params()))
     unknown = sorted(set(values) - set(net.collect_params()))
     if unknown:
         raise UserError('%s: holds parameters this network does not have (%s): give a file made for it'

@@ -1,0 +1,252 @@
+"""What users feed the commands, and what they get: the exit code and the line that helps, nothing else.
+
+A row breaks a small, valid data set in one way and runs one command on it. The command must end with exit code 2,
+say on each of its lines the file (or the option) and the remedy, print no traceback and leave no new file.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from icd import runtime
+from small_data import ANNOTATION, COMMANDS, NAMES, files, run
+
+# ---------------------------------------------------------------------------------------------------- what breaks
+def remove(path):
+    return lambda: shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+
+def put(path, content):
+    content = content if isinstance(content, bytes) else content.encode()
+    return lambda: runtime.save_bytes(path, content)
+
+
+def cut(path, size):
+    return lambda: os.truncate(path, size)
+
+
+def picture(path, shape, dtype=np.uint8, value=0):
+    return lambda: runtime.save_image(path, np.full(shape, value, dtype))
+
+
+def folder(path):
+    def make():
+        if os.path.lexists(path):
+            os.remove(path)
+        os.makedirs(path)
+    return make
+
+
+def array(path, value, **words):
+    return lambda: np.save(path, value, **words)
+
+
+def link(path, target):
+    def make():
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        os.symlink(target, path)
+    return make
+
+
+def parameters(path, change):
+    def make():
+        from icd.model import params
+        arrays = params.read(path)
+        change(arrays)
+        params.write(path, arrays)
+    return make
+
+
+def drop(name):
+    return lambda arrays: arrays.pop(name)
+
+
+def spoil(name):
+    def change(arrays):
+        arrays[name][:] = float('nan')
+    return change
+
+
+def nothing():
+    pass
+
+
+SCORES = 'snap/results/scores_icd/a.npy'
+TRAINED = 'snap/vgg16_icd-0000.params'
+ENTITY = '<!DOCTYPE a [<!ENTITY b "bbbb">]><annotation><object><name>&b;</name></object></annotation>'
+# id: (command, how to break the data set, further arguments, what the message must say)
+TABLE = {
+    # lists
+    'list missing': ('run', remove('list.txt'), [], r'list\.txt: no such file: give'),
+    'list empty': ('run', put('list.txt', ''), [], r'list\.txt: .*empty|list\.txt: .*no name'),
+    'list blank': ('seeds', put('list.txt', '\n \r\n'), [], r'list\.txt: '),
+    'list binary': ('run', put('list.txt', b'\x89PNG\0\1'), [], r'list\.txt: not a text file: give'),
+    'list utf-16': ('run', put('list.txt', 'a\nb\n'.encode('utf-16')), [], r'list\.txt: not a text file'),
+    'list is a folder': ('run', folder('list.txt'), [], r'list\.txt: this is a folder'),
+    'list climbs out': ('run', put('list.txt', 'a\n../b\n'), [], r"list\.txt: line 2, '\.\./b': it leaves the folder"),
+    'list absolute': ('seeds', put('list.txt', '/etc/passwd\n'), [], r'list\.txt: line 1.*absolute path: give'),
+    'list with endings': ('merge', put('list.txt', 'a.jpg\n'), [], r'list\.txt: line 1.*without \.jpg'),
+    'list repeats': ('evaluate', put('list.txt', 'a\nb\na\n'), [], r'list\.txt: line 3: a was already on line 1: remove'),
+    'list with an unknown name': ('run', put('list.txt', 'a\nzebra\n'), [],
+                                  r'images/zebra\.jpg.*: no such photograph.*check --image-root'),
+    'class names missing': ('run', nothing, ['--class-names', 'none.txt'], r'none\.txt: no such file'),
+    'class names of other number': ('run', put('names.txt', 'x\ny\n'), ['--class-names', 'names.txt', '--num-cls', '3'],
+                                    r'--num-cls 3.*names\.txt names 2'),
+    'class names repeat': ('run', put('names.txt', 'x\nx\n'), ['--class-names', 'names.txt'], r'names\.txt: a class is named twice: remove'),
+    # photographs
+    'image missing': ('run', remove('images/a.jpg'), [], r'images/a\.jpg.*: no such photograph.*check --image-root'),
+    'all images missing': ('train', remove('images'), [], r'images/a\.jpg, .*\(4 files\): check --image-root'),
+    'image empty': ('train', put('images/b.jpg', ''), [], r'images/b\.jpg: not an image'),
+    'image is text': ('infer', put('images/b.jpg', '<html>'), [], r'images/b\.jpg: not an image'),
+    'image cut in its header': ('seeds', cut('images/b.jpg', 60), [], r'images/b\.jpg: not an image'),
+    'image is a folder': ('seeds', folder('images/b.jpg'), [], r'images/b\.jpg: not an image'),
+    'image missing for merging': ('merge', remove('images/b.jpg'), [], r'images/b\.jpg'),
+    'image is text for merging': ('merge', put('images/b.jpg', 'x'), [], r'images/b\.jpg'),
+    # annotations
+    'annotation missing': ('train', remove('annotations/a.xml'), [],
+                           r'annotations/a\.xml: no such annotation: check --annotation-root'),
+    'annotation empty': ('train', put('annotations/a.xml', ''), [], r'annotations/a\.xml: '),
+    'annotation is no XML': ('infer', put('annotations/a.xml', 'dog'), [], r'annotations/a\.xml: '),
+    'annotation cut short': ('infer', cut('annotations/a.xml', 40), [], r'annotations/a\.xml: '),
+    'annotation of unknown class': ('seeds', put('annotations/a.xml', ANNOTATION % 'unicorn'), [],
+                                    r'annotations/a\.xml: .*unicorn.*--class-names'),
+    'annotation with entities': ('seeds', put('annotations/a.xml', ENTITY), [], r'annotations/a\.xml: '),
+    'annotation without class': ('run', put('annotations/a.xml', '<annotation><object/></annotation>'), [],
+                                 r'annotations/a\.xml: '),
+    'annotation is a picture': ('run', picture('annotations/a.png', (3, 3)), ['--annotation-root', 'images'],
+                                r'images/a\.xml.*: no such annotation'),
+    # superpixels
+    'superpixels missing': ('train', remove('superpixels/a.png'), [],
+                            r'superpixels/a\.png: no such superpixel map: make them with makeSuperpixel'),
+    'superpixels of another size': ('train', picture('superpixels/a.png', (36, 45, 3)), [],
+                                    r'superpixels/a\.png \(45x36, not 44x36\)'),
+    'superpixels are text': ('train', put('superpixels/a.png', 'x'), [], r'superpixels/a\.png: not an image'),
+    'superpixels cut in their header': ('infer', cut('superpixels/a.png', 20), [], r'superpixels/a\.png: not an image'),
+    'superpixel folder wrong': ('train', nothing, ['--superpixel-root', 'nowhere'], r'nowhere/a\.png.*--superpixel-root'),
+    'raw superpixels missing': ('merge', remove('raw/a.png'), [], r'raw/a\.png'),
+    'raw superpixels of another size': ('merge', picture('raw/a.png', (36, 45, 3)), [], r'raw/a\.png.*45.*36'),
+    'raw superpixels are text': ('merge', put('raw/a.png', 'x'), [], r'raw/a\.png'),
+    # saliency
+    'saliency missing': ('seeds', remove('saliency/a.png'), ['--use-sal'],
+                         r'saliency/a\.png: no such saliency map: check --saliency-root'),
+    'saliency of another size': ('seeds', picture('saliency/a.png', (9, 9)), ['--seeds', 'sal'],
+                                 r'saliency/a\.png \(9x9, not 44x36\)'),
+    'saliency is text': ('seeds', put('saliency/a.png', 'x'), ['--seeds', 'sal'], r'saliency/a\.png: not an image'),
+    # parameters
+    'parameters missing': ('train', nothing, ['--pretrained', 'no.params'], r'no\.params: .*--pretrained none'),
+    'parameters empty': ('train', put('pretrained.params', ''), [], r'pretrained\.params: not a whole MXNet'),
+    'parameters cut short': ('train', cut('pretrained.params', 5000), [], r'pretrained\.params: not a whole MXNet'),
+    'parameters are a page': ('train', put('pretrained.params', '<html>404</html>' * 9), [],
+                              r'pretrained\.params: not a whole MXNet'),
+    'parameters are an array': ('train', array('p.npy', np.ones(9)), ['--pretrained', 'p.npy'], r'p\.npy: not a whole'),
+    'parameters of another width': ('train', nothing, ['--width', '0.0625'], r'pretrained\.params: .*--width'),
+    'parameters lack a layer': ('train', parameters('pretrained.params', drop('arg:fc6_weight')), [],
+                                r'pretrained\.params: lacks 1 .*fc6_weight'),
+    'parameters diverged': ('infer', parameters(TRAINED, spoil('arg:fc6_weight')), [], r'0000\.params: .*diverged'),
+    'parameters for merging missing': ('merge', nothing, ['--pretrained', 'no.params'], r'no\.params: '),
+    'nothing trained': ('infer', remove(TRAINED), [], r'vgg16_icd-0000\.params: no such file: train'),
+    'trained for fewer epochs': ('infer', nothing, ['--num-epoch', '9'], r'vgg16_icd-0008\.params: no such file'),
+    'trained with other classes': ('infer', parameters(TRAINED, drop('arg:fc8_weight')), [], r'fc8_weight'),
+    'first epoch missing': ('train', nothing, ['--begin-epoch', '4', '--num-epoch', '9'], r'0003\.params: no such file'),
+    'nothing to convert': ('convert', nothing, ['none.params', 'out.params'], r'none\.params: no such'),
+    'converting the wrong file': ('convert', put('x.params', 'x' * 99), ['x.params', 'out.params'], r'x\.params: not a'),
+    # scores
+    'scores missing': ('seeds', remove(SCORES), [], r'scores_icd/a\.npy: no such score file: run inference'),
+    'scores of other labels': ('seeds', array(SCORES, np.ones((3, 7, 7), np.float32)), [],
+                               r'scores_icd/a\.npy: maps of 3 classes'),
+    'scores of another size': ('seeds', nothing, ['--infer-size', '57'], r'scores.*--infer-size'),
+    'scores pickled': ('seeds', array(SCORES, np.array([{}]), allow_pickle=True), [], r'scores_icd/a\.npy: '),
+    'scores are text': ('seeds', put(SCORES, 'x'), [], r'scores_icd/a\.npy: not a NumPy array file'),
+    'scores cut short': ('seeds', cut(SCORES, 200), [], r'scores_icd/a\.npy: the file is cut short'),
+    # options
+    'unknown option': ('run', nothing, ['--speed', '9'], r'--speed'),
+    'image size': ('run', nothing, ['--image-size', '320'], r"--image-size: '320' is not 8k\+1"),
+    'batch of nothing': ('run', nothing, ['--batch-size', '0'], r'--batch-size.*>= 1'),
+    'batch larger than the data': ('train', nothing, ['--batch-size', '64'], r'--batch-size 64'),
+    'batch that devices cannot share': ('train', nothing, ['--gpus', 'cpu:3'], r'--batch-size 2'),
+    'learning rate': ('run', nothing, ['--learning-rate', '-1'], r'--learning-rate.*> 0'),
+    'no number': ('run', nothing, ['--num-epoch', 'x'], r"--num-epoch: 'x'"),
+    'kind of seed': ('seeds', nothing, ['--seeds', 'best'], r'--seeds.*crf, sal, raw'),
+    'superpixels to keep': ('merge', nothing, ['--max-superpixel-num', '0'], r'--max-superpixel-num'),
+    'classes to judge': ('evaluate', nothing, ['--num-cls', '0'], r'--num-cls'),
+    'required option': ('evaluate', nothing, ['--pred'], r'--pred'),
+    # folders
+    'snapshot is a file': ('run', put('snapshot', 'x'), ['--snapshot', 'snapshot'], r'snapshot: .*choose another folder'),
+    'snapshot below a file': ('run', nothing, ['--snapshot', 'list.txt/deep'], r'list\.txt: .*choose another folder'),
+    'snapshot is a broken link': ('run', link('lost', 'nowhere/at/all'), ['--snapshot', 'lost'], r'lost: .*link'),
+    'a link leads out of the snapshot': ('seeds', link('snap/results/seeds/crf/sub', '../../../..'), [],
+                                        r'seeds/crf/sub: a link leads outside'),
+    'merged folder is a file': ('merge', nothing, ['--save-superpixel-root', 'list.txt'], r'list\.txt.*choose another'),
+    # devices
+    'no such GPU': ('run', nothing, ['--gpus', '7'], r'--gpus 7: .*--gpus cpu'),
+    'devices unreadable': ('run', nothing, ['--gpus', 'all'], r'--gpus all: '),
+    'no CPU at all': ('infer', nothing, ['--gpus', 'cpu:0'], r'--gpus cpu:0: '),
+    'devices for merging': ('merge', nothing, ['--gpus', '0,0'], r'--gpus 0,0: '),
+    # masks to judge
+    'prediction missing': ('evaluate', remove('pred/a.png'), [], r'pred/a\.png'),
+    'no predictions': ('evaluate', remove('pred'), [], r'pred'),
+    'truth missing': ('evaluate', remove('truth/a.png'), [], r'truth/a\.png'),
+    'prediction of another size': ('evaluate', picture('pred/a.png', (3, 3)), [], r'a\.png'),
+    'prediction in colours': ('evaluate', picture('pred/a.png', (36, 44, 3), value=128), [], r'pred/a\.png'),
+    'prediction of unknown class': ('evaluate', picture('pred/a.png', (36, 44), value=77), [], r'pred/a\.png.*77'),
+    'prediction is text': ('evaluate', put('pred/a.png', 'x'), [], r'pred/a\.png'),
+    'figures cannot be written': ('evaluate', nothing, ['--json', 'list.txt/x.json'], r'list\.txt'),
+    # lists of a devkit
+    'devkit missing': ('lists', nothing, ['--devkit', 'nowhere', '--segmentation-class-aug', 'truth'], r'nowhere'),
+    'neither SBD nor masks': ('lists', nothing, ['--devkit', '.'], r'--sbd'),
+}
+
+
+@pytest.mark.parametrize('row', TABLE)
+def test_bad_input(row, valid, tmp_path, monkeypatch, capfd):
+    command, break_it, extra, message = TABLE[row]
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    break_it()
+    before = files('.')
+    code = run(command, extra)
+    said = capfd.readouterr().err
+    assert code == 2, said
+    assert re.search(message, said), said
+    assert 'Traceback' not in said
+    assert files('.') == before
+
+
+def test_the_valid_data_set_is_valid(valid, tmp_path, monkeypatch):
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    assert [run(command) for command in ('merge', 'run', 'evaluate')] == [0, 0, 0]
+
+
+def test_all_problems_are_reported_grouped_and_counted(valid, tmp_path, monkeypatch, capfd):
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    many = ['n%02d' % i for i in range(12)]
+    put('list.txt', '\n'.join(list(NAMES) + many))()
+    remove('superpixels/b.png')()
+    put('pretrained.params', 'x')()
+    assert run('run', ['--gpus', '5']) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if ': ' in line]
+    photographs, = [line for line in lines if 'no such photograph' in line]
+    assert 'n09.jpg' in photographs and 'n10.jpg' not in photographs and '(12 files)' in photographs
+    assert len([line for line in lines if re.search(r'no such superpixel map \(13 files\)', line)]) == 1
+    assert any('pretrained.params' in line for line in lines) and any('--gpus 5' in line for line in lines)
+
+
+@pytest.mark.parametrize('module', ['mxnet'])
+def test_a_missing_package_is_named(module, valid, tmp_path):
+    hide = ('class Hidden:\n    def find_spec(self, name, path, target=None):\n        if name == %r:\n'
+            '            raise ModuleNotFoundError("No module named %s", name=name)\n' % (module, module))
+    code = 'import sys\n%ssys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.door())' % hide
+    done = subprocess.run([sys.executable, '-c', code] + COMMANDS['train'][1], cwd=valid, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(
+                              os.path.abspath(__file__)))))
+    assert done.returncode == 2 and b'Traceback' not in done.stderr, done.stderr
+    assert b'package mxnet is not installed: pip install' in done.stderr
