@@ -17,6 +17,7 @@ import shutil
 from icd import runtime
 from icd.data import score_map, superpixel_map, voc
 from icd.errors import UserError
+from icd.steps.schedule import Schedule
 
 Inputs = collections.namedtuple('Inputs', 'names class_names labels sizes')
 Inputs.__doc__ = """What a run reads first.
@@ -166,7 +167,7 @@ def check(options, stages):
             check_size(problems, superpixel_map.path(options.superpixel_root, name), size, 'superpixel map',
                        'make them with makeSuperpixel and generate_superpixel.py, or check --superpixel-root')
     if 'train' in stages or 'infer' in stages:
-        _check_network(problems, options, stages)
+        _check_network(problems, options, stages, inputs)
     if 'seeds' in stages:
         _check_saliency(problems, options, inputs)
     check_folder(problems, options.snapshot, _bytes_to_write(options, stages, inputs))
@@ -176,15 +177,27 @@ def check(options, stages):
     return inputs
 
 
-def _check_network(problems, options, stages):
-    """Devices, and the parameter file: names and shapes."""
+def _check_network(problems, options, stages, inputs):
+    """Devices, how they share a batch, and the parameter file: names and shapes."""
     from icd.steps import checkpoint        # with MXNet, which making seeds alone does not need
-    for look in (lambda: runtime.devices(options.gpus),
+    for look in (lambda: _check_batch(problems, options, inputs, len(runtime.devices(options.gpus)), stages),
                  lambda: checkpoint.check_parameters(options, 'train' in stages)):
         try:
             look()
         except UserError as error:
             problems.note(error)
+
+
+def _check_batch(problems, options, inputs, devices, stages):
+    if 'train' not in stages:
+        return
+    if options.batch_size % devices:
+        problems.add('cannot be dealt out evenly to %d devices' % devices, '--batch-size %d' % options.batch_size,
+                     'take a multiple of %d' % devices)
+    schedule = Schedule(options, len(inputs.names))
+    if not schedule.batches:
+        problems.add('an epoch has only %d images, a step takes %d' % (schedule.images, schedule.batch),
+                     '--batch-size %d' % options.batch_size, 'take a smaller batch')
 
 
 def _check_saliency(problems, options, inputs):

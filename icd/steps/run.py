@@ -5,6 +5,7 @@ from icd import distributed
 from icd import options as option_tables
 from icd import runtime
 from icd.steps import preflight
+from icd.steps.schedule import Schedule
 
 
 def main(arguments):
@@ -24,10 +25,34 @@ def run(options):
     only = {'train': options.only_train, 'infer': options.only_infer, 'seeds': options.only_gen_seeds}
     stages = [stage for stage in only if only[stage]] or list(only)
     inputs = preflight.check(options, stages)
+    if options.dry_run:
+        print(plan(options, stages, len(inputs.names)))
+        return
     for stage in stages:
         # Each is imported when its turn comes: making seeds needs no MXNet.
         if importlib.import_module('icd.steps.' + stage).run(options, inputs) is False:
             return
+
+
+def plan(options, stages, num_names):
+    """What a run would do, as text: its command line, its stages, the training's schedule.
+
+    Parameters
+    ----------
+    options : Options
+    stages : sequence of str
+        Some of 'train', 'infer' and 'seeds'.
+    num_names : int
+
+    Returns
+    -------
+    str
+    """
+    lines = ['options: ' + (option_tables.command_line(option_tables.RUN, options) or '(the defaults)'),
+             'stages: %s, %d images, in %s' % (', '.join(stages), num_names, options.snapshot)]
+    if 'train' in stages:
+        lines.append(str(Schedule(options, num_names)))
+    return '\n'.join(lines)
 
 
 def door():
