@@ -124,6 +124,13 @@ def test_of_equal_pairs_the_first_is_merged(seed):
     assert (merging.merge(features, sizes, groups + 2) == greedy(features, sizes, groups + 2)).all()
 
 
+def test_a_merged_superpixel_that_draws_level_with_a_later_one_goes_first():
+    # 1 and 2 merge into (1, 1, 0, 0, 2), which is as much like 0 as 3 is, and of the same size.
+    features = np.array([(1, 1, 1, 1, 0), (2, 0, 0, 0, 2), (0, 2, 0, 0, 2), (0, 0, 1, 1, -2)])
+    assert merging.merge(features, [36, 1, 1, 2], 3).tolist() == [0, 1, 1, 2]
+    assert merging.merge(features, [36, 1, 1, 2], 2).tolist() == [0, 0, 0, 1]
+
+
 def test_superpixels_without_any_difference_merge_smallest_and_first():
     labels = merging.merge(np.ones((6, 3)), np.ones(6), 3)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]

@@ -143,7 +143,7 @@ def test_only_what_changed_is_made_again(drawn):
     os.remove(superpixel_map.path(drawn.save_superpixel_root, 'wide'))
     labels = superpixel_map.read(superpixel_map.path(drawn.superpixel_root, 'few'))
     superpixel_map.write(superpixel_map.path(drawn.superpixel_root, 'few'), labels)
-    left = os.path.join(drawn.save_superpixel_root, '.wide.png.part')
+    left = os.path.join(drawn.save_superpixel_root, '.gone.png.part')
     open(left, 'wb').close()
     merge_superpixels.run(drawn)
     assert {name for name, time in times(drawn).items() if time != before[name]} == {'wide', 'few'}
