@@ -367,6 +367,11 @@ def door(run, arguments=None):
     except KeyboardInterrupt:
         complain('interrupted: what was finished is kept; run the same command again to continue')
         return 130
+    except SystemExit as leaving:
+        if leaving.code != 143:
+            raise
+        complain('terminated: what was finished is kept; run the same command again to continue')
+        return 143
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
