@@ -20,13 +20,13 @@ def digests(folder):
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp('toy'))
-    toy.draw(folder, 40, 7)
+    toy.draw(folder, 24, 7)
     return folder
 
 
 def test_layout_is_the_one_of_voc(drawn):
     names = voc.read_list(os.path.join(drawn, 'list.txt'))
-    assert len(names) == 40
+    assert len(names) == 24
     assert voc.read_class_names(os.path.join(drawn, 'class_names.txt')) == toy.CLASS_NAMES
     for name in names:
         assert voc.read_image(voc.image_path(os.path.join(drawn, 'JPEGImages'), name)).shape == (257, 257, 3)
@@ -56,17 +56,22 @@ def test_truth_is_the_creature():
 
 
 def test_shares_of_what_pictures_show():
-    masks = [toy.draw_picture(2, number)[1:] for number in range(90)]
-    empty = sum(not anybody.any() for _, anybody in masks) / 90
-    decoy = sum(anybody.any() and not mask.any() for mask, anybody in masks) / 90
-    two = sum(len(np.unique(mask)) == 3 for mask, _ in masks) / 90
-    assert .02 < empty < .16 and .05 < decoy < .21 and .07 < two < .25
-    assert .14 < np.mean([(mask > 0).mean() for mask, _ in masks]) < .22
-    assert all(sum((mask == k).any() for mask, _ in masks) > 10 for k in range(1, 5))
+    casts = [toy._cast(np.random.default_rng([1, number])) for number in range(3000)]
+    patterns = [[pattern for pattern, *_ in cast] for cast in casts]
+    decoys = [p for p in patterns if len(p) == 1 and p[0] not in toy.CLASS_NAMES]
+    assert [round(len(found) / 3000, 1) for found in (decoys, [p for p in patterns if not p])] == [.1, .1]
+    two = [p for p in patterns if len(p) == 2]
+    assert .13 < len(two) / 3000 < .17 and all(len(set(p)) == 2 for p in two)
+    ones = [p[0] for p in patterns if len(p) == 1]
+    assert all(420 < ones.count(name) < 560 for name in toy.CLASS_NAMES)
+
+
+def test_creatures_cover_about_a_sixth():
+    assert .14 < np.mean([(toy.draw_picture(2, number)[1] > 0).mean() for number in range(40)]) < .23
 
 
 def test_seed_decides_everything(drawn, tmp_path):
-    toy.draw(str(tmp_path / 'again'), 40, 7, num_process=2)
+    toy.draw(str(tmp_path / 'again'), 24, 7, num_process=2)
     assert digests(str(tmp_path / 'again')) == digests(drawn)
     toy.draw(str(tmp_path / 'fewer'), 5, 7)
     fewer, all_of_them = digests(str(tmp_path / 'fewer')), digests(drawn)
@@ -79,11 +84,11 @@ def test_seed_decides_everything(drawn, tmp_path):
 def test_what_is_drawn_is_kept_and_what_is_missing_is_drawn(drawn):
     before = {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
     content = digests(drawn)
-    toy.draw(drawn, 40, 7)
+    toy.draw(drawn, 24, 7)
     assert before == {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
     os.remove(os.path.join(drawn, 'Annotations', 'toy_0003.xml'))
     open(os.path.join(drawn, 'JPEGImages', '.toy_0003.jpg.part'), 'w').close()
-    toy.draw(drawn, 40, 7)
+    toy.draw(drawn, 24, 7)
     assert digests(drawn) == content
 
 

@@ -111,8 +111,8 @@ BOMB = '<!DOCTYPE a [<!ENTITY x "dog"><!ENTITY y "&x;&x;">]>'
 @pytest.mark.parametrize('content, words', [
     ('', ['not valid XML']), ('<annotation>', ['not valid XML']), ('\x89PNG', ['not valid XML']),
     ('<html/>', ['root is <html>']), (annotation(('', EASY)), ['has no name']),
-    ('<annotation><object/></annotation>', ['has no name']), (annotation(('sphinx', EASY)), ["'sphinx'", 'class-names']),
-    (annotation(('dog', '<difficult>maybe</difficult>')), ['maybe']),
+    ('<annotation><object/></annotation>', ['has no name']),
+    (annotation(('sphinx', EASY)), ["'sphinx'", 'class-names']), (annotation(('dog', '<difficult>maybe</difficult>')), ['maybe']),
     (BOMB + annotation(('&y;', EASY)), ['document type']), (BOMB.encode('utf-16'), ['document type']),
     ('<!DOCTYPE a SYSTEM "file:///etc/passwd">' + annotation(), ['document type']),
     ('<?xml version="1.0" encoding="klingon"?>' + annotation(), ['not a usable']),
@@ -324,7 +324,7 @@ def devkit(tmp_path, monkeypatch):
 
 
 def build(devkit, *arguments):
-    voc._main(['--devkit', str(devkit / 'VOC2012'), '--out', str(devkit / 'out')] + list(arguments))
+    voc.main(['--devkit', str(devkit / 'VOC2012'), '--out', str(devkit / 'out')] + list(arguments))
     return {path.name: path.read_text().split() for path in (devkit / 'out').iterdir()}
 
 
