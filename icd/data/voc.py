@@ -207,12 +207,14 @@ def _name_problem(name):
     return None
 
 
-def read_list(path):
+def read_list(path, remedy='give a text file with one name a line'):
     """Names of a list, one a line; blank lines, trailing blanks and CRLF are tolerated.
 
     Parameters
     ----------
     path : str
+    remedy : str
+        What the user can do when it cannot be read.
 
     Returns
     -------
@@ -225,7 +227,7 @@ def read_list(path):
         When the file is missing, empty or no text, or a name occurs twice, leaves its folder or has an ending.
     """
     seen = {}
-    for number, name in _lines(path, 'give a text file with one name a line'):
+    for number, name in _lines(path, remedy):
         problem = _name_problem(name)
         if problem:
             raise UserError('%s: line %d, %.80r: %s' % (path, number, name, problem))
@@ -443,7 +445,8 @@ def _sbd_names(folder):
     """Names of the Semantic Boundaries Dataset: `train.txt` and `val.txt`, in the folder or its `dataset`."""
     inner = os.path.join(folder, 'dataset')
     folder = inner if os.path.isdir(inner) else folder
-    return {name for part in ('train', 'val') for name in read_list(os.path.join(folder, part + '.txt'))}
+    return {name for part in ('train', 'val') for name in read_list(
+        os.path.join(folder, part + '.txt'), 'give the folder of SBD, benchmark_RELEASE')}
 
 
 def _mask_names(folder):
@@ -479,7 +482,8 @@ def devkit_lists(devkit, sbd=None, class_aug=None):
         When something is missing.
     """
     def voc_names(part):
-        return set(read_list(os.path.join(devkit, 'ImageSets', 'Segmentation', part + '.txt')))
+        return set(read_list(os.path.join(devkit, 'ImageSets', 'Segmentation', part + '.txt'),
+                             'give the folder VOCdevkit/VOC2012'))
     val = voc_names('val')
     train = _mask_names(class_aug) if sbd is None else _sbd_names(sbd) | voc_names('train')
     lists = {'train_aug': sorted(train - val), 'val': sorted(val)}
