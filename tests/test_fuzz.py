@@ -1,0 +1,19 @@
+import pytest
+
+from fuzz import check, fuzz
+from icd.errors import UserError
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    assert fuzz(2000, seed=0, keep=str(tmp_path)) == []
+
+
+def failing(error):
+    def reader(path):
+        raise error
+    return reader
+
+
+@pytest.mark.parametrize('reader', [failing(KeyError('x')), failing(UserError('something is wrong')), lambda _: False])
+def test_what_no_user_should_see_is_found(reader, tmp_path):
+    assert check('kind', b'content', reader, str(tmp_path))
