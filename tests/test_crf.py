@@ -113,6 +113,12 @@ def test_a_seed_without_any_class_stays_undefined(num_labels):
     assert (crf.dense_crf(image, np.full(image.shape[:2], 255, np.uint8), num_labels) == 255).all()
 
 
+def test_a_pixel_that_no_class_is_likely_for_stays_undefined():
+    image, seed = drawing(0, num_present=21)
+    label = crf.dense_crf(image, seed, 21, iterations=0)
+    assert (label == 255).sum() > 500 and np.array_equal(label, seed)
+
+
 @pytest.mark.parametrize('confidence', [1e-6, .02, .5, 1.])
 @pytest.mark.parametrize('num_labels', [4, 21])
 def test_only_classes_of_the_seed_appear(confidence, num_labels):

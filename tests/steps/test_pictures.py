@@ -60,6 +60,13 @@ def test_only_pictures_of_new_seeds_are_drawn_again(drawn):
     assert [os.stat(path).st_mtime == 300 for path in copies] == [True, False, True, False]
 
 
+@pytest.mark.parametrize('copy', ['crf_colour/a.png', 'crf_overlay/a.jpg'])
+def test_a_missing_picture_is_drawn(drawn, copy):
+    os.remove(str(drawn / copy))
+    pictures.draw_seeds([str(drawn / 'crf')], ['a', 'sub/b'], str(drawn / 'images'), 1)
+    assert (drawn / copy).exists()
+
+
 def test_a_seed_of_another_size_is_refused(drawn):
     voc.save_mask(str(drawn / 'crf' / 'a.png'), np.zeros((3, 4), np.uint8))
     with pytest.raises(UserError, match='a.png: has another size than .*a.jpg'):

@@ -147,6 +147,16 @@ def test_scores_of_one_sign(kind, expected):
     assert set(seeds.seed_map(KINDS[kind](icd), cam, [7], (20, 30), SIDE).ravel()) == expected
 
 
+@pytest.mark.parametrize('kind', ['some NaN', 'infinite'])
+def test_scores_that_are_not_finite_count_as_nothing(kind):
+    icd, cam = scores(5, 3)
+    bad_icd, bad_cam = KINDS[kind](icd), KINDS[kind](cam)
+    icd, cam = (np.where(np.isfinite(bad), bad, np.float32(0)) for bad in (bad_icd, bad_cam))
+    given = (0, 4, 5), (40, 50), SIDE
+    assert np.array_equal(seeds.seed_map(bad_icd, bad_cam, *given), seeds.seed_map(icd, cam, *given))
+    assert np.array_equal(seeds.cam_seed_map(bad_cam, *given, .3), seeds.cam_seed_map(cam, *given, .3))
+
+
 def test_without_classes_all_is_background():
     nothing = np.zeros((0, 9, 9), np.float32)
     assert not seeds.seed_map(nothing, nothing, [], (5, 6), SIDE).any()
@@ -434,6 +444,13 @@ def test_what_turns_bad_later_ends_it_in_one_line(small, case, processes):
     left = contents(os.path.join(small.snapshot, 'results', 'seeds'))
     assert processes > 1 or 'crf/sub/large.png' in left
     assert not [path for path in left if path.endswith(runtime.PARTIAL)]
+
+
+def test_a_saliency_map_that_changes_meanwhile(small, monkeypatch):
+    monkeypatch.setattr(seeds.preflight, 'check_size', lambda *_: (48, 64))
+    saliency_bytes(cv2.imencode('.png', np.zeros((5, 6), np.uint8))[1].tobytes())(small)
+    with pytest.raises(UserError, match='two.png: the saliency map has 6x5 pixels, the photograph 64x48'):
+        seeds.run(changed(small, use_sal=True))
 
 
 def test_all_problems_are_named_at_once(small):
