@@ -4,7 +4,7 @@ import importlib
 from icd import distributed
 from icd import options as option_tables
 from icd import runtime
-from icd.steps import preflight
+from icd.steps import export, preflight
 from icd.steps.schedule import Schedule
 
 
@@ -32,6 +32,8 @@ def run(options):
         # Each is imported when its turn comes: making seeds needs no MXNet.
         if importlib.import_module('icd.steps.' + stage).run(options, inputs) is False:
             return
+    if options.export_scores and stages != ['train']:
+        export.run(options)
 
 
 def plan(options, stages, num_names):
