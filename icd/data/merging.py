@@ -74,7 +74,8 @@ def pooling_weights(labels, scaled=None):
     right_until = np.concatenate([[0], np.cumsum(right)])
     right = right_until[x + length] - right_until[x]
     key, run = np.unique((labels[y, x].astype(np.int64) * rows + row[y]) * columns + column[x], return_inverse=True)
-    area, down_, right_, both = [np.bincount(run, value) for value in (length, down[y] * length, right, down[y] * right)]
+    down = down[y]
+    area, down_, right_, both = [np.bincount(run, v) for v in (length, down * length, right, down * right)]
     superpixel, block = key // (rows * columns), key % (rows * columns)
     weight = np.stack([area - down_ - right_ + both, right_ - both, down_ - both, both], axis=1)
     weight /= np.bincount(superpixel, area)[superpixel, None]
