@@ -194,13 +194,13 @@ def _check(problems, options, job, size):
         preflight.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', _NO_SALIENCY)
 
 
-def _jobs(options, folders, changed):
+def _jobs(options, inputs, folders, changed):
     """Names of the list, class names, and what has to be done, largest images first.
 
     All problems are found before anything is made or written.
     """
     problems = preflight.Problems()
-    inputs = preflight.read_inputs(options, problems)
+    inputs = inputs or preflight.read_inputs(options, problems)
     jobs = []
     for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
         wanted = _out_of_date(options, folders, changed, name)
@@ -259,6 +259,8 @@ def run(options, inputs=None):
     ----------
     options : Options
         `icd.options.RUN`.
+    inputs : icd.steps.preflight.Inputs, optional
+        What the check of the run has read; read here without.
 
     Raises
     ------
@@ -269,7 +271,7 @@ def run(options, inputs=None):
     folders = seed_folders(options)
     settings = {key: _settings(*key, options=options) for key in folders}
     changed = {key for key, folder in folders.items() if not runtime.same_settings(folder, settings[key])}
-    names, class_names, jobs = _jobs(options, folders, changed)
+    names, class_names, jobs = _jobs(options, inputs, folders, changed)
     num_process = options.num_process or runtime.number_of_cores()
     with runtime.nothing_partial(folders.values(), names):
         for key, folder in folders.items():

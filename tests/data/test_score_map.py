@@ -98,7 +98,8 @@ def test_scores_follow_images_that_were_scaled_down():
 
 
 @pytest.mark.parametrize('shape, expected', [
-    ((65, 65), (9, 9)), ((1, 1), (1, 1)), ((8, 9), (1, 2)), ((64, 57), (8, 8)), ((130, 65), (9, 5)), ((1, 1000), (1, 9))])
+    ((65, 65), (9, 9)), ((1, 1), (1, 1)), ((8, 9), (1, 2)), ((64, 57), (8, 8)), ((130, 65), (9, 5)),
+    ((1, 1000), (1, 9))])
 def test_positions_inside_are_every_eighth_pixel(shape, expected):
     inside = score_map.inside(scores(), shape, 65)
     assert inside.shape == (2,) + expected

@@ -363,6 +363,15 @@ def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
     assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == resumed
 
 
+def test_inputs_that_were_already_read_give_the_same(small, monkeypatch):
+    seeds.run(small)
+    expected = contents(os.path.join(small.snapshot, 'results', 'seeds'))
+    inputs = seeds.preflight.read_inputs(small, seeds.preflight.Problems())
+    monkeypatch.setattr(seeds.preflight, 'read_inputs', None)
+    seeds.run(changed(small, force=True), inputs)
+    assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == expected
+
+
 def test_processes_do_not_change_the_seeds(small):
     seeds.run(small)
     alone = contents(os.path.join(small.snapshot, 'results', 'seeds'))
