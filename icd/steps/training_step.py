@@ -101,9 +101,11 @@ class TrainingStep:
         # Updating on the devices, not in the store, lets the store add up other things than gradients, too.
         self._trainer = gluon.Trainer(self._parameters, 'sgd', {'momentum': MOMENTUM, 'wd': WEIGHT_DECAY},
                                       kvstore=self._kvstore, update_on_kvstore=False)
-        # The trainer gives all devices and machines the parameters of the first at its first use: that is now,
-        # before they differ in their statistics.
-        self._trainer.allreduce_grads()
+        # All devices and machines get the parameters of the first one now, not in the first step, as the trainer would
+        # do: there, nothing keeps the first gradients from overtaking the parameters on the way to a machine.
+        self._trainer._init_kvstore()
+        self._trainer._init_params()
+        mx.nd.waitall()
         if self._kvstore:
             self._key = len(list(self._parameters))         # the trainer's keys are 0 to this - 1
             classes, channels = self._net.num_classes, self._running[0].shape[0]
