@@ -219,7 +219,8 @@ EVALUATE = {
         Option('--pred', None, 'folder of NAME.png: the seeds to judge', _path, required=True),
         Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds", _path, required=True),
         Option('--list', None, 'names, one a line', _path, required=True),
-        Option('--versus', None, 'folder of NAME.png: other seeds, to compare both with the truth on the same images', _path),
+        Option('--versus', None, 'folder of NAME.png: other seeds, to compare both with the truth on the same images',
+               _path),
         _CLASS_NAMES,
     ],
     'Counting': [
@@ -243,6 +244,14 @@ EVALUATE = {
         Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', _image_size),
     ],
     'Machine': [_PROCESSES],
+}
+
+DEMO = {
+    'Demo': [
+        _SEED,
+        Option('--snapshot', './snapshot/demo', 'folder for everything the demo writes', _path),
+        Option('--gpus', 'cpu', 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices', str),
+    ],
 }
 
 
@@ -270,7 +279,7 @@ def parse(groups, prog, description, arguments):
     Parameters
     ----------
     groups : dict
-        `RUN`, `SUPERPIXEL` or `EVALUATE`.
+        `RUN`, `SUPERPIXEL`, `EVALUATE` or `DEMO`.
     prog, description : str
         Name and first line of the command, for its help.
     arguments : list of str
@@ -312,7 +321,8 @@ def command_line(groups, options):
 
 def _main():
     """Print the README's option tables."""
-    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE)):
+    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE),
+                          ('python -m icd.steps.demo', DEMO)):
         print('### `%s`\n' % title)
         print('| option | default | meaning |\n|---|---|---|')
         for options in groups.values():

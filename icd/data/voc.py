@@ -3,6 +3,7 @@
 `python -m icd.data.voc --help` writes `train_aug.txt`, `val.txt` and `test.txt`.
 """
 import argparse
+import contextlib
 import hashlib
 import io
 import os
@@ -13,7 +14,7 @@ import zlib
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from icd import runtime
 from icd.errors import UserError
@@ -386,6 +387,16 @@ def palette():
     return colours
 
 
+@contextlib.contextmanager
+def _strict_pillow():
+    """Importing GluonCV tells Pillow to fill what is missing of a damaged file with zeros: the background, in a mask."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def read_mask(path):
     """Read the class indices of a mask.
 
@@ -405,7 +416,7 @@ def read_mask(path):
     """
     data = read_bytes(path, 'check the folder and the list of names')
     try:
-        with Image.open(io.BytesIO(data), formats=('PNG',)) as image:
+        with _strict_pillow(), Image.open(io.BytesIO(data), formats=('PNG',)) as image:
             mode, mask = image.mode, np.array(image)
     except DAMAGE:
         raise UserError('%s: not a whole PNG image: copy or make it again' % path) from None

@@ -306,7 +306,7 @@ def _sentences(result):
     versus = result.get('versus')
     if versus:
         low, high = versus['difference_interval']
-        say.append('mIoU %s against %s of %s: difference %+.2f, %d%% interval %+.2f to %+.2f (%d draws of the images)' % (
+        say.append('mIoU %s against %s of %s: difference %+.2f, %d%% interval %+.2f to %+.2f (%d draws of images)' % (
             _cell(result['mIoU'], 0), _cell(versus['mIoU'], 0), versus['folder'], versus['difference'],
             versus['level'], low, high, versus['resamples']))
     return say

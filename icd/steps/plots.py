@@ -57,7 +57,7 @@ def bars(values, colours, ticks=None, other=None, width=560):
     str
     """
     left = min(46 + 7 * max(map(len, values)), width // 2)
-    right, row, top = width - 44, 24, 22
+    right, row, top = width - 46, 24, 22
     height = top + row * len(values) + 6
 
     def at(value):
@@ -76,8 +76,7 @@ def bars(values, colours, ticks=None, other=None, width=560):
                                '%s: %s' % (name, percent(length, 2)), 'rx="2"'))
         if ticks and ticks[name] is not None and abs(ticks[name] - value) >= .05:
             parts.append(_line(at(ticks[name]), y + 1, at(ticks[name]), y + 20, _INK, 1.6))
-        furthest = max([v or 0 for v, _ in series] + [ticks[name] or 0 if ticks else 0])
-        parts.append(_text(at(furthest) + 5, y + 15, percent(value), 11, colour=_FAINT))
+        parts.append(_text(width - 4, y + 15, percent(value), 11, 'end', _FAINT))
     return _svg(width, height, 'IoU of each class, percent', parts)
 
 

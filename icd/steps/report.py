@@ -19,7 +19,8 @@ _ROLES = {'pred': 'seed', 'truth': 'truth', 'versus': 'other seed'}
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0; background: #f5f7fa; color: #1f2933; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+body { margin: 0; background: #f5f7fa; color: #1f2933;
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 28px; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 18px; margin: 0 0 12px; }
@@ -27,6 +28,7 @@ p { margin: 0 0 10px; max-width: 75ch; }
 p:last-child { margin-bottom: 0; }
 code { font: 13px ui-monospace, Menlo, Consolas, monospace; background: #e9edf2; border-radius: 4px; padding: 1px 5px;
   overflow-wrap: anywhere; }
+code.word { white-space: nowrap; }
 .faint, figcaption, dt { color: #5a6675; }
 .small { font-size: 13px; }
 section, .figure { background: #fff; border: 1px solid #e1e6ec; border-radius: 12px; padding: 20px 22px;
@@ -136,7 +138,7 @@ def _worst(result, image_root, colours):
     if not result['worst']:
         return '<section><h2>Images that differ most</h2><p>No image differs.</p></section>'
     articles = [_article(entry, folders, image_root, colours) for entry in result['worst']]
-    advice = '' if image_root else ' With <code>--image-root</code> the photographs show through.'
+    advice = '' if image_root else ' With <code class="word">--image-root</code> the photographs show through.'
     return ('<section><h2>Images that differ most</h2><p class="faint">The %d images with the largest share of '
             'differing pixels, of those the truth defines.%s</p><div class="worst">%s</div></section>' % (
                 len(articles), advice, ''.join(articles)))
@@ -205,16 +207,16 @@ def _plots(result, colours):
                  'class, the others are ignored; the circles are thresholds 0, 0.1, … 1 of the largest score in the '
                  'image.</p>%s' % (_escape(result['curve']['scores']), plots.curve(result['curve'])))
     else:
-        curve = ('<p class="faint">Not drawn: it needs the score maps. Give <code>--scores '
-                 'SNAPSHOT/results/scores_icd</code> and <code>--annotation-root</code>.</p>')
+        curve = ('<p class="faint">Not drawn: it needs the score maps. Give <code class="word">'
+                 '--scores SNAPSHOT/results/scores_icd</code> and <code class="word">--annotation-root</code>.</p>')
     return ('<div class="side"><section><h2>IoU of each class, percent</h2>%s%s</section>'
             '<section><h2>Ignoring unsure pixels</h2>%s</section></div>' % (_legend(result), bars, curve))
 
 
 def _confusion(result, colours):
     names = list(result['IoU'])
-    return ('<section><h2>Confusion</h2><p class="faint small">Rows: classes of the truth. Columns: what the seeds make '
-            'of their pixels, in percent of the row.%s</p><div class="scroll">%s</div></section>' % (
+    return ('<section><h2>Confusion</h2><p class="faint small">Rows: classes of the truth. Columns: what the seeds '
+            'make of their pixels, in percent of the row.%s</p><div class="scroll">%s</div></section>' % (
                 ' The 40 most frequent classes.' if len(names) > 40 else '',
                 plots.matrix(result['confusion'], names, colours)))
 
@@ -238,8 +240,8 @@ def _notes(result):
 
 
 _MEANING = """<section><h2>What is counted</h2>
-<p>IoU of a class: pixels that are of the class in seeds and truth, of those that are in either; mIoU is the mean over the
-classes. Pixels the truth ignores (255) are left out. Pixels the seeds ignore count as missed for their true class;
+<p>IoU of a class: pixels that are of the class in seeds and truth, of those that are in either; mIoU is the mean over
+the classes. Pixels the truth ignores (255) are left out. Pixels the seeds ignore count as missed for their true class;
 “defined” leaves them out, too. “Exchanged” takes the seeds for the truth and the truth for the seeds.
 Agreement: pixels with the same index, 255 included, of all pixels.</p>%s</section>"""
 
@@ -266,8 +268,8 @@ def page(result, image_root=None):
                 'both; the middle %d%% of the differences.</p>' % (versus['resamples'], versus['level'])
                 if versus else '')
     body = [
-        '<h1>Seeds compared</h1><p class="faint"><code>%s</code>%s against <code>%s</code>, names of <code>%s</code></p>'
-        % (_escape(result['pred']), against, _escape(result['truth']), _escape(result['list'])),
+        '<h1>Seeds compared</h1><p class="faint"><code>%s</code>%s against <code>%s</code>, names of <code>%s</code>'
+        '</p>' % (_escape(result['pred']), against, _escape(result['truth']), _escape(result['list'])),
         _numbers(result), _notes(result), _plots(result, colours), _table(result, colours),
         _confusion(result, colours), _worst(result, image_root, colours), _MEANING % interval]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Seeds compared</title>'

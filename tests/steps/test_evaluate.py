@@ -1,0 +1,329 @@
+"""icd-evaluate on folders: the figures, what it does about bad files, and what it writes."""
+import json
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ImageFile
+
+from icd import confusion, options as option_tables
+from icd.data import score_map, voc
+from icd.errors import UserError
+from icd.steps import evaluate
+
+NAMES = ['m%02d' % i for i in range(14)] + ['sub/m14']
+CLASSES = ('cat', 'cow', 'dog')
+C = 4
+
+
+def draw(rng, shape=(23, 31), ignored=.1):
+    """A truth and two seeds that are right at most and at some of its pixels."""
+    def blocks():
+        small = rng.integers(C, size=(shape[0] // 5 + 1, shape[1] // 5 + 1)).astype(np.uint8)
+        small[rng.random(small.shape) < ignored] = 255
+        return small.repeat(5, 0).repeat(5, 1)[:shape[0], :shape[1]]
+    truth, share = blocks(), rng.random()
+    return (truth,) + tuple(np.where(rng.random(shape) < wrong, blocks(), truth) for wrong in (share, .8))
+
+
+def write(folder, name, mask, colour=False):
+    os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+    (voc.save_colour if colour else voc.save_mask)(os.path.join(folder, name + '.png'), mask)
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Folders truth, pred, other; a list; class names. Sizes, palettes and folders vary."""
+    rng, masks = np.random.default_rng(0), {}
+    for i, name in enumerate(NAMES):
+        masks[name] = draw(rng, (20 + i, 44 - i))
+        for folder, mask in zip(('truth', 'pred', 'other'), masks[name]):
+            write(str(tmp_path / folder), name, mask, colour=(folder == 'truth') != (i % 3 == 0))
+    (tmp_path / 'list.txt').write_text(''.join(name + '\r\n' for name in NAMES))
+    (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
+    return tmp_path, masks
+
+
+def options(folder, **values):
+    paths = {key: str(folder / value) for key, value in dict(
+        pred='pred', truth='truth', list='list.txt', class_names='classes.txt').items()}
+    paths.update(values)
+    return option_tables.defaults(option_tables.EVALUATE, **paths)
+
+
+def expected(masks, of=1, names=NAMES):
+    """Figures from the masks themselves."""
+    matrix = sum(confusion.confusion(masks[name][0], masks[name][of], C) for name in names)
+    return confusion.figures(matrix, ('background',) + CLASSES), matrix
+
+
+def same(result, figures):
+    return all(result[key] == pytest.approx(value) for key, value in figures.items())
+
+
+# ------------------------------------------------------------------------------------------------------ figures
+def test_figures_are_those_of_the_masks(case):
+    folder, masks = case
+    result = evaluate.run(options(folder))
+    figures, matrix = expected(masks)
+    assert same(result, figures) and result['confusion'] == matrix.tolist()
+    assert (result['images'], result['num_cls'], result['unit']) == (len(NAMES), C, 'percent')
+    assert result['left_out'] == [] and not any(result['extra'].values())
+
+
+def test_processes_do_not_change_a_digit(tmp_path):
+    rng = np.random.default_rng(1)
+    names = ['%03d' % i for i in range(300)]
+    for name in names:
+        for folder, mask in zip(('truth', 'pred', 'other'), draw(rng, (6, 7))):
+            write(str(tmp_path / folder), name, mask)
+    (tmp_path / 'list.txt').write_text('\n'.join(names))
+    results = [evaluate.run(options(tmp_path, class_names=None, num_cls=C, num_process=n, resamples=50,
+                                    versus=str(tmp_path / 'other'))) for n in (1, 3)]
+    assert results[0] == results[1] and results[0]['images'] == 300
+
+
+def test_exchanged_is_the_other_way_round(case):
+    folder, masks = case
+    one = evaluate.run(options(folder))
+    other = evaluate.run(options(folder, pred=str(folder / 'truth'), truth=str(folder / 'pred')))
+    for a, b in ((one, other), (other, one)):
+        assert a['exchanged'] == {key: b[key] for key in ('mIoU', 'IoU', 'pixel_accuracy')}
+    assert one['mIoU'] != other['mIoU'] and one['agreement'] == other['agreement']
+
+
+def test_a_folder_against_itself_is_perfect(case):
+    folder, _ = case
+    result = evaluate.run(options(folder, pred=str(folder / 'truth')))
+    assert (result['mIoU'], result['agreement'], result['worst']) == (100, 100, [])
+
+
+def test_worst_images_come_first(case):
+    folder, masks = case
+    result = evaluate.run(options(folder, worst=6))
+    differing = {name: 100 * (t != p)[t != 255].mean() for name, (t, p, _) in masks.items()}
+    assert [w['name'] for w in result['worst']] == sorted(NAMES, key=lambda name: -differing[name])[:6]
+    for entry in result['worst']:
+        assert entry['differing'] == pytest.approx(differing[entry['name']])
+        assert entry['mIoU'] == pytest.approx(expected(masks, names=[entry['name']])[0]['mIoU'])
+
+
+def test_two_seeds_on_the_same_images(case):
+    folder, masks = case
+    result = evaluate.run(options(folder, versus=str(folder / 'other'), resamples=200))
+    versus = result['versus']
+    assert same(result, expected(masks)[0]) and same(versus, expected(masks, 2)[0])
+    assert versus['difference'] == pytest.approx(result['mIoU'] - versus['mIoU'])
+    low, high = versus['difference_interval']
+    assert 0 < low < versus['difference'] < high
+    counts = [np.stack([confusion.class_counts(confusion.confusion(masks[n][0], masks[n][i], C)) for n in NAMES])
+              for i in (1, 2)]
+    drawn = confusion.paired_bootstrap(*counts, resamples=200, seed=0)
+    assert [low, high] == confusion.interval(drawn[0] - drawn[1])
+    nothing = evaluate.run(options(folder, versus=str(folder / 'pred'), resamples=50))['versus']
+    assert (nothing['difference'], nothing['difference_interval']) == (0, [0, 0])
+
+
+def test_real_seeds_have_the_figures_of_gluoncv(photographs):
+    import mxnet as mx
+    from gluoncv.utils.metrics import SegmentationMetric
+    paths = dict(pred='parity_voc/seeds/sal', truth='voc_mini/SegmentationClassAug', list='voc_mini/list.txt')
+    paths = {key: os.path.join(photographs, path) for key, path in paths.items()}
+    result = evaluate.run(option_tables.defaults(option_tables.EVALUATE, **paths))
+    metric = SegmentationMetric(21)
+    for name in voc.read_list(paths['list']):
+        truth, pred = (voc.read_mask(os.path.join(paths[role], name + '.png')) for role in ('truth', 'pred'))
+        scores = np.minimum(pred, 21)[None] == np.arange(22)[:, None, None]
+        metric.update([mx.nd.array(np.where(truth == 255, -1, truth.astype(np.int32))[None])],
+                      [mx.nd.array(scores[None].astype(np.float32))])
+    accuracy, miou = metric.get()
+    assert result['images'] == 24
+    assert result['pixel_accuracy'] == pytest.approx(100 * accuracy)
+    assert result['mIoU_absent_as_zero'] == pytest.approx(100 * miou)
+    assert len(result['IoU']) - len(result['absent']) == pytest.approx(100 * miou * 21 / result['mIoU'])
+
+
+# ------------------------------------------------------------------------------------------------- class names
+def test_number_and_names_of_classes(case):
+    folder, masks = case
+    named = evaluate.run(options(folder))
+    assert list(named['IoU']) == ['background', 'cat', 'cow', 'dog']
+    numbered = evaluate.run(options(folder, class_names=None, num_cls=C))
+    assert list(numbered['IoU']) == ['background', 'class 1', 'class 2', 'class 3']
+    assert list(numbered['IoU'].values()) == list(named['IoU'].values())
+    usual = evaluate.run(options(folder, class_names=None))
+    assert list(usual['IoU']) == ['background'] + list(voc.CATEGORIES)
+    assert usual['mIoU'] == named['mIoU'] and len(usual['absent']) == 17
+    with pytest.raises(UserError, match='classes.txt names 3 classes'):
+        evaluate.run(options(folder, num_cls=21))
+
+
+# --------------------------------------------------------------------------------------------------- bad files
+def spoil(folder):
+    """Make six names unusable, each in its own way; returns them with what the message has to say."""
+    os.remove(str(folder / 'pred/m00.png'))
+    os.remove(str(folder / 'truth/m01.png'))
+    write(str(folder / 'pred'), 'm02', np.zeros((9, 8), np.uint8))
+    cv2.imwrite(str(folder / 'pred/m03.png'), np.zeros((23, 41, 3), np.uint8))
+    write(str(folder / 'truth'), 'm04', np.full((24, 40), 77, np.uint8))
+    (folder / 'pred/m05.png').write_bytes((folder / 'pred/m05.png').read_bytes()[:60])
+    return {'m00': r'pred/m00\.png: no such seed: ', 'm01': r'truth/m01\.png: no such truth: ',
+            'm02': r'pred/m02\.png \(8x9, not 42x22\): of another size than the truth: ',
+            'm03': r'pred/m03\.png: a colour picture \(mode RGB\): ',
+            'm04': r'truth/m04\.png \(index 77\): has an index beyond the 4 classes: give .*--num-cls',
+            'm05': r'pred/m05\.png: .*whole.*: '}
+
+
+def test_every_bad_file_is_named_and_nothing_written(case):
+    folder, _ = case
+    messages = spoil(folder)
+    with pytest.raises(UserError) as caught:
+        evaluate.run(options(folder, json=str(folder / 'out/a.json'), html=str(folder / 'out/a.html')))
+    for message in messages.values():
+        caught.match(message)
+    assert len(str(caught.value).splitlines()) == len(messages)
+    assert not (folder / 'out').exists()
+
+
+def test_bad_files_can_be_left_out_aloud(case, capsys):
+    folder, masks = case
+    left_out = list(spoil(folder))
+    result = evaluate.run(options(folder, skip_bad=True))
+    assert result['left_out'] == left_out
+    assert same(result, expected(masks, names=[n for n in NAMES if n not in left_out])[0])
+    said = capsys.readouterr().err
+    assert '6 of 15 names are left out' in said and 'pred/m00.png: no such seed' in said
+    assert '6 names left out' in evaluate.table(result)
+
+
+@pytest.mark.parametrize('cut', [0, 45, 60, 150])
+def test_a_mask_cut_short_is_never_background(case, monkeypatch, cut):
+    folder, _ = case
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)       # importing GluonCV sets this
+    path = folder / 'pred/m05.png'
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match='pred/m05.png: .*PNG'):
+        evaluate.run(options(folder))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_many_problems_are_counted_and_ten_named(case):
+    folder, _ = case
+    shutil.rmtree(str(folder / 'pred'))
+    (folder / 'pred').mkdir()
+    for skip in (False, True):
+        with pytest.raises(UserError) as caught:
+            evaluate.run(options(folder, skip_bad=skip))
+        assert '(15 files)' in str(caught.value) and str(caught.value).count('.png') == 10
+
+
+def test_both_masks_of_a_name_can_be_bad(case):
+    folder, _ = case
+    for part in ('pred', 'truth', 'other'):
+        os.remove(str(folder / part / 'm07.png'))
+    with pytest.raises(UserError) as caught:
+        evaluate.run(options(folder, versus=str(folder / 'other')))
+    assert [line.split(':')[0][len(str(folder)) + 1:] for line in str(caught.value).splitlines()] == [
+        'other/m07.png', 'pred/m07.png', 'truth/m07.png']
+
+
+def test_files_beyond_the_list_are_reported(case):
+    folder, masks = case
+    write(str(folder / 'pred'), 'x', np.zeros((2, 2), np.uint8))
+    write(str(folder / 'truth'), 'sub/y', np.zeros((2, 2), np.uint8))
+    (folder / 'pred/notes.txt').write_text('not a mask')
+    result = evaluate.run(options(folder))
+    assert result['extra'] == {'pred': ['x'], 'truth': ['sub/y']}
+    assert same(result, expected(masks)[0])
+    assert '1 files of %s are not in the list' % (folder / 'pred') in evaluate.table(result)
+
+
+def test_a_truth_without_a_pixel_is_an_error(case):
+    folder, masks = case
+    for name in NAMES:
+        write(str(folder / 'truth'), name, np.full_like(masks[name][0], 255))
+    with pytest.raises(UserError, match='ignores every pixel'):
+        evaluate.run(options(folder))
+
+
+@pytest.mark.parametrize('values, message', [
+    (dict(pred='nowhere'), '--pred nowhere: no such folder'), (dict(truth='nowhere'), '--truth nowhere: no such'),
+    (dict(versus='nowhere'), '--versus nowhere: no such'), (dict(image_root='nowhere'), '--image-root nowhere'),
+    (dict(json='.'), '--json .: this is a folder'), (dict(html='/dev/null/x.html'), '/dev/null'),
+    (dict(scores='.'), '--annotation-root'), (dict(list='nowhere'), 'nowhere: no such file')])
+def test_what_can_be_told_first_is_told_before_counting(case, monkeypatch, values, message):
+    folder, _ = case
+    monkeypatch.setattr(evaluate, '_count', lambda *_: pytest.fail('it counted'))
+    with pytest.raises(UserError) as caught:
+        evaluate.run(options(folder, **values))
+    assert message in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------------- score thresholds
+def add_scores(folder, masks, size=65):
+    """Score maps of the classes the annotations name."""
+    rng = np.random.default_rng(3)
+    for name in NAMES:
+        classes = sorted(set(np.unique(masks[name][0]).tolist()) - {0, 255})[:2]
+        objects = ''.join('<object><name>%s</name></object>' % CLASSES[c - 1] for c in classes)
+        for path, text in ((folder / 'xml' / (name + '.xml'), '<annotation>%s</annotation>' % objects),):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (folder / 'npy' / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(str(folder / 'npy' / (name + '.npy')),
+                rng.standard_normal((len(classes), size // 8 + 1, size // 8 + 1)).astype(np.float32))
+    return dict(scores=str(folder / 'npy'), annotation_root=str(folder / 'xml'), infer_size=size)
+
+
+def test_curve_is_what_thresholding_the_seeds_gives(case):
+    folder, masks = case
+    asked = add_scores(folder, masks)
+    curve = evaluate.run(options(folder, **asked))['curve']
+    for threshold in (0, .2, .6):
+        kept = right = known = 0
+        for name in NAMES:
+            truth, pred, _ = masks[name]
+            classes = voc.read_annotation(str(folder / 'xml' / (name + '.xml')), CLASSES)
+            scores = score_map.read(str(folder / 'npy' / (name + '.npy')), len(classes), 65)
+            sure = confusion.certainty(pred, score_map.at_image_size(scores, truth.shape, 65), classes)
+            keep = (truth != 255) & (pred != 255) & (sure >= threshold)
+            kept, right, known = kept + keep.sum(), right + (keep & (truth == pred)).sum(), known + (truth != 255).sum()
+        at = curve['threshold'].index(threshold)
+        assert curve['ignored'][at] == pytest.approx(100 * (1 - kept / known), abs=.02)
+        assert curve['precision'][at] == pytest.approx(100 * right / kept, abs=.05)
+
+
+def test_bad_scores_and_annotations_are_named(case):
+    folder, masks = case
+    asked = add_scores(folder, masks)
+    os.remove(asked['scores'] + '/m03.npy')
+    np.save(asked['scores'] + '/m04.npy', np.zeros((7, 9, 9), np.float32))
+    os.remove(asked['annotation_root'] + '/m05.xml')
+    with pytest.raises(UserError) as caught:
+        evaluate.run(options(folder, **asked))
+    for name in ('npy/m03.npy', 'npy/m04.npy', 'xml/m05.xml'):
+        caught.match(name)
+
+
+# ------------------------------------------------------------------------------------------------- the command
+def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
+    folder, masks = case
+    arguments = ['--pred', str(folder / 'pred'), '--truth', str(folder / 'truth'), '--list', str(folder / 'list.txt'),
+                 '--num-cls', str(C), '--json', str(folder / 'new/a.json'), '--versus', str(folder / 'other')]
+    evaluate.main(arguments)
+    printed = capsys.readouterr().out
+    figures = expected(masks)[0]
+    rows = {line[:10].strip(): line[10:].split() for line in printed.splitlines()}
+    assert rows['mean'][0] == '%.2f' % figures['mIoU'] and rows['mean'][1] == '%.2f' % figures['mIoU_defined']
+    assert rows['class 2'][:4] == ['%.2f' % figures[key]['cow']
+                                   for key in ('IoU', 'IoU_defined', 'precision', 'recall')]
+    assert 'interval' in printed and '15 images' in printed
+
+    def refuse(word):
+        raise AssertionError('%s is not JSON' % word)
+    with open(str(folder / 'new/a.json'), encoding='utf-8') as file:
+        result = json.load(file, parse_constant=refuse)
+    assert result['mIoU'] == pytest.approx(figures['mIoU'])
+    assert os.listdir(str(folder / 'new')) == ['a.json']
