@@ -7,7 +7,7 @@ import os
 import shlex
 
 from icd import __version__
-from icd.errors import UserError
+from icd.runtime import CommandLine
 
 
 class Options(argparse.Namespace):
@@ -256,15 +256,10 @@ DEMO = {
 
 
 # ----------------------------------------------------------------------------------------------------- parsing
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError('%s (%s --help lists the options)' % (message, self.prog))
-
-
 def parser(groups, prog, description):
     """An argument parser of the options in `groups` (one of the tables of this module)."""
-    made = _Parser(prog, description=description, allow_abbrev=False,
-                   formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made = CommandLine(prog, description=description, allow_abbrev=False,
+                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     made.add_argument('--version', action='version', version='icd ' + __version__)
     for title, options in groups.items():
         group = made.add_argument_group(title)

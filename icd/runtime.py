@@ -1,4 +1,5 @@
 """What every stage needs from the machine: devices, whole files, worker processes, progress, the way out."""
+import argparse
 import concurrent.futures
 import contextlib
 import errno
@@ -361,6 +362,13 @@ def devices(spec):
 
 
 # ---------------------------------------------------------------------------------------------------- the way out
+class CommandLine(argparse.ArgumentParser):
+    """An argument parser of which the complaints are `UserError`s: one line each, like those of the rest."""
+
+    def error(self, message):
+        raise UserError('%s (%s --help lists the options)' % (message, self.prog))
+
+
 def door(run, arguments=None):
     """Run a command and turn what is the user's to mend into one line and exit code 2.
 

@@ -2,7 +2,6 @@
 
 `python -m icd.data.voc --help` writes `train_aug.txt`, `val.txt` and `test.txt`.
 """
-import argparse
 import contextlib
 import hashlib
 import io
@@ -529,7 +528,7 @@ def check_lists(lists):
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser('python -m icd.data.voc', description='Write the name lists of VOC 2012.')
+    parser = runtime.CommandLine('python -m icd.data.voc', description='Write the name lists of VOC 2012.')
     parser.add_argument('--devkit', required=True, help='folder VOCdevkit/VOC2012')
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--sbd', help='folder of the Semantic Boundaries Dataset (benchmark_RELEASE)')

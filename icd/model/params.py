@@ -6,7 +6,6 @@ aborts or allocates without bounds on a damaged file, and does not notice a full
 `python -m icd.model.params ZOO.params OUT.params` converts a Gluon VGG16;
 `python -m icd.model.params --from-zoo vgg16 OUT.params` downloads it first.
 """
-import argparse
 import os
 import re
 import struct
@@ -371,7 +370,7 @@ def _zoo_parameters(options):
 
 def main(arguments):
     """Convert a VGG16 of the Gluon model zoo to a file for `--pretrained`."""
-    parser = argparse.ArgumentParser('python -m icd.model.params', description=main.__doc__)
+    parser = runtime.CommandLine('python -m icd.model.params', description=main.__doc__)
     parser.add_argument('file', metavar='FILE.params', nargs='?', help='parameters of the zoo network')
     parser.add_argument('output', metavar='OUT.params', help='file to write')
     parser.add_argument('--from-zoo', choices=['vgg16'], help='download them instead of reading FILE.params')

@@ -87,7 +87,7 @@ def end(processes, ways=(subprocess.Popen.poll, subprocess.Popen.terminate, subp
 
 def main(arguments):
     """Start and watch a distributed training on this machine."""
-    parser = argparse.ArgumentParser('python -m icd.steps.launch', description=main.__doc__)
+    parser = runtime.CommandLine('python -m icd.steps.launch', description=main.__doc__)
     parser.add_argument('--workers', type=int, default=2, help='processes that train')
     parser.add_argument('--servers', type=int, default=1, help='processes that add up')
     parser.add_argument('options', nargs=argparse.REMAINDER, metavar='-- OPTIONS', help='options of icd-run')
