@@ -3,6 +3,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from icd import gpu
 from icd.errors import UserError
 
 # What the operating system refuses for reasons that are the user's to mend.
@@ -339,26 +341,25 @@ def devices(spec):
     Raises
     ------
     UserError
-        When the text cannot be read or a GPU does not exist.
+        When the text cannot be read, or a GPU does not exist or cannot be used (`icd.gpu.check`).
     """
-    import mxnet as mx
-    available = mx.context.num_gpus()
-    if spec is None:
-        say('no --gpus: computing on %s' % ('all %d GPUs' % available if available else 'the CPU'))
-        return [mx.gpu(i) for i in range(available)] or [mx.cpu()]
-    if spec == 'cpu':
-        return [mx.cpu()]
-    kind, _, count = spec.partition(':')
-    if kind == 'cpu' and count.isdigit() and int(count) > 0:
-        return [mx.cpu(i) for i in range(int(count))]
-    indices = spec.split(',')
-    if not all(i.isdigit() for i in indices) or len(set(indices)) < len(indices):
+    kind, _, count = (spec or '').partition(':')
+    indices = None if spec is None else spec.split(',')
+    if kind == 'cpu' and (spec == 'cpu' or count.isdigit() and int(count) > 0):
+        import mxnet as mx
+        return [mx.cpu(i) for i in range(int(count or 1))]
+    if indices and (not all(i.isdigit() for i in indices) or len(set(indices)) < len(indices)):
         raise UserError("--gpus %s: give different GPU indices like 0,1, or 'cpu', or 'cpu:2'" % spec)
-    wrong = [i for i in indices if int(i) >= available]
-    if wrong:
-        raise UserError('--gpus %s: GPU %s does not exist (MXNet sees %d): choose another index or --gpus cpu'
-                        % (spec, wrong[0], available))
-    return [mx.gpu(int(i)) for i in indices]
+    usable = gpu.check(indices and [int(i) for i in indices])
+    import mxnet as mx
+    if spec is None:
+        _say_once('no --gpus: computing on %s' % ('GPU ' + ','.join(map(str, usable)) if usable else 'the CPU'))
+    return [mx.gpu(i) for i in usable] or [mx.cpu()]
+
+
+@functools.lru_cache(maxsize=None)
+def _say_once(text):
+    say(text)
 
 
 # ---------------------------------------------------------------------------------------------------- the way out

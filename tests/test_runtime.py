@@ -132,6 +132,7 @@ def test_devices_on_the_cpu(spec, count):
 
 
 def test_without_gpus_the_choice_is_said_aloud(capsys):
+    runtime._say_once.cache_clear()
     found = runtime.devices(None)
     assert found and ('CPU' in capsys.readouterr().err) == (found[0].device_type == 'cpu')
 

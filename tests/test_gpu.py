@@ -1,0 +1,184 @@
+"""GPU installs and checks, with drivers and libraries made for the purpose: no GPU is needed, none is used."""
+import os
+import subprocess
+import sys
+
+import mxnet as mx
+import pytest
+from conftest import PROJECT
+
+from icd import gpu, runtime
+from icd.errors import UserError
+
+
+class FakeLibrary:
+    """The functions of libcuda that are asked for, on a machine with GPUs of these compute capabilities."""
+
+    def __init__(self, capabilities=(), version=11080, init=0):
+        self._capabilities, self._version, self._init = capabilities, version, init
+
+    def cuInit(self, flags):
+        assert flags == 0
+        return self._init
+
+    def cuDriverGetVersion(self, value):
+        value._obj.value = self._version
+        return 0
+
+    def cuDeviceGetCount(self, value):
+        value._obj.value = len(self._capabilities)
+        return 0
+
+    def cuDeviceGet(self, value, index):
+        value._obj.value = 100 + index
+        return 0 if index < len(self._capabilities) else 101
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        value._obj.value = self._capabilities[device - 100][{75: 0, 76: 1}[attribute]]
+        return 0
+
+
+@pytest.fixture
+def cuda_build(monkeypatch):
+    monkeypatch.setattr(gpu, 'wheel', lambda: ('mxnet-cu117', (11, 7)))
+
+
+PASCAL, VOLTA, AMPERE, ADA, HOPPER, KEPLER = (6, 1), (7, 0), (8, 0), (8, 9), (9, 0), (3, 7)
+BAD = {
+    'wrong index': (dict(capabilities=[VOLTA]), [1], '--gpus 1: GPU 1 does not exist .the driver shows 1'),
+    'no GPU': (dict(init=100), [0], 'GPU 0 does not exist .the driver shows 0'),
+    'too new': (dict(capabilities=[AMPERE, HOPPER]), [0, 1], r'GPU 1 has compute capability 9\.0: .*8\.9 only'),
+    'only too new': (dict(capabilities=[HOPPER, (12, 0)]), None, r'GPU 0 has compute capability 9\.0'),
+    'too old': (dict(capabilities=[KEPLER]), [0], r'GPU 0 has compute capability 3\.7'),
+    'old driver': (dict(capabilities=[VOLTA], version=11020), [0], r'CUDA up to 11\.2, mxnet-cu117 needs 11\.7: .*cu112'),
+    'broken driver': (dict(init=803), [0], 'does not start .cuInit: error 803'),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_what_cannot_compute_is_told_in_a_line(cuda_build, case):
+    machine, indices, message = BAD[case]
+    with pytest.raises(UserError, match=message) as caught:
+        gpu.check(indices, gpu.Driver(FakeLibrary(**machine)))
+    assert '\n' not in str(caught.value) and '--gpus cpu' in str(caught.value)
+
+
+@pytest.mark.parametrize('machine, indices, usable', [
+    (dict(capabilities=[(5, 0), PASCAL, (7, 5), (8, 6), ADA]), None, [0, 1, 2, 3, 4]),
+    (dict(capabilities=[VOLTA, AMPERE], version=12040), [1], [1]),
+    (dict(capabilities=[VOLTA, HOPPER, AMPERE]), None, [0, 2]),
+    (dict(capabilities=[KEPLER, VOLTA]), [1], [1]),
+    (dict(init=100), None, []),
+    (dict(version=11020), None, []),
+])
+def test_gpus_that_can_be_used(cuda_build, machine, indices, usable):
+    assert gpu.check(indices, gpu.Driver(FakeLibrary(**machine))) == usable
+
+
+def test_devices_are_the_usable_gpus(cuda_build, monkeypatch):
+    monkeypatch.setattr(gpu, 'Driver', lambda library=None: FakeDriver)
+    FakeDriver = type('', (), dict(count=lambda: 3, version=lambda: (12, 0),
+                                   capability=lambda i: [VOLTA, HOPPER, AMPERE][i]))
+    assert runtime.devices(None) == [mx.gpu(0), mx.gpu(2)] and runtime.devices('2,0') == [mx.gpu(2), mx.gpu(0)]
+    assert runtime.devices('cpu:2') == [mx.cpu(0), mx.cpu(1)]
+    with pytest.raises(UserError, match='GPU 1'):
+        runtime.devices('0,1')
+
+
+def test_a_cpu_build_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(gpu, 'wheel', lambda: None)
+    with pytest.raises(UserError, match=r'--gpus 0,1: .*CPU only.*\[cu117\]'):
+        gpu.check([0, 1])
+    assert gpu.check(None) == []
+
+
+def test_memory():
+    gpu.check_memory({0: 3 << 30, 1: 2 << 30}, 2 << 30)
+    with pytest.raises(UserError, match='GPU 1 has 1.1 GB of free memory, .* more than 2.1 GB'):
+        gpu.check_memory({0: 3 << 30, 1: 1 << 30}, 2 << 30)
+
+
+@pytest.mark.parametrize('text', ['cudaMalloc retry failed: out of memory', 'Failed to allocate CPU Memory',
+                                  'std::bad_alloc', 'cuDNN: CUDNN_STATUS_ALLOC_FAILED'])
+def test_errors_about_memory_are_told(text):
+    with pytest.raises(UserError, match='smaller --batch-size'), gpu.memory_errors_told():
+        raise mx.base.MXNetError('[00:00:00] src/storage.cc:1: ' + text)
+
+
+def test_other_errors_are_left_alone():
+    for error in (mx.base.MXNetError('shapes do not match'), ValueError('out of memory')):
+        with pytest.raises(type(error)), gpu.memory_errors_told():
+            raise error
+
+
+# ------------------------------------------------------------------------------------------------------ libraries
+def compile_library(path, source, *needed):
+    """A shared library of this name, linked with others and with no memory of where they are."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    subprocess.run(['gcc', '-shared', '-fPIC', '-x', 'c', '-', '-x', 'none', '-o', path,
+                    '-Wl,-soname,' + os.path.basename(path), '-Wl,--no-as-needed,--allow-shlib-undefined'] + list(needed),
+                   input=source.encode(), check=True)
+    return path
+
+
+@pytest.fixture(scope='module')
+def cuda_site(tmp_path_factory):
+    """A folder with an MXNet that links with CUDA libraries, the wheels of these, and a driver elsewhere."""
+    site, driver = (str(tmp_path_factory.mktemp(name)) for name in ('site', 'driver'))
+
+    def wheel_library(wheel, name, source, *needed):
+        return compile_library(os.path.join(site, 'nvidia', wheel, 'lib', name), source, *needed)
+    light = wheel_library('cublas', 'libcublasLt.so.11', 'int light() { return 1; }')
+    blas = wheel_library('cublas', 'libcublas.so.11', 'int light(); int blas() { return light() + 1; }', light)
+    # Later in the alphabet than what it needs, and the other way round.
+    cusolver = wheel_library('cusolver', 'libcusolver.so.11', 'int blas(); int solver() { return blas() + 1; }', blas)
+    rtc = wheel_library('nvrtc', 'libnvrtc.so.11.2', 'int nvrtcVersion(int *a, int *b) { *a = 11; *b = 8; return 0; }')
+    wheel_library('cublas', 'libnvblas.so.11', '__attribute__((constructor)) void f() { __builtin_trap(); }')
+    compile_library(os.path.join(site, 'mxnet', 'libmxnet.so'), 'int solver(); int answer() { return solver(); }',
+                    cusolver, blas, light, rtc)
+    os.makedirs(os.path.join(site, 'mxnet_cu117-1.9.1.dist-info'))
+    for name, text in (('mxnet_cu117-1.9.1.dist-info/METADATA', 'Metadata-Version: 2.1\nName: mxnet-cu117\nVersion: 1.9.1\n'),
+                       ('mxnet/__init__.py', 'import ctypes, os\n'
+                        'library = ctypes.CDLL(os.path.join(os.path.dirname(__file__), "libmxnet.so"))\n')):
+        with open(os.path.join(site, name), 'w') as file:
+            file.write(text)
+    compile_library(os.path.join(driver, 'libcuda.so.1'),
+                    '#include <stdlib.h>\nint cuDriverGetVersion(int *v) { *v = atoi(getenv("DRIVER")); return 0; }')
+    return site, driver
+
+
+def run_python(code, site, **environment):
+    environment = {name: value for name, value in dict(os.environ, **environment).items() if value is not None}
+    environment['PYTHONPATH'] = os.pathsep.join([site, PROJECT])
+    done = subprocess.run([sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    return done.stdout.decode()
+
+
+ASK = 'import icd, mxnet, os; print(mxnet.library.answer(), os.environ.get("MXNET_USE_FUSION"))'
+
+
+def test_importing_mxnet_finds_the_libraries_of_the_wheels(cuda_site):
+    site, driver = cuda_site
+    assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='12020').split() == ['3', 'None']
+    # The test means something: without the package's help the libraries are not found.
+    assert 'cannot open shared object file' in run_python(ASK.replace('icd, ', ''), site, LD_LIBRARY_PATH=driver)
+
+
+def test_fusion_is_off_when_the_driver_is_older_than_the_compiler(cuda_site):
+    site, driver = cuda_site
+    assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='11070').split() == ['3', '0']
+    assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='11070', MXNET_USE_FUSION='1').split() == ['3', '1']
+
+
+def test_a_missing_driver_is_told(cuda_site):
+    code = 'from icd import runtime\nprint(runtime.door(lambda _: __import__("mxnet"), []))'
+    said = run_python(code, cuda_site[0], LD_LIBRARY_PATH=None)
+    assert 'libcuda.so.1 is not there: install the driver' in said and said.split()[-1] == '2'
+    assert 'Traceback' not in said
+
+
+def test_nothing_is_loaded_before_mxnet_is_imported(cuda_site):
+    site, driver = cuda_site
+    code = 'import icd.data.voc, icd.steps.seeds; print("libcu" in open("/proc/self/maps").read())'
+    assert run_python(code, site, LD_LIBRARY_PATH=driver).strip() == 'False'
