@@ -314,19 +314,24 @@ def command_line(groups, options):
     return ' '.join(shlex.quote(w) for w in words)
 
 
-def _main():
-    """Print the README's option tables."""
-    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE),
-                          ('python -m icd.steps.demo', DEMO)):
-        print('### `%s`\n' % title)
-        print('| option | default | meaning |\n|---|---|---|')
+def tables():
+    """The README's option tables.
+
+    Yields
+    ------
+    (str, str)
+        Command and Markdown table.
+    """
+    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE)):
+        lines = ['| option | default | meaning |', '|---|---|---|']
         for options in groups.values():
             for o in options:
                 value = ','.join(map(str, o.default)) if isinstance(o.default, tuple) else o.default
                 shown = '' if o.default is None or o.default is False else '`%s`' % value
-                print('| `%s` | %s | %s |' % (o.flag, shown, o.text))
-        print()
+                lines.append('| `%s` | %s | %s |' % (o.flag, shown, o.text))
+        yield title, '\n'.join(lines)
 
 
 if __name__ == '__main__':
-    _main()
+    for _title, _table in tables():
+        print('### `%s`\n\n%s\n' % (_title, _table))
