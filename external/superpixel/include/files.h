@@ -19,7 +19,7 @@ struct BadImage : std::runtime_error {
 };
 
 // Names, one a line; blank lines, spaces around names, CR at line ends and repetitions are passed over.
-// UserError: no such file, no names, a name that is absolute or climbs out of its folder with "..".
+// UserError: no such file, no names, a name that is absolute, climbs out of its folder with "..", or has an ending.
 std::vector<std::string> read_names(const std::string &path);
 
 // FOLDER/NAME.jpg, or FOLDER/NAME.png where there is no such file, as 8-bit BGR turned upright by its EXIF

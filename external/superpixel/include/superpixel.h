@@ -16,7 +16,7 @@ struct Image {
 };
 
 struct SlicSettings {
-    float compactness = 10;   // how much closeness counts against likeness of colour; higher: rounder, more even pieces
+    float compactness = 6;    // how much closeness counts against likeness of colour; higher: rounder, more even pieces
     int iterations = 10;      // at most so many rounds of assigning pixels and moving centres
 };
 

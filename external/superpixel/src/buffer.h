@@ -16,6 +16,7 @@ class Buffer {
 public:
     explicit Buffer(std::size_t count) : values_(new T[count]) {}
     T *get() { return values_.get(); }
+    const T *get() const { return values_.get(); }
     T &operator[](std::size_t i) { return values_[i]; }
     const T &operator[](std::size_t i) const { return values_[i]; }
 

@@ -5,12 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <opencv2/imgcodecs.hpp>
 #include <unordered_set>
+
+#include "messages.h"
 
 namespace fs = std::filesystem;
 
@@ -87,10 +90,23 @@ bool jpeg_is_cut_short(const std::vector<uchar> &bytes) {
     return std::search(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.end(), kEnd, kEnd + 2) == bytes.end();
 }
 
-bool leaves_folder(const std::string &name) {
+// What keeps `name` from being one of a file below a folder, or nothing.
+std::string problem_of(const std::string &name) {
     const fs::path path(name);
-    return path.is_absolute() || !path.has_filename() || std::find(path.begin(), path.end(), "..") != path.end() ||
-           name.find('\0') != std::string::npos;
+    if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end())
+        return "it leads out of the folders: give names like 2007_000032 or folder/2007_000032";
+    if (!path.has_filename() || name.find('\0') != std::string::npos) return "not the name of a file: give names like 2007_000032";
+    std::string ending = path.extension().string();
+    std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
+    if (ending == ".jpg" || ending == ".jpeg" || ending == ".png") return "write names without " + ending;
+    return "";
+}
+
+// For a line on the terminal: not too long, and no control characters.
+std::string printable(const std::string &name) {
+    std::string shown = name.substr(0, 80);
+    std::replace_if(shown.begin(), shown.end(), [](unsigned char c) { return std::iscntrl(c); }, '?');
+    return shown;
 }
 
 std::string stripped(const std::string &line) {
@@ -115,9 +131,9 @@ std::vector<std::string> read_names(const std::string &path) {
         begin = end + 1;
         ++number;
         if (name.empty()) continue;
-        if (leaves_folder(name))
-            throw UserError(path + ", line " + std::to_string(number) +
-                            ": a name may not lead out of the folders: give names like 2007_000032 or train/2007_000032");
+        const std::string problem = problem_of(name);
+        if (!problem.empty())
+            throw UserError(path + ": line " + std::to_string(number) + ", '" + printable(name) + "': " + problem);
         if (seen.insert(name).second) names.push_back(name);
     }
     if (names.empty()) throw UserError(path + ": no names in it: write one a line");
@@ -140,6 +156,7 @@ cv::Mat read_image(const std::string &folder, const std::string &name) {
         throw BadImage(path + ": the file ends before the image does: restore it or take the name off the list");
     cv::Mat image;
     try {
+        const QuietLibraries quiet;
         image = cv::imdecode(bytes, cv::IMREAD_COLOR);
     } catch (const cv::Exception &) {       // damaged, or larger than OpenCV's limit
     }

@@ -34,8 +34,8 @@ Taps gaussian_taps() {
 }
 
 // `row` has kTaps - 1 more values at both ends.
-EACH_INSTRUCTION_SET
-void smooth_along(const float *__restrict row, int width, const Taps &taps, float *__restrict out) {
+template <int>
+ALWAYS_INLINE void smooth_along_body(const float *__restrict row, int width, const Taps &taps, float *__restrict out) {
     const float t0 = taps.at[0], t1 = taps.at[1], t2 = taps.at[2], t3 = taps.at[3], t4 = taps.at[4];
     for (int x = 0; x < width; ++x) {
         float sum = t0 * row[x];
@@ -46,10 +46,12 @@ void smooth_along(const float *__restrict row, int width, const Taps &taps, floa
         out[x] = sum;
     }
 }
+BUILD_FOR_EACH(smooth_along, (const float *row, int width, const Taps &taps, float *out),
+               (row, width, taps, out))
 
 // `rows` are the kTaps - 1 rows above, the row itself and the kTaps - 1 rows below.
-EACH_INSTRUCTION_SET
-void smooth_across(const float *const rows[2 * kTaps - 1], int width, const Taps &taps, float *__restrict out) {
+template <int>
+ALWAYS_INLINE void smooth_across_body(const float *const rows[2 * kTaps - 1], int width, const Taps &taps, float *__restrict out) {
     const float t0 = taps.at[0], t1 = taps.at[1], t2 = taps.at[2], t3 = taps.at[3], t4 = taps.at[4];
     const float *__restrict r0 = rows[0], *__restrict r1 = rows[1], *__restrict r2 = rows[2], *__restrict r3 = rows[3],
                 *__restrict r4 = rows[4], *__restrict r5 = rows[5], *__restrict r6 = rows[6], *__restrict r7 = rows[7],
@@ -63,6 +65,8 @@ void smooth_across(const float *const rows[2 * kTaps - 1], int width, const Taps
         out[x] = sum;
     }
 }
+BUILD_FOR_EACH(smooth_across, (const float *const rows[2 * kTaps - 1], int width, const Taps &taps, float *out),
+               (rows, width, taps, out))
 
 // One channel of `image` to `plane`, smoothed along rows, then across them; the border's pixels are repeated.
 void smooth_channel(const Image &image, int channel, const Taps &taps, float *along, float *plane) {
@@ -103,8 +107,8 @@ inline float weight_of(Edge edge) {
 }
 
 // Bits of the Euclidean distances in colour between `count` pixels from `a` on and those from `b` on.
-EACH_INSTRUCTION_SET
-void distance_bits(const Planes &planes, std::size_t a, std::size_t b, int count, std::uint32_t *__restrict bits) {
+template <int>
+ALWAYS_INLINE void distance_bits_body(const Planes &planes, std::size_t a, std::size_t b, int count, std::uint32_t *__restrict bits) {
     const float *__restrict red_a = planes.red + a, *__restrict red_b = planes.red + b;
     const float *__restrict green_a = planes.green + a, *__restrict green_b = planes.green + b;
     const float *__restrict blue_a = planes.blue + a, *__restrict blue_b = planes.blue + b;
@@ -114,6 +118,8 @@ void distance_bits(const Planes &planes, std::size_t a, std::size_t b, int count
         std::memcpy(&bits[x], &distance, sizeof distance);
     }
 }
+BUILD_FOR_EACH(distance_bits, (const Planes &planes, std::size_t a, std::size_t b, int count, std::uint32_t *bits),
+               (planes, a, b, count, bits))
 
 // Edges come into buckets by the leading bits of their weight (eight of them for the exponent and seven of what
 // follows), which are then sorted one by one where the cache holds them. Weights are below 512 = 2^9; those below

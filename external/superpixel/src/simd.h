@@ -1,16 +1,43 @@
-// How the inner loops are built for several instruction sets at once.
+// Inner loops built for several instruction sets, of which the processor's best is taken when the program runs.
+//
+// Every build gives the same bits: the code is compiled without fused multiply-add (-ffp-contract=off), and sums over
+// floats run in an order that does not depend on the width of the registers.
 #ifndef SUPERPIXEL_SIMD_H
 #define SUPERPIXEL_SIMD_H
 
-// A function marked so is compiled for AVX-512, AVX2 and plain x86-64, and the processor's best is chosen when the
-// program starts; other machines get the plain build. Every build gives the same bits: the code is compiled without
-// fused multiply-add (-ffp-contract=off) and no sum runs across lanes of floats.
-// Sanitizers do not work in programs whose functions are chosen that early.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__)
-#define EACH_INSTRUCTION_SET __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+namespace superpixel {
+
+enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+
+// The best that this processor has and `limit_instruction_set` allows.
+InstructionSet instruction_set();
+
+// For tests and measurements: uses nothing above `limit` from now on. Not to be called while images are computed.
+void limit_instruction_set(InstructionSet limit);
+
+}  // namespace superpixel
+
+#define ALWAYS_INLINE __attribute__((always_inline)) inline
+
+// BUILD_FOR_EACH(name, (parameters), (arguments)) defines void name(parameters) from a template
+// `ALWAYS_INLINE void name_body<REGISTER_BYTES>(parameters)`.
+#if defined(__x86_64__)
+#define BUILD_FOR_EACH(name, parameters, arguments)                                                             \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) void name##_avx512 parameters {               \
+        name##_body<64> arguments;                                                                              \
+    }                                                                                                           \
+    __attribute__((target("avx2"))) void name##_avx2 parameters { name##_body<32> arguments; }                  \
+    void name##_portable parameters { name##_body<16> arguments; }                                              \
+    void name parameters {                                                                                      \
+        switch (instruction_set()) {                                                                            \
+            case InstructionSet::kAvx512: return name##_avx512 arguments;                                       \
+            case InstructionSet::kAvx2: return name##_avx2 arguments;                                           \
+            case InstructionSet::kPortable: return name##_portable arguments;                                   \
+        }                                                                                                       \
+    }
 #else
-#define EACH_INSTRUCTION_SET
+#define BUILD_FOR_EACH(name, parameters, arguments) \
+    void name parameters { name##_body<16> arguments; }
 #endif
 
 #endif
