@@ -5,13 +5,17 @@ import json
 import os
 import zlib
 
-from icd import distributed
+import mxnet as mx
+import numpy as np
+
+from icd import distributed, gpu
 from icd import options as option_tables
 from icd.data.loader import TrainingLoader, TrainingSet
 from icd.errors import UserError
 from icd.model import params
 from icd.model.losses import warm_up
 from icd.model.network import ICDNet
+from icd.model.vgg import BLOCKS, scaled
 from icd.runtime import clear_partial, devices, number_of_cores
 from icd.steps import checkpoint, preflight
 from icd.steps.checkpoint import Position
@@ -65,7 +69,7 @@ def run(options, inputs=None):
     """
     distributed.check(options.kvstore)
     inputs = inputs or preflight.check(options, ('train',))
-    with distributed.watched(options.kvstore):
+    with distributed.watched(options.kvstore), gpu.memory_errors_told():
         return _run(options, inputs)
 
 
@@ -92,6 +96,7 @@ def _run(options, inputs):
             checkpoint.remove_epochs(options, lambda epoch: epoch >= options.begin_epoch)
             checkpoint.remove_within(options)
     if start.epoch < options.num_epoch:
+        _check_memory(net, contexts, options.batch_size // (machines * len(contexts)), options.image_size)
         step = TrainingStep(net, contexts, kvstore, options.accumulate, options.seed, options.no_superpixel,
                             options.sync_bn, options.clip_gradient)
         if momentum:
@@ -99,6 +104,36 @@ def _run(options, inputs):
         with contextlib.closing(_loader(options, inputs, rank, machines)) as loader:
             train(options, schedule, start, loader, net, step, shared, writes=rank == 0)
     return rank == 0
+
+
+def least_memory(net, images, size):
+    """Memory that training cannot do without: parameters, gradients, momentum, and what backward looks at again.
+
+    Parameters
+    ----------
+    net : ICDNet
+    images : int
+        Images a device computes at once.
+    size : int
+        Side of the images.
+
+    Returns
+    -------
+    int
+        Bytes. A step really takes about twice as much.
+    """
+    layers, side = 0, size
+    for count, channels, _, stride in BLOCKS:
+        layers += count * scaled(channels, net.width) * side ** 2
+        side = (side - 1) // (stride or 1) + 1
+    layers += 4 * scaled(1024, net.width) * side ** 2       # fc6, fc7, fc6_ft, fc7_ft
+    return 4 * (images * layers + 3 * sum(int(np.prod(p.shape)) for p in net.collect_params().values()))
+
+
+def _check_memory(net, contexts, images, size):
+    gpus = [context.device_id for context in contexts if context.device_type == 'gpu']
+    if gpus:
+        gpu.check_memory({i: mx.context.gpu_memory_info(i)[0] for i in gpus}, least_memory(net, images, size))
 
 
 def _loader(options, inputs, part, parts):
