@@ -169,7 +169,7 @@ def check(options, stages):
     if 'train' in stages or 'infer' in stages:
         _check_network(problems, options, stages, inputs)
     if 'seeds' in stages:
-        _check_saliency(problems, options, inputs)
+        _check_seeds(problems, options, stages, inputs)
     check_folder(problems, options.snapshot, _bytes_to_write(options, stages, inputs))
     for folder in _output_folders(options, stages):
         check_links(problems, folder, inputs.names)
@@ -200,12 +200,15 @@ def _check_batch(problems, options, inputs, devices, stages):
                      '--batch-size %d' % options.batch_size, 'take a smaller batch')
 
 
-def _check_saliency(problems, options, inputs):
+def _check_seeds(problems, options, stages, inputs):
+    """Score files, unless this run makes them, and saliency maps."""
     from icd.steps import seeds
-    if 'sal' in seeds.kinds(options):
+    if 'infer' not in stages:
+        seeds.find_jobs(options, inputs, problems)
+    elif 'sal' in seeds.kinds(options):
         for name, size in zip(inputs.names, inputs.sizes):
             check_size(problems, os.path.join(options.saliency_root, name + '.png'), size, 'saliency map',
-                       'check --saliency-root, or leave saliency seeds out')
+                       seeds.NO_SALIENCY)
 
 
 def _output_folders(options, stages):

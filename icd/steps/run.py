@@ -1,10 +1,11 @@
 """The command `icd-run` (`python run_icd.py`): train, then infer, then make seeds."""
 import importlib
+import os
 
 from icd import distributed
 from icd import options as option_tables
 from icd import runtime
-from icd.steps import export, preflight
+from icd.steps import export, pictures, preflight
 from icd.steps.schedule import Schedule
 
 
@@ -32,6 +33,10 @@ def run(options):
         # Each is imported when its turn comes: making seeds needs no MXNet.
         if importlib.import_module('icd.steps.' + stage).run(options, inputs) is False:
             return
+        if stage == 'train':
+            log, curves = (os.path.join(options.snapshot, name) for name in ('log.csv', 'curves.png'))
+            if not runtime.up_to_date(curves, log):
+                pictures.curves(log, curves)
     if options.export_scores and stages != ['train']:
         export.run(options)
 

@@ -16,7 +16,7 @@ _TINY = 1e-5                # scores below this share of their maximum are none
 _SALIENT = .01              # saliency 0..1 from which a pixel is salient
 _FEW_SALIENT = .01          # share of salient pixels below which saliency alone does not make background
 
-_NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
+NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
 _SCORES = {'crf': ('icd', 'cam'), 'raw': ('icd', 'cam'), 'sal': ('icd', 'cam'), 'cam': ('cam',)}
 _Job = collections.namedtuple('_Job', 'name classes folders')
 
@@ -140,10 +140,15 @@ def seed_folders(options):
     folders = {}
     for kind in kinds(options):
         if kind == 'cam':
-            folders.update({(kind, t): os.path.join(root, 'cam_%.2f' % t) for t in options.cam_threshold})
+            folders.update({(kind, t): os.path.join(root, 'cam_' + _two_decimals(t)) for t in options.cam_threshold})
         else:
             folders[kind, None] = os.path.join(root, kind)
     return folders
+
+
+def _two_decimals(threshold):
+    """A threshold as text, with more than two decimals only where it has them."""
+    return ('%.4f' % threshold).rstrip('0').ljust(4, '0')
 
 
 def _settings(kind, threshold, options):
@@ -191,16 +196,25 @@ def _check(problems, options, job, size):
         if found and (job.classes or os.path.exists(path)):
             problems.add(found[0], path, found[1])
     if any(key[0] == 'sal' for key in job.folders):
-        preflight.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', _NO_SALIENCY)
+        preflight.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', NO_SALIENCY)
 
 
-def _jobs(options, inputs, folders, changed):
-    """Names of the list, class names, and what has to be done, largest images first.
+def find_jobs(options, inputs, problems):
+    """What has to be done, largest images first; what is missing for it or does not fit goes to `problems`.
 
-    All problems are found before anything is made or written.
+    Parameters
+    ----------
+    options : Options
+    inputs : icd.steps.preflight.Inputs
+    problems : icd.steps.preflight.Problems
+
+    Returns
+    -------
+    list
     """
-    problems = preflight.Problems()
-    inputs = inputs or preflight.read_inputs(options, problems)
+    folders = seed_folders(options)
+    changed = {key for key, folder in folders.items()
+               if not runtime.same_settings(folder, _settings(*key, options=options))}
     jobs = []
     for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
         wanted = _out_of_date(options, folders, changed, name)
@@ -208,14 +222,13 @@ def _jobs(options, inputs, folders, changed):
             job = _Job(name, tuple(np.flatnonzero(labels).tolist()), wanted)
             _check(problems, options, job, size)
             jobs.append((size[0] * size[1], job))
-    problems.settle()
-    return inputs.names, inputs.class_names, [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
+    return [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
 
 
 # ----------------------------------------------------------------------------------------------------- the step
 def _read_saliency(path, shape):
     """A saliency map (H, W) uint8 of the size of its image."""
-    data = np.frombuffer(voc.read_bytes(path, _NO_SALIENCY), np.uint8)
+    data = np.frombuffer(voc.read_bytes(path, NO_SALIENCY), np.uint8)
     saliency = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
     if saliency is None:
         raise UserError('%s: not an image that OpenCV can read: copy or make the map again' % path)
@@ -268,14 +281,14 @@ def run(options, inputs=None):
         Before anything is made, when something that is needed is missing or does not fit, with all problems; while
         the seeds are made, when the content of a file turns out to be damaged.
     """
-    folders = seed_folders(options)
-    settings = {key: _settings(*key, options=options) for key in folders}
-    changed = {key for key, folder in folders.items() if not runtime.same_settings(folder, settings[key])}
-    names, class_names, jobs = _jobs(options, inputs, folders, changed)
-    num_process = options.num_process or runtime.number_of_cores()
+    problems = preflight.Problems()
+    names, class_names, _, _ = inputs = inputs or preflight.read_inputs(options, problems)
+    jobs = find_jobs(options, inputs, problems)
+    problems.settle()
+    folders, num_process = seed_folders(options), options.num_process or runtime.number_of_cores()
     with runtime.nothing_partial(folders.values(), names):
         for key, folder in folders.items():
-            runtime.stage_settings(folder, settings[key])
+            runtime.stage_settings(folder, _settings(*key, options=options))
         make = functools.partial(_make, options, len(class_names) + 1)
         for _ in runtime.process_map(make, jobs, num_process, desc='seeds') if jobs else ():
             pass
