@@ -13,7 +13,7 @@ from icd.errors import UserError
 
 _OPACITY = .6               # of a class colour over the photograph
 # Panels of the training curves: title, columns of the log drawn in it.
-_PANELS = (('CAM loss', ('cam_loss',)), ('CAM ranking accuracy', ('ranking',)),
+_PANELS = (('CAM loss', ('loss',)), ('CAM ranking accuracy', ('ranking',)),
            ('calibrated score', ('score_min', 'score_max')), ('share of classes with flipped sign', ('flipped',)),
            ('learning rate', ('learning_rate',)), ('images a second', ('images_per_second',)))
 

@@ -10,7 +10,7 @@ from icd.data import voc
 from icd.errors import UserError
 from icd.steps import pictures
 
-HEADER = 'epoch,batch,step,learning_rate,cam_loss,ranking,score_min,score_max,flipped,images_per_second\n'
+HEADER = 'epoch,batch,step,learning_rate,loss,ranking,score_min,score_max,flipped,images_per_second\n'
 LINES = [HEADER] + ['%d,%d,%d,0.001,%g,0.8,-1,%g,0.1,30\n' % (i // 4, i % 4, i, 1 / (i + 1), i) for i in range(12)]
 
 
@@ -94,7 +94,7 @@ def test_curves_are_drawn(tmp_path):
 
 
 def test_a_panel_without_values_is_empty(tmp_path):
-    rest = drawing(tmp_path, ''.join(line.replace('cam_loss', 'other') for line in LINES))
+    rest = drawing(tmp_path, ''.join(line.replace(',loss', ',other') for line in LINES))
     assert ink(rest[:360, :480]) == 0 < ink(rest[:360, 520:])
 
 
@@ -110,3 +110,8 @@ def test_a_half_written_line_changes_nothing(tmp_path):
 def test_no_log(tmp_path):
     with pytest.raises(UserError, match='log.csv: no such file: train first'):
         pictures.curves(str(tmp_path / 'log.csv'), str(tmp_path / 'curves.png'))
+
+
+def test_the_curves_are_of_columns_the_log_has():
+    from icd.steps.training_log import COLUMNS
+    assert {column for _, columns in pictures._PANELS for column in columns} <= set(COLUMNS)
