@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -50,15 +51,19 @@ struct Options {
 };
 
 // ------------------------------------------------------------------------------------------------ command line
-double number(const std::string &what, const std::string &text, bool whole) {
+double number(const std::string &what, const std::string &text, double most) {
     char *end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    const bool good = !text.empty() && *end == '\0' && std::isfinite(value) && value > 0 &&
-                      (!whole || (value == std::floor(value) && value <= 0x7fffffff));
-    if (!good)
-        throw UserError(what + " " + (text.empty() ? "''" : text) + ": not a " + (whole ? "whole number" : "number") +
-                        " above 0: see makeSuperpixel --help");
+    if (text.empty() || *end != '\0' || !(value > 0))
+        throw UserError(what + " '" + text + "': not a number above 0: see makeSuperpixel --help");
+    if (value > most) throw UserError(what + " '" + text + "': too large: see makeSuperpixel --help");
     return value;
+}
+
+int whole_number(const std::string &what, const std::string &text, int most = 0x7fffffff) {
+    const double value = number(what, text, most);
+    if (value != std::floor(value)) throw UserError(what + " '" + text + "': not a whole number: see makeSuperpixel --help");
+    return static_cast<int>(value);
 }
 
 Options parse(const std::vector<std::string> &arguments) {
@@ -87,11 +92,11 @@ Options parse(const std::vector<std::string> &arguments) {
             value = arguments[i];
         }
         if (flag == "--compactness")
-            options.slic.compactness = static_cast<float>(number(flag, value, false));
+            options.slic.compactness = static_cast<float>(number(flag, value, 1e6));
         else if (flag == "--iterations")
-            options.slic.iterations = static_cast<int>(number(flag, value, true));
+            options.slic.iterations = whole_number(flag, value);
         else if (flag == "--threads")
-            options.threads = static_cast<int>(number(flag, value, true));
+            options.threads = whole_number(flag, value);
         else if (value == "slic" || value == "graph")
             options.method = value;
         else
@@ -104,7 +109,7 @@ Options parse(const std::vector<std::string> &arguments) {
     options.list = positional[0];
     options.image_dir = positional[1];
     options.target_dir = positional[2];
-    options.min_size = static_cast<int>(number("K", positional[3], true));
+    options.min_size = whole_number("K", positional[3]);
     return options;
 }
 
@@ -152,7 +157,15 @@ private:
 };
 
 // ---------------------------------------------------------------------------------------------------- the run
-volatile std::sig_atomic_t caught_signal = 0;
+constexpr std::size_t kMostThreads = 256;
+std::atomic<int> caught_signal{0};
+std::atomic<int> stop{0};       // images that are not begun stay so
+
+void on_signal(int signal) {
+    caught_signal = signal;
+    stop = 1;
+    std::signal(signal, SIG_DFL);       // a second one ends the program at once
+}
 
 void make_one(const Options &options, const LabelWriter &writer, const std::string &name) {
     const cv::Mat image = read_image(options.image_dir, name);
@@ -165,52 +178,67 @@ void make_one(const Options &options, const LabelWriter &writer, const std::stri
     writer.write(name, labels.data(), image.cols, image.rows);
 }
 
+// What became of the images so far.
+struct Tally {
+    std::size_t made = 0, kept = 0, bad = 0;
+    std::string fatal;      // why no image can be made any more
+    std::size_t done() const { return made + kept + bad; }
+};
+
+// Makes the label map of one image, or finds it made. Never throws: exceptions may not leave a parallel loop.
+void attend_to(const Options &options, const LabelWriter &writer, const std::string &name, Tally &tally,
+               Progress &progress) {
+    std::string bad, fatal;
+    bool kept = false;
+    try {
+        writer.remove_partial(name);
+        kept = !options.force && writer.finished(name);
+        if (!kept) make_one(options, writer, name);
+    } catch (const BadImage &error) {
+        bad = error.what();
+    } catch (const std::bad_alloc &) {
+        bad = name + ": not enough memory: try again with --threads 1";
+    } catch (const std::exception &error) {
+        fatal = error.what();
+    }
+#pragma omp critical
+    {
+        if (!fatal.empty()) {
+            tally.fatal = fatal;
+            stop = 1;
+        } else if (!bad.empty()) {
+            ++tally.bad;
+            progress.say(bad);
+        } else {
+            ++(kept ? tally.kept : tally.made);
+        }
+        progress.show(tally.done(), tally.kept);
+    }
+}
+
 int run(const Options &options) {
     const std::vector<std::string> names = read_names(options.list);
-    if (::access(options.image_dir.c_str(), R_OK | X_OK) != 0)
-        throw UserError(options.image_dir + ": not a folder that can be read: check IMAGE_DIR");
+    if (!is_readable_folder(options.image_dir))
+        throw UserError(options.image_dir + ": not a folder that can be read: give the folder of the images");
     const LabelWriter writer(options.target_dir, settings_text(options));
 
     Progress progress(names.size());
-    std::size_t made = 0, kept = 0, bad = 0;
-    std::string fatal;
-    std::atomic<bool> stop{false};
-    const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+    Tally tally;
+    const int wanted = options.threads > 0 ? options.threads : omp_get_num_procs();
+    const int threads = static_cast<int>(std::min({static_cast<std::size_t>(wanted), names.size(), kMostThreads}));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        if (stop || caught_signal) continue;
-        std::string bad_reason, fatal_reason;
-        bool found = false;
-        try {
-            writer.remove_partial(names[i]);
-            found = !options.force && writer.finished(names[i]);
-            if (!found) make_one(options, writer, names[i]);
-        } catch (const BadImage &error) {
-            bad_reason = error.what();
-        } catch (const std::bad_alloc &) {
-            bad_reason = names[i] + ": not enough memory: try again with --threads 1";
-        } catch (const std::exception &error) {
-            fatal_reason = error.what();
-        }
-#pragma omp critical
-        {
-            if (!fatal_reason.empty()) {
-                fatal = fatal_reason;
-                stop = true;
-            } else if (!bad_reason.empty()) {
-                ++bad;
-                progress.say(bad_reason);
-            } else {
-                ++(found ? kept : made);
-            }
-            progress.show(made + kept + bad, kept);
-        }
+    for (std::size_t i = 0; i < names.size(); ++i)
+        if (!stop) attend_to(options, writer, names[i], tally, progress);
+
+    if (!tally.fatal.empty()) {
+        progress.say(tally.fatal);
+        return 2;
     }
-    progress.say(std::to_string(made) + " made, " + std::to_string(kept) + " already there, " + std::to_string(bad) + " bad" +
-                 (caught_signal ? ", interrupted: run the same command again to continue" : ""));
-    if (!fatal.empty()) throw UserError(fatal);
-    if (caught_signal) return 128 + caught_signal;
-    return bad > 0 ? 1 : 0;
+    const bool interrupted = tally.done() < names.size();
+    progress.say(std::to_string(tally.made) + " made, " + std::to_string(tally.kept) + " already there, " +
+                 std::to_string(tally.bad) + " bad" +
+                 (interrupted ? ", interrupted: run the same command again to continue" : ""));
+    return interrupted ? 128 + caught_signal : tally.bad > 0 ? 1 : 0;
 }
 
 // Where OpenCV is built with everything, it brings more than a hundred libraries, and starting the program touches tens
@@ -240,11 +268,8 @@ int main(int count, char **arguments) {
     messages();
     cv::setNumThreads(1);                                                       // images are the parallelism
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);      // the messages here name the file
-    for (const int signal : {SIGINT, SIGTERM})
-        std::signal(signal, [](int caught) {
-            caught_signal = caught;
-            std::signal(caught, SIG_DFL);       // a second one ends the program at once
-        });
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
     try {
         const Options options = parse({arguments + 1, arguments + count});
         if (options.help) {

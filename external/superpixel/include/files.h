@@ -26,6 +26,8 @@ std::vector<std::string> read_names(const std::string &path);
 // orientation. BadImage: missing, unreadable, cut short.
 cv::Mat read_image(const std::string &folder, const std::string &name);
 
+bool is_readable_folder(const std::string &path);
+
 // Makes the folder and those above it. UserError: not possible, or not to be written to.
 void make_folder(const std::string &path);
 

@@ -30,6 +30,7 @@ std::string reason(int error) {
         case EISDIR: return "this is a folder, not a file: choose another path";
         case EEXIST: return "this is a file, not a folder: choose another path";
         case ENOENT: return "no such file or folder: check the path";
+        case ENODEV: return "not a file: restore it or take the name off the list";
         case EIO: return "the device reports a read or write error: check the disk";
         default: return std::string(std::strerror(error)) + ": check the path";
     }
@@ -49,18 +50,26 @@ struct File {
 // All bytes of a file, or an errno.
 int read_bytes(const std::string &path, std::vector<uchar> &bytes) {
     const File file(path, O_RDONLY);
-    struct stat status;
-    if (file.descriptor < 0 || ::fstat(file.descriptor, &status) != 0) return errno;
-    if (S_ISDIR(status.st_mode)) return EISDIR;
-    bytes.resize(static_cast<std::size_t>(status.st_size));
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-        const ssize_t got = ::read(file.descriptor, bytes.data() + done, bytes.size() - done);
-        if (got < 0 && errno != EINTR) return errno;
-        if (got == 0) bytes.resize(done);
-        if (got > 0) done += static_cast<std::size_t>(got);
+    if (file.descriptor < 0) return errno;
+    constexpr std::size_t kPortion = 1 << 18;
+    bytes.clear();
+    for (ssize_t got = 1; got != 0;) {
+        const std::size_t done = bytes.size();
+        bytes.resize(done + kPortion);
+        got = ::read(file.descriptor, bytes.data() + done, kPortion);
+        const int error = got < 0 ? errno : 0;
+        bytes.resize(done + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+        if (error != 0 && error != EINTR) return error;
     }
     return 0;
+}
+
+// The same of an image, which may not be a pipe or a device, where reading might wait for ever.
+int read_image_bytes(const std::string &path, std::vector<uchar> &bytes) {
+    struct stat status;
+    if (::stat(path.c_str(), &status) != 0) return errno;
+    if (S_ISDIR(status.st_mode)) return EISDIR;
+    return S_ISREG(status.st_mode) ? read_bytes(path, bytes) : ENODEV;
 }
 
 int write_bytes(const std::string &path, const std::vector<uchar> &bytes) {
@@ -143,10 +152,10 @@ std::vector<std::string> read_names(const std::string &path) {
 cv::Mat read_image(const std::string &folder, const std::string &name) {
     std::string path = folder + "/" + name + ".jpg";
     std::vector<uchar> bytes;
-    int error = read_bytes(path, bytes);
+    int error = read_image_bytes(path, bytes);
     if (error == ENOENT) {
         const std::string png = folder + "/" + name + ".png";
-        error = read_bytes(png, bytes);
+        error = read_image_bytes(png, bytes);
         if (error == ENOENT) throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
         path = png;
     }
@@ -165,10 +174,16 @@ cv::Mat read_image(const std::string &folder, const std::string &name) {
     return image;
 }
 
+bool is_readable_folder(const std::string &path) {
+    std::error_code error;
+    return fs::is_directory(path, error) && ::access(path.c_str(), R_OK | X_OK) == 0;
+}
+
 void make_folder(const std::string &path) {
     std::error_code error;
     fs::create_directories(path, error);
-    if (!fs::is_directory(path)) throw UserError(path + ": " + reason(error ? error.value() : EEXIST));
+    std::error_code ignored;
+    if (!fs::is_directory(path, ignored)) throw UserError(path + ": " + reason(error ? error.value() : EEXIST));
     if (::access(path.c_str(), W_OK | X_OK) != 0) throw UserError(path + ": " + reason(errno));
 }
 

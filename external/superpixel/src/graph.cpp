@@ -184,8 +184,9 @@ private:
         for (int y = 0; y < height_; ++y) {
             weigh_row(y, count);
             const std::uint32_t first = static_cast<std::uint32_t>(y) * width_;
-            for (int d = 0; d < kDirections; ++d)
-                for (int x = 0; x < count[d]; ++x) {
+            for (int x = 0; x < width_; ++x)
+                for (int d = 0; d < kDirections; ++d) {
+                    if (x >= count[d]) continue;
                     const std::uint32_t bits = bits_[d * width_ + x];
                     edges_[ends_[bucket_of(bits)]++] = static_cast<Edge>(bits) << 32 | ((first + x) * kDirections + d);
                 }
@@ -193,10 +194,11 @@ private:
         scratch_ = Buffer<Edge>(largest);
     }
 
-    // Radix sort by the lower half of the weight's bits; the first bucket's edges differ in the upper half, too.
+    // Edges are filled in as they are listed, so that a stable sort by weight and a sort by all bits do the same. Those of
+    // the first bucket differ in the upper half of the weight's bits, too, and are in order where all are 0.
     void sort(Edge *edges, std::size_t count) {
         if (count < 64 || edges == edges_.get()) {
-            std::sort(edges, edges + count);
+            if (!std::is_sorted(edges, edges + count)) std::sort(edges, edges + count);
             return;
         }
         radix_pass(edges, scratch_.get(), count, 32);
