@@ -110,7 +110,15 @@ def save(name, net, momentum, position, settings):
         Where the training goes on from here.
     settings : dict
         What a resumed run must share, see `icd.steps.train.settings`.
+
+    Raises
+    ------
+    UserError
+        When the training has diverged; nothing is written then.
     """
+    for parameter in net.collect_params().values():
+        if not np.isfinite(parameter.list_data()[0].asnumpy()).all():
+            raise UserError('training diverged (%s is not finite): give a smaller --learning-rate' % parameter.name)
     with whole_file(name) as partial:
         params.save(partial, net)
         header = {'position': list(position), 'settings': settings, 'params_crc32': checksum(partial)}

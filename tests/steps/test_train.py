@@ -1,0 +1,384 @@
+"""Training runs: what they write, that they can be killed and go on bit for bit, and how they are watched.
+
+`ICD_KILLS` is the number of kills of the kill test, 2 by default.
+"""
+import csv
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from conftest import PROJECT
+
+from icd import options as option_tables
+from icd import runtime
+from icd.data import superpixel_map
+from icd.errors import UserError
+from icd.steps import checkpoint, launch, train, training_log
+
+COUNT, CLASSES = 13, ('cat', 'dog', 'cow')      # one image is left over each epoch
+OBJECT = '<object><name>%s</name><difficult>0</difficult></object>'
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A folder with a small data set."""
+    root, rng = str(tmp_path_factory.mktemp('data')), np.random.default_rng(0)
+    names = ['image%02d' % i for i in range(COUNT)]
+    for i, name in enumerate(names):
+        height, width = 40 + i, 70 - i
+        image = cv2.resize(rng.integers(0, 256, (5, 6, 3), np.uint8), (width, height))
+        runtime.save_image(os.path.join(root, 'images', name + '.jpg'), image)
+        chosen = {CLASSES[i % 3], CLASSES[i % 2]}
+        runtime.save_bytes(os.path.join(root, 'annotations', name + '.xml'), (
+            '<annotation>%s</annotation>' % ''.join(OBJECT % c for c in sorted(chosen))).encode())
+        labels = np.arange(height)[:, None] // 8 * 9 + np.arange(width) // 8
+        superpixel_map.write(os.path.join(root, 'superpixels', name + '.png'), labels.astype(np.int32))
+    for name, lines in (('list.txt', names), ('classes.txt', CLASSES)):
+        runtime.save_bytes(os.path.join(root, name), '\n'.join(lines).encode())
+    return root
+
+
+def make_options(data, snapshot, **values):
+    common = dict(
+        image_root=os.path.join(data, 'images'), annotation_root=os.path.join(data, 'annotations'),
+        superpixel_root=os.path.join(data, 'superpixels'), data_list=os.path.join(data, 'list.txt'),
+        class_names=os.path.join(data, 'classes.txt'), snapshot=str(snapshot), pretrained='none', width=1 / 32,
+        image_size=33, batch_size=4, num_epoch=2, gpus='cpu', num_workers=0, log_frequency=1, checkpoint_every=1)
+    return option_tables.defaults(option_tables.RUN, **dict(common, **values))
+
+
+def run(data, snapshot, **values):
+    options = make_options(data, snapshot, **values)
+    assert train.run(options) is True
+    return options
+
+
+def results(snapshot):
+    """Contents of all parameter and state files, by name."""
+    found = {}
+    for path in glob.glob(os.path.join(str(snapshot), '*.params')) + glob.glob(os.path.join(str(snapshot), '*.states')):
+        with open(path, 'rb') as file:
+            found[os.path.basename(path)] = file.read()
+    return found
+
+
+def log_lines(snapshot):
+    with open(os.path.join(str(snapshot), 'log.csv'), newline='') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope='module')
+def undisturbed(data, tmp_path_factory):
+    """Snapshot folder of a whole run."""
+    snapshot = tmp_path_factory.mktemp('undisturbed') / 'snap'
+    run(data, snapshot)
+    return snapshot
+
+
+# ------------------------------------------------------------------------------------------------ what is written
+def test_what_a_run_writes(undisturbed):
+    assert sorted(os.listdir(str(undisturbed))) == [
+        'log.csv', 'log.txt', 'vgg16_icd-0000.params', 'vgg16_icd-0000.states', 'vgg16_icd-0001.params',
+        'vgg16_icd-0001.states', 'vgg16_icd_visdemo']
+    assert sorted(os.listdir(str(undisturbed / 'vgg16_icd_visdemo'))) == ['vgg16_icd-0000.jpg', 'vgg16_icd-0001.jpg']
+    names = set(mx.nd.load(str(undisturbed / 'vgg16_icd-0001.params')))
+    assert 'arg:conv1_1_weight' in names and 'aux:icd_accum_resign_moving_mean' in names
+
+
+def test_the_sheet_has_a_row_a_label_and_five_pictures_each(undisturbed):
+    sheet = cv2.imread(str(undisturbed / 'vgg16_icd_visdemo' / 'vgg16_icd-0001.jpg'))
+    rows, rest = divmod(sheet.shape[0] + 4, 124)
+    # Three steps with two images each, of one or two labels.
+    assert rest == 0 and 6 <= rows <= 12 and sheet.shape[1] == 5 * 120 + 4 * 4
+
+
+def test_the_log_has_every_figure_of_every_step(undisturbed):
+    lines = log_lines(undisturbed)
+    assert [(line['epoch'], line['batch'], line['step']) for line in lines] == [
+        (str(i // 3), str(i % 3), str(i + 1)) for i in range(6)]
+    for line in lines:
+        figures = {name: float(value) for name, value in line.items()}
+        assert all(map(np.isfinite, figures.values()))
+        assert figures['loss'] > 0 and 0 <= figures['ranking'] <= 1 and 0 <= figures['flipped'] <= 1
+        assert figures['score_min'] < figures['score_max'] and 0 <= figures['state_min'] <= figures['state_max']
+        assert figures['images_per_second'] > 0
+        assert min(figures[kind + '_s'] for kind in ('input', 'compute', 'update')) >= 0
+    assert [line['learning_rate'] for line in lines] == ['0.001'] * 3 + ['%.7g' % (.001 * .5 ** .9)] * 3
+    assert [float(line['warm_up']) for line in lines] == pytest.approx(
+        [np.exp(-10 * (6 - i) / 6) for i in range(6)], rel=1e-5)
+    text = (undisturbed / 'log.txt').read_text()
+    assert '--image-size 33' in text and text.count('images/s') == 6 and 'epoch 1 batch 2: loss' in text
+
+
+def test_values_are_those_of_their_step_though_read_late(data, tmp_path, monkeypatch):
+    run(data, tmp_path / 'late')
+    monkeypatch.setattr(training_log, 'LATE', 0)
+    run(data, tmp_path / 'at once')
+    kept = ('step', 'loss', 'ranking', 'score_min', 'score_max', 'state_min', 'state_max', 'flipped')
+    assert [[line[name] for name in kept] for line in log_lines(tmp_path / 'late')] == [
+        [line[name] for name in kept] for line in log_lines(tmp_path / 'at once')]
+
+
+def test_only_the_newest_checkpoints_are_kept(data, tmp_path):
+    options = run(data, tmp_path, num_epoch=4, num_save=2)
+    assert checkpoint.epochs(options) == [3, 2]
+
+
+# ------------------------------------------------------------------------------------------------ the same bits
+@pytest.mark.parametrize('values', [dict(num_workers=2), dict(checkpoint_every=0, log_frequency=3),
+                                    dict(cache='ram')], ids=str)
+def test_the_machine_does_not_change_the_parameters(data, undisturbed, tmp_path, values):
+    run(data, tmp_path, **values)
+    assert results(tmp_path) == results(undisturbed)
+
+
+@pytest.mark.parametrize('values', [dict(seed=1), dict(augment=('scale',)), dict(learning_rate=2e-3),
+                                    dict(no_superpixel=True), dict(freeze_bn=True), dict(backbone_lr=.5),
+                                    dict(clip_gradient=.1), dict(ramp_epochs=1.), dict(num_epoch=3)], ids=str)
+def test_options_do_change_them(data, undisturbed, tmp_path, values):
+    run(data, tmp_path, **values)
+    theirs, ours = results(undisturbed), results(tmp_path)
+    assert theirs['vgg16_icd-0001.params'] != ours['vgg16_icd-0001.params']
+
+
+def stop_after(monkeypatch, steps):
+    """End a run with Ctrl-C after some steps."""
+    real = training_log.TrainingLog.note
+    count = [0]
+
+    def note(log, *words):
+        real(log, *words)
+        count[0] += 1
+        if count[0] == steps:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(training_log.TrainingLog, 'note', note)
+
+
+@pytest.mark.parametrize('steps', [1, 2, 3, 5])
+def test_an_interrupted_run_goes_on_to_the_same_bits(data, undisturbed, tmp_path, monkeypatch, steps):
+    stop_after(monkeypatch, steps)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path)
+    monkeypatch.undo()
+    run(data, tmp_path)
+    assert results(tmp_path) == results(undisturbed)
+    assert [line['step'] for line in log_lines(tmp_path)] == [str(i + 1) for i in range(6)]
+    assert [line['loss'] for line in log_lines(tmp_path)] == [line['loss'] for line in log_lines(undisturbed)]
+
+
+def test_accumulated_batches_go_on_to_the_same_bits(data, tmp_path, monkeypatch):
+    values = dict(batch_size=2, accumulate=2, gpus='cpu:2')
+    run(data, tmp_path / 'whole', **values)
+    stop_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / 'cut', **values)
+    monkeypatch.undo()
+    run(data, tmp_path / 'cut', **values)
+    assert results(tmp_path / 'cut') == results(tmp_path / 'whole')
+
+
+def test_a_finished_run_is_not_done_again(data, undisturbed, tmp_path):
+    shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
+    before = {name: os.stat(str(tmp_path / 'snap' / name)).st_mtime_ns for name in results(tmp_path / 'snap')}
+    run(data, tmp_path / 'snap')
+    assert before == {name: os.stat(str(tmp_path / 'snap' / name)).st_mtime_ns for name in results(tmp_path / 'snap')}
+
+
+def test_an_epoch_can_be_the_start(data, undisturbed, tmp_path):
+    shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
+    os.remove(str(tmp_path / 'snap' / 'vgg16_icd-0001.params'))
+    run(data, tmp_path / 'snap', begin_epoch=1)
+    theirs, ours = results(undisturbed), results(tmp_path / 'snap')
+    assert theirs['vgg16_icd-0001.params'] == ours['vgg16_icd-0001.params']
+    with pytest.raises(UserError, match='vgg16_icd-0004.params: no such file, and --begin-epoch 5'):
+        run(data, tmp_path / 'snap', begin_epoch=5, num_epoch=9)
+
+
+# -------------------------------------------------------------------------------------- another training's folder
+@pytest.mark.parametrize('values, named', [
+    (dict(learning_rate=2e-3), r'--learning-rate \(0.001\)'), (dict(num_epoch=3), r'--num-epoch \(2\)'),
+    (dict(batch_size=2, accumulate=2), r'--accumulate \(1\), --batch-size \(4\)'),
+    (dict(no_superpixel=True), '--no-superpixel'), (dict(data_list='short.txt'), '--annotation-root .*--data-list')])
+def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_path, values, named):
+    shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
+    if 'data_list' in values:
+        values = dict(data_list=str(tmp_path / 'short.txt'))
+        runtime.save_bytes(values['data_list'], '\n'.join('image%02d' % i for i in range(12)).encode())
+    before = results(tmp_path / 'snap')
+    with pytest.raises(UserError, match='comes from a training with another .*%s.*give the same options' % named):
+        run(data, tmp_path / 'snap', **values)
+    assert results(tmp_path / 'snap') == before
+    run(data, tmp_path / 'snap', resume='no', **values)
+    assert results(tmp_path / 'snap') != before
+
+
+def test_parameters_of_another_program_are_not_overwritten(data, undisturbed, tmp_path):
+    path = str(tmp_path / 'vgg16_icd-0019.params')
+    shutil.copy(str(undisturbed / 'vgg16_icd-0001.params'), path)
+    with pytest.raises(UserError, match='0019.params: comes from another program'):
+        run(data, tmp_path)
+    assert os.listdir(str(tmp_path)) == ['vgg16_icd-0019.params']
+
+
+def test_starting_over_gives_what_a_first_run_gives(data, undisturbed, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path, seed=5, num_epoch=9)
+    monkeypatch.undo()
+    run(data, tmp_path, resume='no')
+    assert results(tmp_path) == results(undisturbed)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_whole_checkpoints_only(data, tmp_path):
+    with pytest.raises(UserError, match='training diverged .*smaller --learning-rate'):
+        run(data, tmp_path, learning_rate=1e4, num_epoch=5)
+    for name in results(tmp_path):
+        if name.endswith('.params'):
+            assert all(np.isfinite(array.asnumpy()).all() for array in mx.nd.load(str(tmp_path / name)).values())
+
+
+def test_batches_that_devices_cannot_share_are_refused(data, tmp_path):
+    with pytest.raises(UserError, match='--batch-size 4: cannot be dealt out evenly to 3 devices: take a multiple of 3'):
+        run(data, tmp_path, gpus='cpu:3')
+
+
+# ------------------------------------------------------------------------------------------------------- watching
+def test_a_profile_of_ten_steps(data, tmp_path):
+    run(data, tmp_path, num_epoch=5, profile=True, checkpoint_every=0)
+    with open(str(tmp_path / 'profile.json')) as file:
+        events = json.load(file)['traceEvents']
+    steps = sum(event['name'] == 'sgd_mom_update' or 'multi_sgd' in event['name'] for event in events)
+    assert events and steps and not glob.glob(str(tmp_path / '.*part'))
+
+
+def test_tensorboard_gets_every_figure(data, tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            assert folder == str(tmp_path / 'tensorboard')
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            written.append('closed')
+
+        def add_scalar(self, name, value, step):
+            written.append((name, float(value), step))
+    monkeypatch.setitem(sys.modules, 'tensorboardX', types.SimpleNamespace(SummaryWriter=Writer))
+    run(data, tmp_path, num_epoch=1, tensorboard=True)
+    assert written.pop() == 'closed'
+    losses = [float(line['loss']) for line in log_lines(tmp_path)]
+    assert [value for name, value, step in written if name == 'loss'] == pytest.approx(losses, rel=1e-6)
+    assert {name for name, _, _ in written} == set(training_log.COLUMNS[3:])
+
+
+def test_tensorboard_that_is_not_installed_is_named(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+    with pytest.raises(UserError, match='--tensorboard: .*pip install tensorboardX'):
+        run(data, tmp_path, tensorboard=True)
+
+
+def test_time_is_counted_where_it_is_spent(monkeypatch):
+    clock = [0.]
+    monkeypatch.setattr(training_log.time, 'monotonic', lambda: clock[0])
+    watch = training_log.Stopwatch()
+    for kind, seconds in (('input', 2), ('compute', 3), ('input', 1), (None, 10), ('update', 4)):
+        watch.turn_to(kind)
+        clock[0] += seconds
+    assert dict(watch.take()) == dict(input=3, compute=3, update=4)
+    clock[0] += 1
+    assert dict(watch.take()) == dict(update=1)
+
+
+def test_the_least_memory_of_the_paper():
+    """By hand: 36.99 million values of layers an image at 321 pixels, 26.6 million parameters."""
+    from icd.model.network import ICDNet
+    one, four = (train.least_memory(ICDNet(), images, 321) for images in (1, 4))
+    assert (four - one) / 3 == pytest.approx(4 * 36.9e6, rel=.01)
+    assert one - (four - one) / 3 == pytest.approx(12 * 26.3e6, rel=.02)
+
+
+# ------------------------------------------------------------------------------------------- processes that are killed
+def arguments_of(options):
+    return option_tables.command_line(option_tables.RUN, options).split()
+
+
+def read_to(process, text, seconds=60):
+    """Read a process's error output up to `text`; what was read."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    said = b''
+    while text not in said:
+        more = os.read(process.stderr.fileno(), 4096)
+        if not more:
+            break
+        said += more
+    timer.cancel()
+    return said
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(data, tmp_path):
+    kills, rng = int(os.environ.get('ICD_KILLS', 2)), np.random.default_rng(0)
+    values = dict(num_epoch=2 + 3 * kills, num_save=100)
+    run(data, tmp_path / 'whole', **values)
+    command = [sys.executable, '-c', launch.COMMAND, '--only-train'] + arguments_of(
+        make_options(data, tmp_path / 'killed', **values))
+    done, left = False, kills
+    while not done:
+        process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE)
+        if left:
+            read_to(process, b'from epoch')
+            time.sleep(rng.uniform(0, .4))
+            process.send_signal(signal.SIGKILL)
+            left -= 1
+        said = process.communicate(timeout=120)[1]
+        done = process.returncode == 0
+        assert done or process.returncode == -signal.SIGKILL, said.decode()
+        for path in glob.glob(str(tmp_path / 'killed' / '*.params')):
+            assert set(mx.nd.load(path)) == set(mx.nd.load(str(tmp_path / 'whole' / 'vgg16_icd-0000.params')))
+    assert left == 0
+    assert results(tmp_path / 'killed') == results(tmp_path / 'whole')
+    assert not glob.glob(str(tmp_path / 'killed' / '.*'))
+    assert [line['loss'] for line in log_lines(tmp_path / 'killed')] == [
+        line['loss'] for line in log_lines(tmp_path / 'whole')]
+
+
+def test_a_killed_worker_ends_a_distributed_run_everywhere(data, tmp_path):
+    options = make_options(data, tmp_path, num_epoch=100000, kvstore='dist_sync', batch_size=4, checkpoint_every=0)
+    command = [sys.executable, '-c', launch.COMMAND, '--only-train'] + arguments_of(options)
+    roles = ['scheduler', 'server', 'worker', 'worker']
+    output = [open(str(tmp_path / ('said%d' % i)), 'w+') for i in range(len(roles))]
+    popen, subprocess.Popen = subprocess.Popen, lambda *words, **more: popen(*words, stderr=output.pop(0), **more)
+    try:
+        processes = launch.start(roles, command, dict(os.environ, OMP_NUM_THREADS='1'))
+    finally:
+        subprocess.Popen = popen
+    limit = time.monotonic() + 90
+    while not glob.glob(str(tmp_path / '*.params')) and time.monotonic() < limit:
+        time.sleep(.1)
+        assert all(process.poll() is None for process in processes)
+    processes[3].kill()
+    began = time.monotonic()
+    launch.wait(processes)
+    assert time.monotonic() - began < 60
+    assert [process.returncode for process in processes] == [2, 2, 2, -signal.SIGKILL]
+    for i in range(3):
+        lines = (tmp_path / ('said%d' % i)).read_text().splitlines()
+        line = r'icd-run: lost the worker on \S+ \(process %d\): .*what was finished is kept' % processes[3].pid
+        assert sum(bool(re.search(line, said)) for said in lines) == 1, lines[-5:]
+        assert 'Traceback' not in ''.join(lines)
+    assert checkpoint.newest(options) is not None
