@@ -33,9 +33,10 @@ def chunk(kind, content):
     return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
 
 
-def png(header, rows):
+def png(header, rows, cut=None):
+    """A file made by the book; `cut` bytes are missing of its compressed data (negative)."""
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', *header)) + chunk(
-        b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+        b'IDAT', zlib.compress(rows)[:cut]) + chunk(b'IEND', b'')
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 9), (9, 1), (37, 52), (375, 500)])
@@ -63,6 +64,8 @@ def test_kinds_that_need_more_are_left_alone():
                    (2, 3, 8, 0, 0, 0, 0), (2, 1, 8, 0, 0, 0, 0), (0, 0, 8, 0, 0, 0, 0),
                    (2 ** 31, 2 ** 31, 8, 0, 0, 0, 0)):
         assert index_png.decode(png(header, rows)) is None
+    assert index_png.decode(png((0, 0, 8, 0, 0, 0, 0), b'')) is None
+    assert index_png.decode(png((2049, 4096, 8, 0, 0, 0, 0), bytes(2050 * 4096))) is None
     for filters in ((0, 1), (1, 2), (2, 2), (4, 4), (9, 9)):
         assert index_png.decode(png((2, 2, 8, 3, 0, 0, 0), bytes([filters[0], 1, 2, filters[1], 3, 4]))) is None
 
@@ -72,4 +75,5 @@ def test_a_damaged_file_is_never_decoded():
     for i in range(8, len(data)):
         assert index_png.decode(data[:i]) is None
         assert index_png.decode(data[:i] + bytes([data[i] ^ 5]) + data[i + 1:]) is None
+    assert index_png.decode(png((2, 1, 8, 0, 0, 0, 0), bytes(3), -4)) is None
     assert index_png.decode(b'') is None and index_png.decode(b'text') is None

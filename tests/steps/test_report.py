@@ -194,8 +194,10 @@ def test_the_curve_goes_through_its_points():
     assert steps == pytest.approx(np.broadcast_to(steps.mean(0), steps.shape), abs=.11)
     assert (steps.mean(0) * [1, -1] > 0).all()
     assert len(elements(svg, 'circle')) == 10
-    plots.curve(dict(points, precision=[100.] * 101))
-    plots.curve(dict(points, precision=[0.] * 100 + [None]))
+    for precision in ([100.] * 101, [0.] * 100 + [None], [float(i) for i in range(101)]):
+        svg = plots.curve(dict(points, precision=precision))
+        heights = [float(p.split(',')[1]) for p in elements(svg, 'polyline')[0].get('points').split()]
+        assert 0 < min(heights) <= max(heights) < 440
 
 
 def test_cells_of_the_confusion_matrix():
