@@ -37,9 +37,8 @@ class BottomUp(HybridBlock):
         # A row of zeros would otherwise make every score NaN.
         norm = F.maximum(F.norm(weight, axis=1, keepdims=True), 1e-20)
         direction = F.broadcast_div(weight, norm).expand_dims(2).expand_dims(3)
-        score = F.Convolution(F.stop_gradient(feature), F.stop_gradient(direction), kernel=(1, 1),
-                              num_filter=self._num_classes, no_bias=True)
-        return F.stop_gradient(score)
+        return F.stop_gradient(F.Convolution(feature, direction, kernel=(1, 1), num_filter=self._num_classes,
+                                             no_bias=True))
 
 
 # ----------------------------------------------------------------------------------------------- sign calibration
@@ -208,11 +207,16 @@ class TopDown(HybridBlock):
 
     def __init__(self, num_classes, in_channels, channels):
         super().__init__(prefix='')
+        self._num_classes = num_classes
+        self._ends = (0, in_channels, in_channels + channels, in_channels + 2 * channels)
         self.fc6_ft = convolution('fc6_ft', in_channels, channels)
         self.fc7_ft = convolution('fc7_ft', channels, channels, kernel=1)
-        self.conv_ft = convolution('conv_ft', in_channels + 2 * channels, num_classes, kernel=1, relu=False,
-                                   use_bias=False)
+        self.conv_ft_weight = self.params.get('conv_ft_weight', shape=(num_classes, self._ends[-1], 1, 1))
 
-    def hybrid_forward(self, F, feature):
+    def hybrid_forward(self, F, feature, conv_ft_weight):
         first = self.fc6_ft(feature)
-        return self.conv_ft(F.concat(feature, first, self.fc7_ft(first), dim=1))
+        # A 1x1 convolution of a concatenation is a sum of convolutions; it spares the memory of the concatenation.
+        features = zip((feature, first, self.fc7_ft(first)), self._ends, self._ends[1:])
+        parts = [F.Convolution(x, F.slice_axis(conv_ft_weight, axis=1, begin=begin, end=end), kernel=(1, 1),
+                               num_filter=self._num_classes, no_bias=True) for x, begin, end in features]
+        return parts[0] + parts[1] + parts[2]

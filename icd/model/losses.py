@@ -128,6 +128,8 @@ class ICDLoss(HybridBlock):
         self.refine = SuperpixelRefine(pixelwise)
 
     def __call__(self, cam, bottom_up, top_down, feature, bottom_up_weight, label, superpixel, regions, state, warm_up):
+        # Neither gets a gradient from here; detached, no arrays of zeros are made for them.
+        bottom_up, feature = bottom_up.detach(), feature.detach()
         partition = () if self._pixelwise else (superpixel, regions)
         return LossOutputs(*super().__call__(cam, bottom_up, top_down, feature, bottom_up_weight, label, state,
                                              warm_up, *partition))

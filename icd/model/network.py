@@ -3,15 +3,16 @@ import zlib
 
 import mxnet as mx
 import numpy as np
-from mxnet import init
+from mxnet import autograd, init
 from mxnet.gluon import Block, HybridBlock, nn
 
 from icd.model.icd_blocks import BottomUp, TopDown
 from icd.model.sync_bn import BN_EPSILON, BN_MOMENTUM, Moments, Normalise
-from icd.model.vgg import VGG16, convolution, scaled
+from icd.model.vgg import VGG16, scaled
 
 GREY = 127.                 # subtracted from every input value; padding of this value becomes zero
 INPUT_SPREAD = 64.          # standard deviation of a photograph's values, about
+DROPPED = 1e30              # far below any activation, and far from overflow
 STATE = 'icd_accum_resign_moving_mean'
 AUXILIARY = ('feat_bn_moving_mean', 'feat_bn_moving_var', STATE)
 COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
@@ -32,19 +33,40 @@ class ClassActivation(HybridBlock):
     ----------
     num_classes, in_channels, channels : int
     dropout : float
-        Share of the activations dropped after fc6 and fc7 in training.
+        Share of the activations dropped after fc6 and fc7.
     """
 
-    def __init__(self, num_classes, in_channels, channels, dropout):
-        super().__init__(prefix='')
-        self.layers = nn.HybridSequential(prefix='')
-        self.layers.add(nn.MaxPool2D(3, 1, 1, prefix='pool5_'), nn.AvgPool2D(3, 1, 1, prefix='pool5a_'),
-                        convolution('fc6', in_channels, channels), nn.Dropout(dropout, prefix='drop6_'),
-                        convolution('fc7', channels, channels, kernel=1), nn.Dropout(dropout, prefix='drop7_'),
-                        convolution('fc8', channels, num_classes, kernel=1, relu=False))
+    def __init__(self, num_classes, in_channels, channels, dropout=0., params=None):
+        super().__init__(prefix='', params=params)
+        self._dropout = dropout
+        self._filters = {'fc6': (channels, 3), 'fc7': (channels, 1), 'fc8': (num_classes, 1)}
+        for name, inputs in (('fc6', in_channels), ('fc7', channels), ('fc8', channels)):
+            filters, kernel = self._filters[name]
+            for part, shape in (('_weight', (filters, inputs, kernel, kernel)), ('_bias', (filters,))):
+                setattr(self, name + part, self.params.get(name + part, shape=shape))
 
-    def hybrid_forward(self, F, feature):
-        return self.layers(feature)
+    def hybrid_forward(self, F, feature, fc6_weight, fc6_bias, fc7_weight, fc7_bias, fc8_weight, fc8_bias):
+        x = F.Pooling(feature, kernel=(3, 3), pad=(1, 1), pool_type='max')
+        x = F.Pooling(x, kernel=(3, 3), pad=(1, 1), pool_type='avg')
+        kept = 1 / (1 - self._dropout)
+        x = self._drop(F, self._convolve(F, 'fc6', x, fc6_weight, fc6_bias))
+        x = self._drop(F, self._convolve(F, 'fc7', x, fc7_weight * kept, fc7_bias))
+        return self._convolve(F, 'fc8', x, fc8_weight * kept, fc8_bias)
+
+    def _convolve(self, F, name, x, weight, bias):
+        filters, kernel = self._filters[name]
+        return F.Convolution(x, weight, bias, kernel=(kernel, kernel), pad=(kernel // 2,) * 2, num_filter=filters)
+
+    def _drop(self, F, x):
+        """ReLU and dropout but for its factor 1 / (1 - p), which the next weights take.
+
+        What is dropped is made negative before the ReLU: its backward pass then needs no mask, and memory and
+        layout stay those of a network without dropout.
+        """
+        if self._dropout:
+            drawn = F.random.uniform_like(x, -DROPPED * self._dropout, DROPPED * (1 - self._dropout))
+            x = x + F.minimum(drawn, 0)
+        return F.Activation(x, act_type='relu')
 
 
 class FeatureNorm(HybridBlock):
@@ -72,16 +94,15 @@ class FeatureNorm(HybridBlock):
 class Branches(HybridBlock):
     """From conv5_3 and its normalisation, both (N, c, h, w), to the outputs of `ICDNet`."""
 
-    def __init__(self, num_classes, in_channels, channels, dropout):
-        super().__init__(prefix='')
-        self.class_activation = ClassActivation(num_classes, in_channels, channels, dropout)
+    def __init__(self, num_classes, in_channels, class_activation, top_down, params=None):
+        super().__init__(prefix='', params=params)
+        self.class_activation, self.top_down = class_activation, top_down
         self.bottom_up = BottomUp(num_classes)
         self.icd_bu_weight = self.params.get('icd_bu_weight', shape=(num_classes, in_channels))
-        self.top_down = TopDown(num_classes, in_channels, channels)
 
     def hybrid_forward(self, F, conv5_3, feature, icd_bu_weight):
         return (self.class_activation(conv5_3), self.bottom_up(feature, icd_bu_weight), self.top_down(feature),
-                F.stop_gradient(feature))
+                feature)
 
 
 class Whole(HybridBlock):
@@ -99,9 +120,9 @@ class Whole(HybridBlock):
 class ICDNet(Block):
     """ICD on VGG16, with the original's parameter names.
 
-    `hybridize(static_alloc=True, static_shape=True)` makes the call one graph. The parts `backbone`,
-    `feature_norm` and `branches` can also be called (and hybridize) on their own, which is how
-    `icd.model.sync_bn` puts statistics of all devices in between.
+    `hybridize(static_alloc=True, static_shape=True)` makes the call one graph, one for training and one for
+    inference. The parts `backbone`, `feature_norm` and `branches` (with dropout) can also be called on their own,
+    which is how `icd.model.sync_bn` puts statistics of all devices in between.
 
     Parameters
     ----------
@@ -121,7 +142,7 @@ class ICDNet(Block):
     -------
     cam (N, C, h, w), bottom_up (N, C, h, w) : bottom-up score before sign calibration, no gradient
     top_down (N, C, h, w) : logits
-    feature (N, 512 * width, h, w) : batch-normalised conv5_3, no gradient
+    feature (N, 512 * width, h, w) : batch-normalised conv5_3
 
     Attributes
     ----------
@@ -132,10 +153,18 @@ class ICDNet(Block):
     def __init__(self, num_classes=20, width=1., dropout=.5, freeze_bn=False):
         super().__init__(prefix='')
         self.num_classes, self.width, self.freeze_bn = num_classes, width, freeze_bn
-        backbone = Backbone(width)
-        channels = scaled(1024, width)
-        self.whole = Whole(backbone, FeatureNorm(backbone.channels, freeze_bn),
-                            Branches(num_classes, backbone.channels, channels, dropout))
+        self.backbone = Backbone(width)
+        features, channels = self.backbone.channels, scaled(1024, width)
+        self.feature_norm = FeatureNorm(features, freeze_bn)
+        # Dropout is a matter of the graph here, so training and inference have one each, of the same parameters.
+        activation = ClassActivation(num_classes, features, channels, dropout)
+        top_down = TopDown(num_classes, features, channels)
+        self.branches = Branches(num_classes, features, activation, top_down)
+        self.inference_branches = Branches(
+            num_classes, features, ClassActivation(num_classes, features, channels, params=activation.params),
+            top_down, params=self.branches.params)
+        self.training_graph = Whole(self.backbone, self.feature_norm, self.branches)
+        self.inference_graph = Whole(self.backbone, self.feature_norm, self.inference_branches)
         self.moments, self.normalise = Moments(), Normalise()
         self.icd_accum_resign_moving_mean = self.params.get(
             STATE, grad_req='null', shape=(num_classes, 2), init=init.Zero(), differentiable=False)
@@ -144,26 +173,11 @@ class ICDNet(Block):
             parameter.wd_mult = 1. if name.endswith(('_weight', '_gamma')) else 0.
 
     @property
-    def backbone(self):
-        """Images (N, 3, H, W) -> conv5_3 (N, c, h, w)."""
-        return self.whole.backbone
-
-    @property
-    def feature_norm(self):
-        """conv5_3 -> feature, (N, c, h, w)."""
-        return self.whole.feature_norm
-
-    @property
-    def branches(self):
-        """(conv5_3, feature) -> the network's outputs."""
-        return self.whole.branches
-
-    @property
     def icd_bu_weight(self):
         return self.branches.icd_bu_weight
 
     def forward(self, x):
-        return self.whole(x)
+        return (self.training_graph if autograd.is_training() else self.inference_graph)(x)
 
 
 # ----------------------------------------------------------------------------------------------- starting values
@@ -188,7 +202,7 @@ def starting_values(net, seed, names=None, he=False):
     -------
     dict of str to numpy.ndarray
         float32: weights N(0, 0.01), biases and running means 0, gamma and running variance 1.
-        `fc6_ft`, `fc7_ft` are not copied from `fc6`, `fc7` here, see `set_values`.
+        `fc6_ft`, `fc7_ft` are not copied from `fc6`, `fc7` here, see `initialize_missing`.
     """
     parameters = net.collect_params()
     values = {}
@@ -222,9 +236,11 @@ def initialize_missing(net, given, seed, he=False):
     dict of str to array
         `fc6_ft` and `fc7_ft` are copies of `fc6` and `fc7` unless `given`.
     """
-    values = starting_values(net, seed, he=he)
-    values.update(given)
-    values.update({name: values[source] for name, source in COPIED.items() if name in values and name not in given})
+    copied = {name: source for name, source in COPIED.items() if name in net.collect_params() and name not in given}
+    values = dict(given)
+    values.update(starting_values(net, seed, [name for name in net.collect_params()
+                                              if name not in given and name not in copied], he))
+    values.update({name: values[source] for name, source in copied.items()})
     return values
 
 
@@ -263,7 +279,7 @@ class ScoreMaps(HybridBlock):
     def __init__(self, net):
         super().__init__(prefix='')
         self.backbone, self.feature_norm = net.backbone, net.feature_norm
-        self.class_activation, self.top_down = net.branches.class_activation, net.branches.top_down
+        self.class_activation, self.top_down = net.inference_branches.class_activation, net.branches.top_down
 
     def hybrid_forward(self, F, x):
         conv5_3 = self.backbone(x)

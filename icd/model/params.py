@@ -105,15 +105,19 @@ def read(path):
     UserError
         When the file does not exist or is no whole parameter file.
     """
+    return {name: mx.nd.array(array, ctx=mx.cpu(), dtype=array.dtype) for name, array in _views(path).items()}
+
+
+def _views(path):
+    """`read` without copies: read-only numpy arrays into one buffer."""
     try:
         with open(path, 'rb') as file:
-            arrays = _parse(memoryview(file.read()))
+            return _parse(memoryview(file.read()))
     except FileNotFoundError:
         raise UserError('%s: no such parameter file: check the path' % path) from None
     except (ValueError, struct.error) as error:
         raise UserError('%s: not a whole MXNet parameter file (%s): copy or download it again'
                         % (path, error)) from None
-    return {name: mx.nd.array(array, ctx=mx.cpu(), dtype=array.dtype) for name, array in arrays.items()}
 
 
 def write(path, arrays):
@@ -131,7 +135,7 @@ def write(path, arrays):
             array = np.ascontiguousarray(array.asnumpy() if isinstance(array, mx.nd.NDArray) else array)
             file.write(struct.pack('<IiI%dqiii' % array.ndim, _V2_MAGIC, 0, array.ndim, *array.shape, *_CPU,
                                    _FLAGS[array.dtype]))
-            file.write(array.astype(array.dtype.newbyteorder('<'), copy=False).tobytes())
+            file.write(array.astype(array.dtype.newbyteorder('<'), copy=False).data)
         file.write(struct.pack('<Q', len(arrays)))
         for name in arrays:
             file.write(struct.pack('<Q', len(name.encode())) + name.encode())
@@ -170,14 +174,15 @@ def read_trained(path, net):
 
     Returns
     -------
-    dict of str to NDArray
+    dict of str to numpy.ndarray
+        float32, read-only.
 
     Raises
     ------
     UserError
         When the file is damaged, or a parameter is missing, of another shape or unknown.
     """
-    values = _bare(path, read(path))
+    values = _bare(path, _views(path))
     _check(path, net, values, list(net.collect_params()))
     unknown = sorted(set(values) - set(net.collect_params()))
     if unknown:
@@ -217,7 +222,8 @@ def read_pretrained(path, net):
 
     Returns
     -------
-    dict of str to NDArray
+    dict of str to numpy.ndarray
+        float32, read-only.
 
     Raises
     ------
@@ -229,7 +235,7 @@ def read_pretrained(path, net):
     if not os.path.isfile(path):
         raise UserError('%s: no such file of pretrained parameters: see data/README.md for where to get it, or '
                         'give --pretrained none for a random start' % path)
-    parameters, given = net.collect_params(), _bare(path, read(path))
+    parameters, given = net.collect_params(), _bare(path, _views(path))
     _check(path, net, given, [name for name in parameters if re.match(r'(conv\d_\d|fc[67])_(weight|bias)', name)])
     return {name: value for name, value in given.items()
             if name in parameters and value.shape == parameters[name].shape}
@@ -278,7 +284,7 @@ def _check(path, net, values, required):
     if wrong:
         raise UserError('%s: does not fit this network (%s): give the --width and --num-cls it was made with'
                         % (path, _some(wrong, '; ')))
-    broken = [name for name in required if not np.isfinite(values[name].asnumpy()).all()]
+    broken = [name for name in required if not np.isfinite(values[name]).all()]
     if broken:
         raise UserError('%s: holds values that are no numbers (%s): the training it comes from diverged; take an '
                         'earlier checkpoint' % (path, _some(broken)))
