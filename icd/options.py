@@ -68,10 +68,10 @@ def _numbers(count):
 
 
 def _shares(text):
-    """Different numbers above 0, at most 1, with at most two decimals, separated by commas."""
+    """Different numbers above 0, at most 1, with at most four decimals, separated by commas."""
     shares = tuple(_number(float, 0, 1, above=True)(t) for t in text.split(','))
-    if len(set(shares)) < len(shares) or any(s != round(s, 2) for s in shares):
-        raise argparse.ArgumentTypeError('%r: give different numbers with at most two decimals' % text)
+    if len(set(shares)) < len(shares) or any(s != round(s, 4) for s in shares):
+        raise argparse.ArgumentTypeError('%r: give different numbers with at most four decimals' % text)
     return shares
 
 

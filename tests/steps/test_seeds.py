@@ -277,13 +277,14 @@ def test_folders_hold_what_the_functions_give(small):
 
 @pytest.mark.parametrize('words, expected', [
     ('', ['crf']), ('--use-sal', ['sal']), ('--seeds crf,raw', ['crf', 'raw']), ('--seeds raw,sal', ['sal', 'raw']),
-    ('--use-sal --seeds crf', ['crf', 'sal']), ('--seeds cam --cam-threshold .1,0.25', ['cam_0.10', 'cam_0.25'])])
+    ('--use-sal --seeds crf', ['crf', 'sal']),
+    ('--seeds cam --cam-threshold .1,0.25,.001,1', ['cam_0.10', 'cam_0.25', 'cam_0.001', 'cam_1.00'])])
 def test_which_folders_are_made(words, expected):
     options = option_tables.parse(option_tables.RUN, 'icd-run', '', words.split())
     assert [os.path.basename(f) for f in seeds.seed_folders(options).values()] == expected
 
 
-@pytest.mark.parametrize('wrong', ['0', '1.5', '0.123', '.1,.1', 'x', ''])
+@pytest.mark.parametrize('wrong', ['0', '1.5', '0.12345', '.1,.1', 'x', ''])
 def test_cam_thresholds_that_name_no_folder(wrong):
     with pytest.raises(UserError, match='cam-threshold'):
         option_tables.parse(option_tables.RUN, 'icd-run', '', ['--cam-threshold', wrong])
