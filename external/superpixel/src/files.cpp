@@ -183,7 +183,8 @@ void make_folder(const std::string &path) {
     std::error_code error;
     fs::create_directories(path, error);
     std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) throw UserError(path + ": " + reason(error ? error.value() : EEXIST));
+    if (!fs::is_directory(path, ignored))
+        throw UserError(path + ": " + reason(fs::exists(path, ignored) ? EEXIST : error.value()));
     if (::access(path.c_str(), W_OK | X_OK) != 0) throw UserError(path + ": " + reason(errno));
 }
 

@@ -1,0 +1,46 @@
+"""Building and calling `makeSuperpixel`, and images to call it on."""
+import os
+import subprocess
+
+import cv2
+import numpy as np
+
+from icd.data import superpixel_map
+
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                      'external', 'superpixel')
+PROGRAM = os.path.join(FOLDER, 'makeSuperpixel')
+
+
+def build(*goals):
+    """`make` the goals, the program by default; what is up to date is not made again."""
+    made = subprocess.run(['make', '-j2', '-C', FOLDER] + list(goals), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    assert made.returncode == 0, made.stdout
+    return made.stdout
+
+
+def call(*arguments, **words):
+    """Exit code and lines on standard error of the program; `words` go to `subprocess.run`."""
+    done = subprocess.run([PROGRAM] + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=120, **words)
+    return done.returncode, done.stderr.splitlines()
+
+
+def labels_of(folder, names, images, *options, min_size=75):
+    """Label maps {name: (H, W) int32} that the program makes of `images`/NAME.*, written to `folder`."""
+    with open(os.path.join(str(folder), 'list.txt'), 'w') as file:
+        file.write('\n'.join(names))
+    target = os.path.join(str(folder), 'labels')
+    code, said = call(file.name, images, target, min_size, '--force', *options)
+    assert code == 0, said
+    return {name: superpixel_map.read(os.path.join(target, name + '.png')) for name in names}
+
+
+def draw(height, width, seed=0):
+    """A picture (H, W, 3) uint8 with smooth patches, edges and some noise."""
+    rng = np.random.RandomState(seed)
+    rough = cv2.resize(rng.randint(0, 256, (height // 24 + 2, width // 24 + 2, 3), np.uint8), (width, height),
+                       interpolation=cv2.INTER_CUBIC)
+    rough[(rough[..., :1] > 128)[..., 0]] //= 2
+    return np.clip(rough + rng.normal(0, 4, rough.shape), 0, 255).astype(np.uint8)
