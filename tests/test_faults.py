@@ -124,7 +124,7 @@ FAULTS = {
     'read error while making seeds': ('seeds', READ, 11, refuse(errno.EIO), 2, 'read or write error'),
     'image removed while training': ('train', SAMPLE, 5, take_away, 2, 'no such file'),
     'image removed while inferring': ('infer', READ, 10, take_away, 2, 'no such file'),
-    'image cut short while making seeds': ('seeds', READ, 11, shorten, 2, 'cut short'),
+    'image cut short while making seeds': ('seeds', READ, 11, shorten, 2, 'cut short|not an image'),
     'file cut short while training': ('train', SAMPLE, 5, shorten, 2, '.'),
     'interrupted while training': ('train', WRITE, 3, send(signal.SIGINT), 130, 'interrupted'),
     'interrupted while inferring': ('infer', WRITE, 4, send(signal.SIGINT), 130, 'interrupted'),
