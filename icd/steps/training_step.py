@@ -183,7 +183,10 @@ class TrainingStep:
             return self._statistics(bottom_up, cam, piece[1])
 
     def _look_ahead(self, parts, step):
-        """Calibration statistics of all accumulated parts, a pair a device; leaves the network as it was."""
+        """Calibration statistics of all accumulated parts, a pair a device; leaves the network as it was.
+
+        On GPUs batch normalisation moves its running statistics in the forward pass, on the CPU in the backward pass.
+        """
         kept = [[data.copy() for data in p.list_data()] for p in self._running]
         totals = None
         for number, part in enumerate(parts):

@@ -123,9 +123,9 @@ def test_the_log_has_every_figure_of_every_step(undisturbed):
 
 
 def test_values_are_those_of_their_step_though_read_late(data, tmp_path, monkeypatch):
-    run(data, tmp_path / 'late')
+    run(data, tmp_path / 'late', checkpoint_every=0)
     monkeypatch.setattr(training_log, 'LATE', 0)
-    run(data, tmp_path / 'at once')
+    run(data, tmp_path / 'at once', checkpoint_every=0)
     kept = ('step', 'loss', 'ranking', 'score_min', 'score_max', 'state_min', 'state_max', 'flipped')
     assert [[line[name] for name in kept] for line in log_lines(tmp_path / 'late')] == [
         [line[name] for name in kept] for line in log_lines(tmp_path / 'at once')]
@@ -166,13 +166,13 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(training_log.TrainingLog, 'note', note)
 
 
-@pytest.mark.parametrize('steps', [1, 2, 3, 5])
-def test_an_interrupted_run_goes_on_to_the_same_bits(data, undisturbed, tmp_path, monkeypatch, steps):
+@pytest.mark.parametrize('steps, every', [(1, 1), (2, 1), (5, 1), (6, 0)])
+def test_an_interrupted_run_goes_on_to_the_same_bits(data, undisturbed, tmp_path, monkeypatch, steps, every):
     stop_after(monkeypatch, steps)
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path)
+        run(data, tmp_path, checkpoint_every=every)
     monkeypatch.undo()
-    run(data, tmp_path)
+    run(data, tmp_path, checkpoint_every=every)
     assert results(tmp_path) == results(undisturbed)
     assert [line['step'] for line in log_lines(tmp_path)] == [str(i + 1) for i in range(6)]
     assert [line['loss'] for line in log_lines(tmp_path)] == [line['loss'] for line in log_lines(undisturbed)]
@@ -233,9 +233,10 @@ def test_parameters_of_another_program_are_not_overwritten(data, undisturbed, tm
 
 
 def test_starting_over_gives_what_a_first_run_gives(data, undisturbed, tmp_path, monkeypatch):
-    stop_after(monkeypatch, 4)
+    stop_after(monkeypatch, 8)
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path, seed=5, num_epoch=9)
+        run(data, tmp_path, seed=5, num_epoch=9, batch_size=6)
+    assert {'vgg16_icd-0002.params', 'vgg16_icd-resume-00000007.params'} < set(results(tmp_path))
     monkeypatch.undo()
     run(data, tmp_path, resume='no')
     assert results(tmp_path) == results(undisturbed)
