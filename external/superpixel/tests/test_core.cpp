@@ -2,11 +2,13 @@
 //
 //     test_core [IMAGES [SEED]]      so many random images of 1 to 64 pixels a side (default: 400)
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <string>
@@ -208,9 +210,83 @@ Labels plain_graph(const Picture &picture, int k) {
     return labels;
 }
 
+// SLIC one pixel after the other: which centres a pixel looks at goes by tiles of 16 pixels in 4 rows of those looked at.
+Labels plain_slic(const Picture &picture, int min_size, const superpixel::SlicSettings &settings) {
+    const superpixel::LabPlanes lab(picture.image());
+    const int width = picture.width, height = picture.height, stride = lab.stride();
+    const std::int16_t *const planes[] = {lab.lightness(), lab.a(), lab.b()};
+    const double side = std::sqrt(4. * min_size);
+    const int columns = std::max(1, static_cast<int>(std::lround(width / side)));
+    const int rows = std::max(1, static_cast<int>(std::lround(height / side)));
+    std::vector<superpixel::Centre> centres;
+    for (int j = 0; j < rows; ++j)
+        for (int i = 0; i < columns; ++i) {
+            const int x = static_cast<int>((i + .5) * width / columns), y = static_cast<int>((j + .5) * height / rows);
+            int at = y * stride + x;
+            double lowest = HUGE_VAL;
+            for (int near = 0; near < 9; ++near) {
+                const int u = x - 1 + near % 3, v = y - 1 + near / 3, here = v * stride + u;
+                if (u < 1 || v < 1 || u > width - 2 || v > height - 2) continue;
+                double gradient = 0;
+                for (const std::int16_t *plane : planes)
+                    gradient += std::pow(plane[here + 1] - plane[here - 1], 2) +
+                                std::pow(plane[here + stride] - plane[here - stride], 2);
+                if (gradient < lowest) at = here;
+                lowest = std::min(lowest, gradient);
+            }
+            const auto value = [at](const std::int16_t *plane) { return static_cast<float>(plane[at]); };
+            centres.push_back({value(planes[0]), value(planes[1]), value(planes[2]), static_cast<float>(at % stride),
+                               static_cast<float>(at / stride)});
+        }
+    const float reach = static_cast<float>(side);
+    const double weight = superpixel::kLabUnit * settings.compactness / side;
+    const float nearness = static_cast<float>(weight * weight);
+    std::vector<std::int32_t> clusters(lab.size(), 0);
+    for (int rounds = settings.iterations; rounds > 0;) {
+        const int wanted = rounds > 4 ? 4 : rounds > 2 ? 2 : 1, step = std::min(wanted, side < 8 ? 1 : side < 16 ? 2 : 4);
+        const auto tile = [](float place, int pixels) { return static_cast<int>(std::max(place, 0.f)) / pixels; };
+        std::vector<std::array<double, 6>> sums(centres.size(), std::array<double, 6>{});
+        for (int y = 0; y < height; y += step)
+            for (int x = 0; x < width; ++x) {
+                const int at = y * stride + x;
+                const float l = planes[0][at], a = planes[1][at], b = planes[2][at];
+                float smallest = std::numeric_limits<float>::max();
+                bool seen = false;
+                for (std::size_t c = 0; c < centres.size(); ++c) {
+                    const superpixel::Centre &m = centres[c];
+                    if (x / 16 < tile(m.x - reach, 16) || x / 16 > tile(m.x + reach, 16) ||
+                        y / (4 * step) < tile(m.y - reach, 4 * step) || y / (4 * step) > tile(m.y + reach, 4 * step))
+                        continue;
+                    const float dx = static_cast<float>(x) - m.x, dy = static_cast<float>(y) - m.y;
+                    const float distance = (nearness * dx * dx + dy * dy * nearness) + (l - m.lightness) * (l - m.lightness) +
+                                           ((a - m.a) * (a - m.a) + (b - m.b) * (b - m.b));
+                    seen = true;
+                    if (distance >= smallest) continue;
+                    smallest = distance;
+                    clusters[at] = static_cast<std::int32_t>(c);
+                }
+                const double values[] = {l, a, b, static_cast<double>(x), static_cast<double>(y), 1};
+                for (int i = 0; seen && i < 6; ++i) sums[clusters[at]][i] += values[i];
+            }
+        double moved = 0;
+        for (std::size_t c = 0; rounds > 1 && c < centres.size(); ++c) {
+            if (sums[c][5] == 0) continue;
+            const auto mean = [&](int i) { return static_cast<float>(sums[c][i] / sums[c][5]); };
+            const superpixel::Centre before = centres[c];
+            centres[c] = {mean(0), mean(1), mean(2), mean(3), mean(4)};
+            moved += std::abs(centres[c].x - before.x) + std::abs(centres[c].y - before.y);
+        }
+        const bool settled = rounds == 1 || moved / static_cast<double>(centres.size()) < .1;
+        rounds = !settled ? rounds - 1 : rounds > 4 ? 4 : rounds > 2 ? 2 : 0;
+    }
+    Labels labels(static_cast<std::size_t>(width) * height);
+    superpixel::connect(lab, clusters.data(), centres.data(), min_size, labels.data());
+    return labels;
+}
+
 void test_random_images(int images, unsigned seed) {
     std::mt19937 random(seed);
-    const int sizes[] = {1, 2, 3, 5, 20, 75, 300, 5000, 0x7fffffff};
+    const int sizes[] = {1, 2, 5, 14, 20, 75, 300, 5000, 0x7fffffff};
     for (int i = 0; i < images; ++i) {
         const int width = 1 + static_cast<int>(random() % 64), height = 1 + static_cast<int>(random() % 64),
                   kind = static_cast<int>(random() % kKinds);
@@ -232,7 +308,8 @@ void test_random_images(int images, unsigned seed) {
             check(same_with_stride(method, picture, min_size, labels, random), "rows may lie apart");
             check(same_with_each_instruction_set(method, picture.image(), min_size, labels),
                   "every instruction set gives the same labels");
-            if (is_graph) check(labels == plain_graph(picture, min_size), "the plain graph method gives the same labels");
+            check(labels == (is_graph ? plain_graph(picture, min_size) : plain_slic(picture, min_size, settings)),
+                  is_graph ? "the plain graph method gives the same labels" : "plain SLIC gives the same labels");
         }
     }
 }
