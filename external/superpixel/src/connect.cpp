@@ -221,6 +221,14 @@ private:
     std::vector<Border> borders_;
 };
 
+// Fills [begin, end) and up to kPortion - 1 more, which are filled anew later: runs are short, and whole portions quick.
+constexpr int kPortion = 8;
+
+void fill_in_portions(std::int32_t *begin, const std::int32_t *end, std::int32_t value) {
+    for (; begin < end; begin += kPortion)
+        for (int i = 0; i < kPortion; ++i) begin[i] = value;
+}
+
 }  // namespace
 
 int connect(const LabPlanes &lab, const std::int32_t *clusters, const Centre *centres, int min_size,
@@ -237,9 +245,16 @@ int connect(const LabPlanes &lab, const std::int32_t *clusters, const Centre *ce
         const std::int32_t earliest = pieces.find(p);
         number[p] = earliest == p ? next++ : number[earliest];
     }
-    for (int y = 0; y < lab.height(); ++y, labels += lab.width())
-        for (std::int32_t run = runs.first(y); run < runs.end(y); ++run)
-            std::fill(labels + runs[run].start, labels + runs[run + 1].start, number[runs[run].piece]);
+    for (int y = 0; y < lab.height(); ++y, labels += lab.width()) {
+        const bool room = static_cast<std::int64_t>(lab.height() - 1 - y) * lab.width() >= kPortion;
+        for (std::int32_t run = runs.first(y); run < runs.end(y); ++run) {
+            std::int32_t *const begin = labels + runs[run].start, *const end = labels + runs[run + 1].start;
+            if (room)
+                fill_in_portions(begin, end, number[runs[run].piece]);
+            else
+                std::fill(begin, end, number[runs[run].piece]);
+        }
+    }
     return next;
 }
 
