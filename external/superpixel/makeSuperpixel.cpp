@@ -62,7 +62,8 @@ double number(const std::string &what, const std::string &text, double most) {
 
 int whole_number(const std::string &what, const std::string &text, int most = 0x7fffffff) {
     const double value = number(what, text, most);
-    if (value != std::floor(value)) throw UserError(what + " '" + text + "': not a whole number: see makeSuperpixel --help");
+    if (value != std::floor(value))
+        throw UserError(what + " '" + text + "': not a whole number: see makeSuperpixel --help");
     return static_cast<int>(value);
 }
 
@@ -138,9 +139,9 @@ public:
         const double seconds = std::chrono::duration<double>(now - start_).count();
         const double rate = static_cast<double>(done - kept) / seconds;
         const double left = rate > 0 ? static_cast<double>(total_ - done) / rate : 0;
-        std::fprintf(messages(), "%s%zu of %zu images, %.1f images/s, %d:%02d:%02d left%s", terminal_ ? "\r" : "", done, total_,
-                     rate, static_cast<int>(left / 3600), static_cast<int>(left / 60) % 60, static_cast<int>(left) % 60,
-                     terminal_ ? "\x1b[K" : "\n");
+        std::fprintf(messages(), "%s%zu of %zu images, %.1f images/s, %d:%02d:%02d left%s", terminal_ ? "\r" : "", done,
+                     total_, rate, static_cast<int>(left / 3600), static_cast<int>(left / 60) % 60,
+                     static_cast<int>(left) % 60, terminal_ ? "\x1b[K" : "\n");
         open_line_ = terminal_;
     }
 
@@ -159,12 +160,12 @@ private:
 // ---------------------------------------------------------------------------------------------------- the run
 constexpr std::size_t kMostThreads = 256;
 std::atomic<int> caught_signal{0};
-std::atomic<int> stop{0};       // images that are not begun stay so
+std::atomic<int> stop{0};  // images that are not begun stay so
 
 void on_signal(int signal) {
     caught_signal = signal;
     stop = 1;
-    std::signal(signal, SIG_DFL);       // a second one ends the program at once
+    std::signal(signal, SIG_DFL);  // a second one ends the program at once
 }
 
 void make_one(const Options &options, const LabelWriter &writer, const std::string &name) {
@@ -181,7 +182,7 @@ void make_one(const Options &options, const LabelWriter &writer, const std::stri
 // What became of the images so far.
 struct Tally {
     std::size_t made = 0, kept = 0, bad = 0;
-    std::string fatal;      // why no image can be made any more
+    std::string fatal;  // why no image can be made any more
     std::size_t done() const { return made + kept + bad; }
 };
 
@@ -266,8 +267,8 @@ void give_back_library_pages() {
 
 int main(int count, char **arguments) {
     messages();
-    cv::setNumThreads(1);                                                       // images are the parallelism
-    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);      // the messages here name the file
+    cv::setNumThreads(1);                                                   // images are the parallelism
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // the messages here name the file
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
     try {

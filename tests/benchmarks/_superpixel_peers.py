@@ -1,7 +1,7 @@
 """Other libraries' superpixels, run by `superpixels.py` in an environment of their own.
 
-    _superpixel_peers.py time NAME IMAGE                a run for every line on standard input; prints milliseconds
-    _superpixel_peers.py labels NAME NUMBER FROM TO     label maps of all images of a folder; prints the number asked for
+    _superpixel_peers.py time NAME IMAGE              a run for every line on standard input; prints milliseconds
+    _superpixel_peers.py labels NAME NUMBER FROM TO   label maps of all images of a folder; prints what was asked for
 """
 import os
 import sys

@@ -120,9 +120,10 @@ def make_labels(names, images, target, k, method):
     count = ('import resource, subprocess, sys, time; t = time.time(); '
              'subprocess.check_call(sys.argv[1:], stderr=subprocess.DEVNULL); '
              'print(time.time() - t, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)')
-    words = subprocess.run([sys.executable, '-c', count, PROGRAM, file.name, images, target, str(k), '--method', method,
-                            '--threads', '1'], stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout.split()
-    return float(words[0]), float(words[1])
+    command = [PROGRAM, file.name, images, target, str(k), '--method', method, '--threads', '1']
+    said = subprocess.run([sys.executable, '-c', count] + command, stdout=subprocess.PIPE, check=True,
+                          universal_newlines=True).stdout
+    return tuple(float(word) for word in said.split())
 
 
 def quality_rows(python, root, folder):
@@ -159,7 +160,8 @@ def whole_program_rows(folder):
         draw(os.path.join(folder, 'n%d.jpg' % i), 500, 375)
     for method in ('slic', 'graph'):
         memory = make_labels(['one'], folder, os.path.join(folder, method + '1'), 75, method)[1]
-        seconds = make_labels(['n%d' % i for i in range(40)], folder, os.path.join(folder, method + '40'), 75, method)[0]
+        many = ['n%d' % i for i in range(40)]
+        seconds = make_labels(many, folder, os.path.join(folder, method + '40'), 75, method)[0]
         good &= memory < MEMORY
         rows.append(('program, %s, 500x375, one thread' % method, '%.0f ms an image' % (1e3 * seconds / 40),
                      'peak memory %.0f MB' % memory, 'below %d MB' % MEMORY))

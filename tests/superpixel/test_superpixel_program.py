@@ -167,7 +167,7 @@ BAD_COMMANDS = {
     'no images': (['list.txt', 'nowhere', 'out', '75'], 'nowhere: not a folder'),
     'images are a file': (['list.txt', 'list.txt', 'out', '75'], 'list.txt: not a folder'),
     'target is a file': (['list.txt', 'images', 'list.txt', '75'], 'list.txt: this is a file'),
-    'target below a file': (['list.txt', 'images', 'list.txt/out', '75'], 'list.txt/out: a part of this path is a file'),
+    'target below a file': (['list.txt', 'images', 'list.txt/a', '75'], 'list.txt/a: a part of this path is a file'),
 }
 
 

@@ -7,8 +7,8 @@
 // Standard error, also while a QuietLibraries lives. To be called once before the first of them.
 std::FILE *messages();
 
-// While one of these lives, on any thread, what libpng, libjpeg and the like print to standard error gets lost: it names
-// no file, and what is wrong with a file is told in one line by who asked for it.
+// While one of these lives, on any thread, what libpng, libjpeg and the like print to standard error gets lost: it
+// names no file, and what is wrong with a file is told in one line by who asked for it.
 class QuietLibraries {
 public:
     QuietLibraries();

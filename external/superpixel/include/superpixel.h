@@ -16,14 +16,14 @@ struct Image {
 };
 
 struct SlicSettings {
-    float compactness = 6;    // how much closeness counts against likeness of colour; higher: rounder, more even pieces
-    int iterations = 10;      // at most so many rounds of assigning pixels and moving centres
+    float compactness = 6;  // how much closeness counts against likeness of colour; higher: rounder, more even pieces
+    int iterations = 10;    // at most so many rounds, at least 1, of assigning pixels and moving centres
 };
 
 // Both functions write `width * height` labels in raster order and return how many superpixels there are. Labels run
-// from 0 without gaps, in raster order of each superpixel's first pixel. Every superpixel is connected, and none is
-// smaller than `min_size` (at least 1) pixels unless it is the whole image. An image without pixels gives 0.
-// They throw std::bad_alloc, and nothing else.
+// from 0 without gaps, in raster order of each superpixel's first pixel. Every superpixel is connected (over 4
+// neighbours by SLIC, over 8 by the graph method), and none is smaller than `min_size` pixels, which is at least 1,
+// unless it is the whole image. An image without pixels gives 0. They throw std::bad_alloc, and nothing else.
 
 // SLIC: Achanta et al., "SLIC Superpixels Compared to State-of-the-Art Superpixel Methods", TPAMI 2012.
 // The grid cell has an area of 4 * min_size, so the classic rule "absorb what is below a quarter of the expected

@@ -12,8 +12,8 @@ constexpr std::int32_t kNone = -1;
 // Pixels of one cluster next to each other in a row: from column `start` to the start of the next run.
 struct Run {
     std::int32_t start;
-    std::int32_t piece;             // while pieces are searched for: an earlier run of the same piece, or this one
-    std::int32_t above, below;      // the last runs of the rows above and below that share a column with this one
+    std::int32_t piece;         // while pieces are searched for: an earlier run of the same piece, or this one
+    std::int32_t above, below;  // the last runs of the rows above and below that share a column with this one
 };
 
 // All runs in raster order. Those of row y are in [first(y), end(y)), and runs[end(y)] starts where the row ends.
@@ -43,7 +43,8 @@ public:
 
     // Numbers the connected pieces in raster order of their first pixels, in Run::piece. Returns how many.
     std::int32_t number_pieces(const LabPlanes &lab, const std::int32_t *clusters) {
-        for (int y = 1; y < lab.height(); ++y) join_rows(y, clusters + static_cast<std::size_t>(y) * lab.stride(), lab.stride());
+        for (int y = 1; y < lab.height(); ++y)
+            join_rows(y, clusters + static_cast<std::size_t>(y) * lab.stride(), lab.stride());
         std::int32_t pieces = 0;
         for (int y = 0; y < lab.height(); ++y)
             for (std::int32_t run = first(y); run < end(y); ++run)
@@ -116,7 +117,8 @@ public:
     void absorb_small_ones() {
         std::vector<std::uint64_t> smallest_first;
         for (std::int32_t p = 0; p < count_; ++p)
-            if (pieces_[p].size < min_size_) smallest_first.push_back(static_cast<std::uint64_t>(pieces_[p].size) << 32 | p);
+            if (pieces_[p].size < min_size_)
+                smallest_first.push_back(static_cast<std::uint64_t>(pieces_[p].size) << 32 | p);
         std::sort(smallest_first.begin(), smallest_first.end());
         std::vector<std::int32_t> small(smallest_first.size());
         for (std::size_t i = 0; i < small.size(); ++i) small[i] = static_cast<std::int32_t>(smallest_first[i]);
@@ -125,7 +127,7 @@ public:
             const std::int32_t piece = small[i];
             if (pieces_[piece].up != piece || pieces_[piece].size >= min_size_) continue;
             const std::int32_t neighbour = most_similar_neighbour(piece);
-            if (neighbour == kNone) return;         // it is the whole image
+            if (neighbour == kNone) return;  // it is the whole image
             const std::int32_t joined = join(piece, neighbour);
             if (pieces_[joined].size < min_size_) small.push_back(joined);
         }
@@ -146,10 +148,10 @@ private:
         }
     };
     struct Piece {
-        std::int32_t up;                            // the piece it was absorbed by, itself at first
+        std::int32_t up;  // the piece it was absorbed by, itself at first
         std::int32_t size;
-        Colour colour;                              // its mean; of a large piece, its cluster's mean
-        std::int32_t first_border, last_border;     // a list in borders_, of small pieces only
+        Colour colour;                           // its mean; of a large piece, its cluster's mean
+        std::int32_t first_border, last_border;  // a list in borders_, of small pieces only
     };
     struct Border {
         std::int32_t neighbour, next;
@@ -169,7 +171,8 @@ private:
         for (const std::int32_t last : {runs[run].above, runs[run].below}) {
             if (last == kNone) continue;
             const int other_row = last < run ? y - 1 : y + 1;
-            for (std::int32_t other = last; other >= runs.first(other_row) && runs[other + 1].start > runs[run].start; --other)
+            for (std::int32_t other = last; other >= runs.first(other_row) && runs[other + 1].start > runs[run].start;
+                 --other)
                 if (runs[other].piece != runs[run].piece) add_border(piece, runs[other].piece);
         }
     }
@@ -221,7 +224,7 @@ private:
     std::vector<Border> borders_;
 };
 
-// Fills [begin, end) and up to kPortion - 1 more, which are filled anew later: runs are short, and whole portions quick.
+// Fills [begin, end) and up to kPortion - 1 more, which are filled anew later: whole portions are quick.
 constexpr int kPortion = 8;
 
 void fill_in_portions(std::int32_t *begin, const std::int32_t *end, std::int32_t value) {

@@ -104,7 +104,8 @@ std::string problem_of(const std::string &name) {
     const fs::path path(name);
     if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end())
         return "it leads out of the folders: give names like 2007_000032 or folder/2007_000032";
-    if (!path.has_filename() || name.find('\0') != std::string::npos) return "not the name of a file: give names like 2007_000032";
+    if (!path.has_filename() || name.find('\0') != std::string::npos)
+        return "not the name of a file: give names like 2007_000032";
     std::string ending = path.extension().string();
     std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
     if (ending == ".jpg" || ending == ".jpeg" || ending == ".png") return "write names without " + ending;
@@ -130,7 +131,7 @@ std::vector<std::string> read_names(const std::string &path) {
     std::vector<uchar> bytes;
     if (const int error = read_bytes(path, bytes)) throw UserError(path + ": " + reason(error));
     std::string text(bytes.begin(), bytes.end());
-    if (text.compare(0, 3, "\xef\xbb\xbf") == 0) text.erase(0, 3);      // the mark some editors put in front
+    if (text.compare(0, 3, "\xef\xbb\xbf") == 0) text.erase(0, 3);  // the mark some editors put in front
     std::vector<std::string> names;
     std::unordered_set<std::string> seen;
     int number = 0;
@@ -156,7 +157,8 @@ cv::Mat read_image(const std::string &folder, const std::string &name) {
     if (error == ENOENT) {
         const std::string png = folder + "/" + name + ".png";
         error = read_image_bytes(png, bytes);
-        if (error == ENOENT) throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
+        if (error == ENOENT)
+            throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
         path = png;
     }
     if (error) throw BadImage(path + ": " + reason(error));
@@ -167,7 +169,7 @@ cv::Mat read_image(const std::string &folder, const std::string &name) {
     try {
         const QuietLibraries quiet;
         image = cv::imdecode(bytes, cv::IMREAD_COLOR);
-    } catch (const cv::Exception &) {       // damaged, or larger than OpenCV's limit
+    } catch (const cv::Exception &) {  // damaged, or larger than OpenCV's limit
     }
     if (image.empty())
         throw BadImage(path + ": not an image that OpenCV can read: restore it or take the name off the list");
@@ -191,7 +193,7 @@ void make_folder(const std::string &path) {
 // ------------------------------------------------------------------------------------------------ label maps
 namespace {
 
-constexpr std::size_t kAfterHeader = 8 + 25;        // a PNG's signature and its first chunk
+constexpr std::size_t kAfterHeader = 8 + 25;  // a PNG's signature and its first chunk
 constexpr char kKeyword[] = "Software";
 
 void put_number(std::string &bytes, std::uint32_t value) {
@@ -263,7 +265,8 @@ void LabelWriter::write(const std::string &name, const std::int32_t *labels, int
         make_folder(target.parent_path().string());
         const std::string inside = fs::canonical(target.parent_path()).string() + "/";
         if (inside.compare(0, fs::canonical(folder_).string().size() + 1, fs::canonical(folder_).string() + "/") != 0)
-            throw BadImage(target.string() + ": a link leads out of the folder: remove it or take the name off the list");
+            throw BadImage(target.string() +
+                           ": a link leads out of the folder: remove it or take the name off the list");
     }
     const std::string beside = partial(name);
     int error = write_bytes(beside, bytes);

@@ -12,7 +12,7 @@ namespace superpixel {
 namespace {
 
 constexpr float kSigma = .8f;
-constexpr int kTaps = 5;              // ceil(4 sigma) + 1: the centre and what is on one side of it
+constexpr int kTaps = 5;  // ceil(4 sigma) + 1: the centre and what is on one side of it
 
 // ------------------------------------------------------------------------------------------------ smoothing
 struct Taps {
@@ -46,16 +46,16 @@ ALWAYS_INLINE void smooth_along_body(const float *__restrict row, int width, con
         out[x] = sum;
     }
 }
-BUILD_FOR_EACH(smooth_along, (const float *row, int width, const Taps &taps, float *out),
-               (row, width, taps, out))
+BUILD_FOR_EACH(smooth_along, (const float *row, int width, const Taps &taps, float *out), (row, width, taps, out))
 
 // `rows` are the kTaps - 1 rows above, the row itself and the kTaps - 1 rows below.
 template <int>
-ALWAYS_INLINE void smooth_across_body(const float *const rows[2 * kTaps - 1], int width, const Taps &taps, float *__restrict out) {
+ALWAYS_INLINE void smooth_across_body(const float *const rows[2 * kTaps - 1], int width, const Taps &taps,
+                                      float *__restrict out) {
     const float t0 = taps.at[0], t1 = taps.at[1], t2 = taps.at[2], t3 = taps.at[3], t4 = taps.at[4];
     const float *__restrict r0 = rows[0], *__restrict r1 = rows[1], *__restrict r2 = rows[2], *__restrict r3 = rows[3],
-                *__restrict r4 = rows[4], *__restrict r5 = rows[5], *__restrict r6 = rows[6], *__restrict r7 = rows[7],
-                *__restrict r8 = rows[8];
+                            *__restrict r4 = rows[4], *__restrict r5 = rows[5], *__restrict r6 = rows[6],
+                            *__restrict r7 = rows[7], *__restrict r8 = rows[8];
     for (int x = 0; x < width; ++x) {
         float sum = t0 * r4[x];
         sum += t1 * (r3[x] + r5[x]);
@@ -108,7 +108,8 @@ inline float weight_of(Edge edge) {
 
 // Bits of the Euclidean distances in colour between `count` pixels from `a` on and those from `b` on.
 template <int>
-ALWAYS_INLINE void distance_bits_body(const Planes &planes, std::size_t a, std::size_t b, int count, std::uint32_t *__restrict bits) {
+ALWAYS_INLINE void distance_bits_body(const Planes &planes, std::size_t a, std::size_t b, int count,
+                                      std::uint32_t *__restrict bits) {
     const float *__restrict red_a = planes.red + a, *__restrict red_b = planes.red + b;
     const float *__restrict green_a = planes.green + a, *__restrict green_b = planes.green + b;
     const float *__restrict blue_a = planes.blue + a, *__restrict blue_b = planes.blue + b;
@@ -133,8 +134,12 @@ inline int bucket_of(std::uint32_t bits) { return std::max<int>((bits >> kShift)
 class EdgeList {
 public:
     EdgeList(const Planes &planes, int width, int height)
-        : planes_(planes), width_(width), height_(height), bits_(static_cast<std::size_t>(kDirections) * width),
-          edges_(static_cast<std::size_t>(kDirections) * width * height), scratch_(0) {
+        : planes_(planes),
+          width_(width),
+          height_(height),
+          bits_(static_cast<std::size_t>(kDirections) * width),
+          edges_(static_cast<std::size_t>(kDirections) * width * height),
+          scratch_(0) {
         fill();
     }
 
@@ -175,7 +180,7 @@ private:
                 for (int x = 0; x < count[d]; ++x) ++ends_[bucket_of(bits_[d * width_ + x])];
         }
         std::size_t largest = 0, begin = 0;
-        for (std::size_t &end : ends_) {       // for now: where each bucket starts
+        for (std::size_t &end : ends_) {  // for now: where each bucket starts
             const std::size_t size = end;
             largest = std::max(largest, size);
             end = begin;
@@ -194,8 +199,8 @@ private:
         scratch_ = Buffer<Edge>(largest);
     }
 
-    // Edges are filled in as they are listed, so that a stable sort by weight and a sort by all bits do the same. Those of
-    // the first bucket differ in the upper half of the weight's bits, too, and are in order where all are 0.
+    // Edges are filled in as they are listed, so that a stable sort by weight and a sort by all bits do the same. Those
+    // of the first bucket differ in the upper half of the weight's bits, too, and are in order where all are 0.
     void sort(Edge *edges, std::size_t count) {
         if (count < 64 || edges == edges_.get()) {
             if (!std::is_sorted(edges, edges + count)) std::sort(edges, edges + count);

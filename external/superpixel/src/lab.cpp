@@ -44,8 +44,9 @@ ALWAYS_INLINE float lab_curve(float t) {
 }
 
 template <int>
-ALWAYS_INLINE void lab_row_body(const float *__restrict red, const float *__restrict green, const float *__restrict blue,
-                                int width, float *__restrict lightness, float *__restrict a, float *__restrict b) {
+ALWAYS_INLINE void lab_row_body(const float *__restrict red, const float *__restrict green,
+                                const float *__restrict blue, int width, float *__restrict lightness,
+                                float *__restrict a, float *__restrict b) {
     for (int x = 0; x < width; ++x) {
         const float fx = lab_curve((.4124564f * red[x] + .3575761f * green[x] + .1804375f * blue[x]) * (1 / .95047f));
         const float fy = lab_curve(.2126729f * red[x] + .7151522f * green[x] + .0721750f * blue[x]);
@@ -56,7 +57,8 @@ ALWAYS_INLINE void lab_row_body(const float *__restrict red, const float *__rest
     }
 }
 BUILD_FOR_EACH(lab_row,
-               (const float *red, const float *green, const float *blue, int width, float *lightness, float *a, float *b),
+               (const float *red, const float *green, const float *blue, int width, float *lightness, float *a,
+                float *b),
                (red, green, blue, width, lightness, a, b))
 
 // Both smoothings have the weights 1/6, 4/6, 1/6. This takes the noise that would fray the borders of superpixels, and
@@ -81,8 +83,11 @@ BUILD_FOR_EACH(smooth_across, (const float *above, const float *row, const float
 }  // namespace
 
 LabPlanes::LabPlanes(const Image &image)
-    : width_(image.width), height_(image.height), stride_((image.width + kLanes - 1) / kLanes * kLanes),
-      size_(static_cast<std::size_t>(stride_) * ((image.height + kPadRows - 1) / kPadRows * kPadRows)), values_(3 * size_) {
+    : width_(image.width),
+      height_(image.height),
+      stride_((image.width + kLanes - 1) / kLanes * kLanes),
+      size_(static_cast<std::size_t>(stride_) * ((image.height + kPadRows - 1) / kPadRows * kPadRows)),
+      values_(3 * size_) {
     static const std::array<float, 256> linear = linear_light();
     // A row of each channel with a pixel more at both ends, and three rows of Lab smoothed along the row.
     const int padded = stride_ + 2 * kLanes;

@@ -10,9 +10,9 @@
 
 namespace superpixel {
 
-constexpr float kLabUnit = 64;        // stored steps in one unit of lightness
-constexpr int kLanes = 16;            // rows are padded to a multiple of so many pixels, and
-constexpr int kPadRows = 16;          // columns to a multiple of so many
+constexpr float kLabUnit = 64;  // stored steps in one unit of lightness
+constexpr int kLanes = 16;      // rows are padded to a multiple of so many pixels, and
+constexpr int kPadRows = 16;    // columns to a multiple of so many
 
 // Lightness, a and b (CIE 1976, white of D65, sRGB with its gamma) in steps of 1 / kLabUnit, chroma (a and b)
 // stretched by 1.5, slightly smoothed. The padding repeats the last pixel of rows and columns.
@@ -25,9 +25,9 @@ public:
     const std::int16_t *b() const { return values_.get() + 2 * size_; }
     int width() const { return width_; }
     int height() const { return height_; }
-    int stride() const { return stride_; }                                      // width with padding
+    int stride() const { return stride_; }  // width with padding
     int padded_height() const { return static_cast<int>(size_ / stride_); }
-    std::size_t size() const { return size_; }      // pixels of one plane, padding counted
+    std::size_t size() const { return size_; }  // pixels of one plane, padding counted
 
 private:
     int width_, height_, stride_;

@@ -22,18 +22,18 @@ void limit_instruction_set(InstructionSet limit);
 // BUILD_FOR_EACH(name, (parameters), (arguments)) defines void name(parameters) from a template
 // `ALWAYS_INLINE void name_body<REGISTER_BYTES>(parameters)`.
 #if defined(__x86_64__)
-#define BUILD_FOR_EACH(name, parameters, arguments)                                                             \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) void name##_avx512 parameters {               \
-        name##_body<64> arguments;                                                                              \
-    }                                                                                                           \
-    __attribute__((target("avx2"))) void name##_avx2 parameters { name##_body<32> arguments; }                  \
-    void name##_portable parameters { name##_body<16> arguments; }                                              \
-    void name parameters {                                                                                      \
-        switch (instruction_set()) {                                                                            \
-            case InstructionSet::kAvx512: return name##_avx512 arguments;                                       \
-            case InstructionSet::kAvx2: return name##_avx2 arguments;                                           \
-            case InstructionSet::kPortable: return name##_portable arguments;                                   \
-        }                                                                                                       \
+#define BUILD_FOR_EACH(name, parameters, arguments)                                               \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) void name##_avx512 parameters { \
+        name##_body<64> arguments;                                                                \
+    }                                                                                             \
+    __attribute__((target("avx2"))) void name##_avx2 parameters { name##_body<32> arguments; }    \
+    void name##_portable parameters { name##_body<16> arguments; }                                \
+    void name parameters {                                                                        \
+        switch (instruction_set()) {                                                              \
+            case InstructionSet::kAvx512: return name##_avx512 arguments;                         \
+            case InstructionSet::kAvx2: return name##_avx2 arguments;                             \
+            case InstructionSet::kPortable: return name##_portable arguments;                     \
+        }                                                                                         \
     }
 #else
 #define BUILD_FOR_EACH(name, parameters, arguments) \

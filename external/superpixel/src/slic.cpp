@@ -33,8 +33,7 @@ struct Sums {
 // -------------------------------------------------------------------------------------------------- seeds
 // How many centres fit the image: a grid whose cells come closest to squares of the given side.
 struct Grid {
-    Grid(const LabPlanes &lab, double side)
-        : columns(cells(lab.width(), side)), rows(cells(lab.height(), side)) {}
+    Grid(const LabPlanes &lab, double side) : columns(cells(lab.width(), side)), rows(cells(lab.height(), side)) {}
     static int cells(int length, double side) { return std::max(1, static_cast<int>(std::lround(length / side))); }
     int size() const { return columns * rows; }
     int columns, rows;
@@ -43,7 +42,8 @@ struct Grid {
 double gradient(const LabPlanes &lab, std::size_t at) {
     double sum = 0;
     for (const std::int16_t *plane : {lab.lightness(), lab.a(), lab.b()}) {
-        const double along = plane[at + 1] - plane[at - 1], across = plane[at + lab.stride()] - plane[at - lab.stride()];
+        const double along = plane[at + 1] - plane[at - 1],
+                     across = plane[at + lab.stride()] - plane[at - lab.stride()];
         sum += along * along + across * across;
     }
     return sum;
@@ -72,8 +72,11 @@ Centre seed(const LabPlanes &lab, int x, int y) {
 class Candidates {
 public:
     Candidates(const LabPlanes &lab, const Grid &grid, double reach)
-        : columns_(lab.stride() / kLanes), most_rows_(lab.padded_height() / kTileRows), reach_(static_cast<float>(reach)),
-          begin_(static_cast<std::size_t>(columns_) * most_rows_ + 2), centres_(most(grid, reach)) {}
+        : columns_(lab.stride() / kLanes),
+          most_rows_(lab.padded_height() / kTileRows),
+          reach_(static_cast<float>(reach)),
+          begin_(static_cast<std::size_t>(columns_) * most_rows_ + 2),
+          centres_(most(grid, reach)) {}
 
     // `step`: image rows from one that is looked at to the next.
     void update(const Centre *centres, int count, int step) {
@@ -81,10 +84,12 @@ public:
         rows_ = most_rows_ / step;
         const std::size_t tiles = static_cast<std::size_t>(columns_) * rows_;
         std::fill(begin_.get(), begin_.get() + tiles + 2, 0);
-        std::int32_t *const start = begin_.get() + 1;       // filling will move every start to its end, the next one's start
+        // Counts begin a place late, so that filling, which moves every start to its end, makes it the next tile's.
+        std::int32_t *const start = begin_.get() + 1;
         for (int c = 0; c < count; ++c) for_each_tile(centres[c], [&](std::size_t tile) { ++start[tile + 1]; });
         for (std::size_t tile = 0; tile < tiles; ++tile) start[tile + 1] += start[tile];
-        for (int c = 0; c < count; ++c) for_each_tile(centres[c], [&](std::size_t tile) { centres_[start[tile]++] = c; });
+        for (int c = 0; c < count; ++c)
+            for_each_tile(centres[c], [&](std::size_t tile) { centres_[start[tile]++] = c; });
     }
 
     int columns() const { return columns_; }
@@ -150,8 +155,8 @@ struct Part {
 
 // The centre of the smallest distance, the first of equal ones, for every pixel of the part.
 template <int kBytes>
-ALWAYS_INLINE void find_nearest(Part<kBytes> &part, int top, int step, const std::int32_t *first, const std::int32_t *last,
-                                const Centre *centres, float nearness) {
+ALWAYS_INLINE void find_nearest(Part<kBytes> &part, int top, int step, const std::int32_t *first,
+                                const std::int32_t *last, const Centre *centres, float nearness) {
     using Floats = typename Register<kBytes>::Floats;
     using Integers = typename Register<kBytes>::Integers;
     Floats smallest[kTileRows];
@@ -183,7 +188,8 @@ template <int kBytes>
 ALWAYS_INLINE void disown_padding(Part<kBytes> &part, int top, int step, const LabPlanes &lab) {
     for (int row = 0; row < kTileRows; ++row) {
         const int width = top + row * step < lab.height() ? lab.width() : 0;
-        part.owner[row] = part.x < static_cast<float>(width) ? part.owner[row] : typename Register<kBytes>::Integers{} - 1;
+        part.owner[row] =
+            part.x < static_cast<float>(width) ? part.owner[row] : typename Register<kBytes>::Integers{} - 1;
     }
 }
 
@@ -195,7 +201,7 @@ ALWAYS_INLINE void add_part(const Part<kBytes> &part, int top, int step, std::in
     Integers count{}, rows{};
 #pragma GCC unroll 8
     for (int row = 0; row < kTileRows; ++row) {
-        const Integers own = part.owner[row] == candidate;      // all bits set, -1, where it is so
+        const Integers own = part.owner[row] == candidate;  // all bits set, -1, where it is so
         lightness += reinterpret_cast<Floats>(own & reinterpret_cast<Integers>(part.lightness[row]));
         a += reinterpret_cast<Floats>(own & reinterpret_cast<Integers>(part.a[row]));
         b += reinterpret_cast<Floats>(own & reinterpret_cast<Integers>(part.b[row]));
@@ -207,15 +213,16 @@ ALWAYS_INLINE void add_part(const Part<kBytes> &part, int top, int step, std::in
     add_to(to.a + at, a);
     add_to(to.b + at, b);
     add_to(to.x + at, pixels * part.x);
-    add_to(to.y + at, pixels * static_cast<float>(top) + __builtin_convertvector(rows, Floats) * static_cast<float>(step));
+    add_to(to.y + at,
+           pixels * static_cast<float>(top) + __builtin_convertvector(rows, Floats) * static_cast<float>(step));
     add_to(to.count + at, pixels);
 }
 
 // Gives every pixel its nearest centre, and adds it to that centre's sums unless `sums` is null. `nearness` is what a
 // squared distance of one pixel weighs against one of colour.
 template <int kBytes>
-ALWAYS_INLINE void assign_body(const LabPlanes &lab, const Candidates &candidates, const Centre *centres, float nearness,
-                               std::int32_t *clusters, Sums *sums) {
+ALWAYS_INLINE void assign_body(const LabPlanes &lab, const Candidates &candidates, const Centre *centres,
+                               float nearness, std::int32_t *clusters, Sums *sums) {
     using R = Register<kBytes>;
     typename R::Floats lane;
     for (int i = 0; i < R::kCount; ++i) lane[i] = static_cast<float>(i);
@@ -226,10 +233,10 @@ ALWAYS_INLINE void assign_body(const LabPlanes &lab, const Candidates &candidate
         for (int tile_column = 0; tile_column < candidates.columns(); ++tile_column) {
             const std::size_t tile = static_cast<std::size_t>(tile_row) * candidates.columns() + tile_column;
             const std::int32_t *const first = candidates.begin(tile), *const last = candidates.end(tile);
-            if (first == last) continue;            // every centre moved away: pixels keep what they have
+            if (first == last) continue;  // every centre moved away: pixels keep what they have
             const int top = tile_row * kTileRows * step;
             for (int left = tile_column * kLanes; left < (tile_column + 1) * kLanes; left += R::kCount) {
-                const std::size_t at = static_cast<std::size_t>(top) * lab.stride() + left;     // of the part's first pixel
+                const std::size_t at = static_cast<std::size_t>(top) * lab.stride() + left;  // the part's first
                 part.x = lane + static_cast<float>(left);
                 for (int row = 0; row < kTileRows; ++row) {
                     load<kBytes>(lab.lightness() + at + row * stride, part.lightness[row]);
@@ -265,7 +272,8 @@ double move_centres(const Sums *sums, Centre *centres, int count) {
         const double pixels = total(sums[c].count);
         if (pixels == 0) continue;
         const auto mean = [&](const float *values) { return static_cast<float>(total(values) / pixels); };
-        const Centre centre = {mean(sums[c].lightness), mean(sums[c].a), mean(sums[c].b), mean(sums[c].x), mean(sums[c].y)};
+        const Centre centre = {mean(sums[c].lightness), mean(sums[c].a), mean(sums[c].b), mean(sums[c].x),
+                               mean(sums[c].y)};
         moved += std::fabs(centre.x - centres[c].x) + std::fabs(centre.y - centres[c].y);
         centres[c] = centre;
     }
@@ -309,8 +317,9 @@ int slic(const Image &image, int min_size, const SlicSettings &settings, std::in
     Buffer<Centre> centres(grid.size());
     for (int row = 0; row < grid.rows; ++row)
         for (int column = 0; column < grid.columns; ++column)
-            centres[row * grid.columns + column] = seed(lab, static_cast<int>((column + .5) * lab.width() / grid.columns),
-                                                        static_cast<int>((row + .5) * lab.height() / grid.rows));
+            centres[row * grid.columns + column] =
+                seed(lab, static_cast<int>((column + .5) * lab.width() / grid.columns),
+                     static_cast<int>((row + .5) * lab.height() / grid.rows));
     Buffer<std::int32_t> clusters(lab.size());
     std::fill(clusters.get(), clusters.get() + lab.size(), 0);
     find_clusters(lab, settings, side, grid, centres.get(), clusters.get());

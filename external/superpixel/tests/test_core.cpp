@@ -53,7 +53,9 @@ Picture draw(int width, int height, int kind, std::mt19937 &random) {
                 switch (kind) {
                     case 0: value = static_cast<std::uint8_t>(random()); break;
                     case 1: value = colours[c]; break;
-                    case 2: value = static_cast<std::uint8_t>(colours[3 * (y / 9 % 8 * 8 + x / 9 % 8) + c] + random() % 8); break;
+                    case 2:
+                        value = static_cast<std::uint8_t>(colours[3 * (y / 9 % 8 * 8 + x / 9 % 8) + c] + random() % 8);
+                        break;
                     case 3: value = static_cast<std::uint8_t>(3 * x + 2 * y); break;
                     default: value = x < width / 2 ? 40 : 200; break;
                 }
@@ -63,7 +65,9 @@ Picture draw(int width, int height, int kind, std::mt19937 &random) {
 constexpr int kKinds = 5;
 
 // ------------------------------------------------------------------------------------------------ properties
-int count_labels(const Labels &labels) { return labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1; }
+int count_labels(const Labels &labels) {
+    return labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
+}
 
 bool in_raster_order(const Labels &labels) {
     std::int32_t next = 0;
@@ -89,7 +93,8 @@ int count_pieces(const Labels &labels, int width, int height, bool eight) {
             stack.pop_back();
             for (int dy = -1; dy <= 1; ++dy)
                 for (int dx = -1; dx <= 1; ++dx) {
-                    if ((!eight && dx != 0 && dy != 0) || x + dx < 0 || x + dx >= width || y + dy < 0 || y + dy >= height)
+                    if ((!eight && dx != 0 && dy != 0) || x + dx < 0 || x + dx >= width || y + dy < 0 ||
+                        y + dy >= height)
                         continue;
                     const int other = at + dy * width + dx;
                     if (seen[other] || labels[other] != labels[at]) continue;
@@ -122,7 +127,8 @@ Labels run(const Method &method, const Image &image, int min_size, int *returned
 }
 
 // Rows that lie further apart than they are long, with noise between them.
-bool same_with_stride(const Method &method, const Picture &picture, int min_size, const Labels &labels, std::mt19937 &random) {
+bool same_with_stride(const Method &method, const Picture &picture, int min_size, const Labels &labels,
+                      std::mt19937 &random) {
     const std::ptrdiff_t row = 3 * static_cast<std::ptrdiff_t>(picture.width), stride = row + 1 + random() % 40;
     std::vector<std::uint8_t> spread(static_cast<std::size_t>(stride) * picture.height);
     for (std::uint8_t &value : spread) value = static_cast<std::uint8_t>(random());
@@ -168,7 +174,8 @@ Labels plain_graph(const Picture &picture, int k) {
     };
     std::vector<PlainEdge> edges;
     const auto add = [&](int a, int b) {
-        const float blue = plane[0][a] - plane[0][b], green = plane[1][a] - plane[1][b], red = plane[2][a] - plane[2][b];
+        const float blue = plane[0][a] - plane[0][b], green = plane[1][a] - plane[1][b],
+                    red = plane[2][a] - plane[2][b];
         edges.push_back({std::sqrt(red * red + green * green + blue * blue), a, b});
     };
     for (int y = 0; y < height; ++y)
@@ -179,7 +186,8 @@ Labels plain_graph(const Picture &picture, int k) {
             if (x < width - 1 && y < height - 1) add(p, p + width + 1);
             if (x < width - 1 && y > 0) add(p, p - width + 1);
         }
-    std::stable_sort(edges.begin(), edges.end(), [](const PlainEdge &e, const PlainEdge &f) { return e.weight < f.weight; });
+    std::stable_sort(edges.begin(), edges.end(),
+                     [](const PlainEdge &e, const PlainEdge &f) { return e.weight < f.weight; });
     std::vector<int> up(count), size(count, 1);
     std::iota(up.begin(), up.end(), 0);
     std::vector<float> threshold(count, static_cast<float>(k));
@@ -210,7 +218,7 @@ Labels plain_graph(const Picture &picture, int k) {
     return labels;
 }
 
-// SLIC one pixel after the other: which centres a pixel looks at goes by tiles of 16 pixels in 4 rows of those looked at.
+// SLIC one pixel after the other. Which centres a pixel looks at goes by tiles of 16 pixels in 4 of the rows in use.
 Labels plain_slic(const Picture &picture, int min_size, const superpixel::SlicSettings &settings) {
     const superpixel::LabPlanes lab(picture.image());
     const int width = picture.width, height = picture.height, stride = lab.stride();
@@ -243,7 +251,8 @@ Labels plain_slic(const Picture &picture, int min_size, const superpixel::SlicSe
     const float nearness = static_cast<float>(weight * weight);
     std::vector<std::int32_t> clusters(lab.size(), 0);
     for (int rounds = settings.iterations; rounds > 0;) {
-        const int wanted = rounds > 4 ? 4 : rounds > 2 ? 2 : 1, step = std::min(wanted, side < 8 ? 1 : side < 16 ? 2 : 4);
+        const int most = side < 8 ? 1 : side < 16 ? 2 : 4;
+        const int step = std::min(most, rounds > 4 ? 4 : rounds > 2 ? 2 : 1);
         const auto tile = [](float place, int pixels) { return static_cast<int>(std::max(place, 0.f)) / pixels; };
         std::vector<std::array<double, 6>> sums(centres.size(), std::array<double, 6>{});
         for (int y = 0; y < height; y += step)
@@ -258,7 +267,8 @@ Labels plain_slic(const Picture &picture, int min_size, const superpixel::SlicSe
                         y / (4 * step) < tile(m.y - reach, 4 * step) || y / (4 * step) > tile(m.y + reach, 4 * step))
                         continue;
                     const float dx = static_cast<float>(x) - m.x, dy = static_cast<float>(y) - m.y;
-                    const float distance = (nearness * dx * dx + dy * dy * nearness) + (l - m.lightness) * (l - m.lightness) +
+                    const float distance = (nearness * dx * dx + dy * dy * nearness) +
+                                           (l - m.lightness) * (l - m.lightness) +
                                            ((a - m.a) * (a - m.a) + (b - m.b) * (b - m.b));
                     seen = true;
                     if (distance >= smallest) continue;
@@ -291,8 +301,9 @@ void test_random_images(int images, unsigned seed) {
         const int width = 1 + static_cast<int>(random() % 64), height = 1 + static_cast<int>(random() % 64),
                   kind = static_cast<int>(random() % kKinds);
         const int min_size = sizes[random() % 9];
-        const superpixel::SlicSettings settings = {static_cast<float>(std::pow(10., static_cast<double>(random() % 7) - 2)),
-                                                   static_cast<int>(1 + random() % 12)};
+        const superpixel::SlicSettings settings = {
+            static_cast<float>(std::pow(10., static_cast<double>(random() % 7) - 2)),
+            static_cast<int>(1 + random() % 12)};
         context = std::to_string(width) + " x " + std::to_string(height) + ", kind " + std::to_string(kind) + ", K " +
                   std::to_string(min_size) + ", compactness " + std::to_string(settings.compactness) + ", iterations " +
                   std::to_string(settings.iterations) + ", image " + std::to_string(i);
@@ -325,15 +336,22 @@ void test_no_pixels() {
 void test_colours() {
     struct Known {
         std::uint8_t red, green, blue;
-        double lightness, a, b;     // http://www.brucelindbloom.com, sRGB and D65
+        double lightness, a, b;  // http://www.brucelindbloom.com, sRGB and D65
     };
-    for (const Known &known : {Known{255, 255, 255, 100, 0, 0}, {0, 0, 0, 0, 0, 0}, {255, 0, 0, 53.24, 80.09, 67.20},
-                               {0, 255, 0, 87.73, -86.18, 83.18}, {0, 0, 255, 32.30, 79.19, -107.86}, {1, 1, 1, .27, 0, 0},
+    for (const Known &known : {Known{255, 255, 255, 100, 0, 0},
+                               {0, 0, 0, 0, 0, 0},
+                               {255, 0, 0, 53.24, 80.09, 67.20},
+                               {0, 255, 0, 87.73, -86.18, 83.18},
+                               {0, 0, 255, 32.30, 79.19, -107.86},
+                               {1, 1, 1, .27, 0, 0},
                                {119, 119, 119, 50.03, 0, 0}}) {
-        context = "colour " + std::to_string(known.red) + " " + std::to_string(known.green) + " " + std::to_string(known.blue);
+        context = "colour " + std::to_string(known.red) + " " + std::to_string(known.green) + " " +
+                  std::to_string(known.blue);
         const std::uint8_t bgr[] = {known.blue, known.green, known.red};
         const superpixel::LabPlanes lab({bgr, 1, 1, 3});
-        const auto near = [](std::int16_t stored, double value) { return std::abs(stored / superpixel::kLabUnit - value) < .05; };
+        const auto near = [](std::int16_t stored, double value) {
+            return std::abs(stored / superpixel::kLabUnit - value) < .05;
+        };
         check(near(lab.lightness()[0], known.lightness), "lightness");
         check(near(lab.a()[0], 1.5 * known.a) && near(lab.b()[0], 1.5 * known.b), "chroma");
     }
@@ -344,8 +362,9 @@ void test_edge() {
     context = "two halves";
     std::mt19937 random(1);
     const Picture picture = draw(120, 90, 4, random);
-    for (const Method &method : {Method([](const Image &i, int k, std::int32_t *l) { return superpixel::slic(i, k, {}, l); }),
-                                 Method(superpixel::graph_segment)}) {
+    for (const Method &method :
+         {Method([](const Image &i, int k, std::int32_t *l) { return superpixel::slic(i, k, {}, l); }),
+          Method(superpixel::graph_segment)}) {
         const Labels labels = run(method, picture.image(), 60);
         std::vector<int> side(count_labels(labels), -1);
         bool across = false;
@@ -363,12 +382,13 @@ void test_flat() {
     context = "flat colour";
     std::mt19937 random(1);
     const Picture picture = draw(160, 120, 1, random);
-    const Labels labels = run([](const Image &i, int k, std::int32_t *l) { return superpixel::slic(i, k, {}, l); },
-                              picture.image(), 100);
+    const Labels labels =
+        run([](const Image &i, int k, std::int32_t *l) { return superpixel::slic(i, k, {}, l); }, picture.image(), 100);
     check(count_labels(labels) == 8 * 6, "a flat image is cut into cells of 20 x 20");
     std::vector<int> size(count_labels(labels), 0);
     for (const std::int32_t label : labels) ++size[label];
-    check(*std::max_element(size.begin(), size.end()) <= 2 * *std::min_element(size.begin(), size.end()), "of even size");
+    check(*std::max_element(size.begin(), size.end()) <= 2 * *std::min_element(size.begin(), size.end()),
+          "of even size");
 }
 
 // Three clusters in a row; the small one in the middle must go where its colour goes.
