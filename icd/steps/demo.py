@@ -24,7 +24,8 @@ PICTURE, FIGURES = 'demo.jpg', os.path.join('results', 'evaluation.json')
 _PROGRAM = os.path.join(os.path.dirname(__file__), '..', '..', 'external', 'superpixel', 'makeSuperpixel')
 _RAW_SIZE = '75'            # K: the smallest superpixel, in pixels
 
-Scale = collections.namedtuple('Scale', 'pictures parts part_epochs width epochs batch image_size infer_size thresholds')
+Scale = collections.namedtuple(
+    'Scale', 'pictures parts part_epochs width epochs batch image_size infer_size thresholds')
 Scale.__doc__ = """How large the demo is: `FULL`, or less to test it.
 
 pictures, parts : int, pictures to train on, and of loose parts to pre-train on
@@ -271,7 +272,8 @@ def _row(options, run, name, threshold):
 # --------------------------------------------------------------------------------------------------- the command
 def main(arguments):
     """Run the demo with a list of command-line arguments; print its table and where its picture is."""
-    options = option_tables.parse(option_tables.DEMO, 'python -m icd.steps.demo', __doc__.split(':')[0] + '.', arguments)
+    options = option_tables.parse(option_tables.DEMO, 'python -m icd.steps.demo',
+                                  'From photographs to seeds on a small drawn data set.', arguments)
     result = run(options)
     print('\n%s\n' % table(result))
     print('figures: %s\npicture: %s' % (os.path.join(options.snapshot, FIGURES),

@@ -1,4 +1,4 @@
-"""The demo, made so small that it takes seconds: what it writes fits together. How good it is, the demo itself shows."""
+"""The demo, made so small that it takes seconds: what it writes fits together. How good it is, it shows itself."""
 import json
 import os
 
@@ -11,7 +11,8 @@ from icd import options as option_tables
 from icd.data import superpixel_map, toy, voc
 from icd.errors import UserError
 from icd.model.network import ICDNet, starting_values
-from icd.steps import demo, pretrain
+from icd.runtime import save_bytes
+from icd.steps import demo, pretrain, seeds
 
 SMALL = demo.Scale(pictures=10, parts=32, part_epochs=1, width=1 / 32, epochs=1, batch=4, image_size=97, infer_size=129,
                    thresholds=(.001, .25))
@@ -55,6 +56,22 @@ def test_the_figures_are_those_of_the_seeds_it_wrote(done):
     assert result['difference'] == pytest.approx(result['icd']['mIoU'] - result['cam']['mIoU'])
 
 
+def test_activation_maps_are_judged_at_their_best_threshold(tmp_path):
+    wanted = options(str(tmp_path))
+    run = demo._run_options(wanted, SMALL._replace(thresholds=(.1, .2, .3)))
+    save_bytes(run.data_list, b'x\n')
+    save_bytes(run.class_names, '\n'.join(toy.CLASS_NAMES).encode())
+    truth = np.uint8([[0, 0, 1, 1, 1, 1]])
+    voc.save_mask(str(tmp_path / 'data' / 'SegmentationClass' / 'x.png'), truth)
+    for (kind, threshold), folder in seeds.seed_folders(run).items():
+        voc.save_mask(os.path.join(folder, 'x.png'), np.roll(truth, {.1: 2, .2: 1, .3: 3}.get(threshold, 0)))
+    result = demo._judge(wanted, run)
+    assert result['cam']['threshold'] == .2 and result['icd']['mIoU'] == 100
+    assert result['cam']['thresholds'] == pytest.approx(
+        {'0.1': 100 / 6, '0.2': 100 * (1 / 3 + 3 / 5) / 2, '0.3': 100 / 6})
+    assert result['difference'] == pytest.approx(100 - result['cam']['mIoU'])
+
+
 def test_it_goes_the_way_of_a_real_run(done):
     folder, _ = done
     names = voc.read_list(os.path.join(folder, 'data', 'list.txt'))
@@ -75,9 +92,8 @@ def test_it_goes_the_way_of_a_real_run(done):
 def test_the_picture_has_a_row_for_every_class_and_two_for_pairs(done):
     picture = cv2.imread(os.path.join(done[0], 'demo.jpg'))
     assert picture.shape[1] == pytest.approx(6 * 176, abs=40)
-    labels = np.eye(4)[[0, 1, 1, 2, 3]]
-    labels = np.concatenate([labels, [[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0]]])
-    assert demo.shown(list('abcdefghi'), labels) == ['a', 'b', 'd', 'e', 'f', 'g']
+    labels = np.concatenate([[[1, 1, 0, 0], [0, 0, 0, 0]], np.eye(4)[[3, 1, 1, 0, 2]], [[0, 1, 1, 0], [1, 0, 1, 0]]])
+    assert demo.shown(list('abcdefghi'), labels) == ['f', 'd', 'g', 'c', 'a', 'h']
 
 
 def test_a_second_run_changes_nothing(done):
