@@ -3,9 +3,10 @@
     python tests/benchmarks/superpixels.py [--rounds 15]
 
 Installs fast-slic, OpenCV's contributed modules and scikit-image into `.venv-bench`, which is used for nothing else.
-Times are medians of runs that all programs take in turns, without reading and writing. Quality needs the photographs
-of BSDS500 with their human segmentations (`bsds_mini`, see tests/conftest.py); without them a drawn image is timed.
-Ends with exit code 1 when a figure misses its bound.
+Times are medians of runs that all programs take in turns, without reading and writing, in milliseconds of the
+processor, which stay the same while others use the machine. Quality needs the photographs of BSDS500 with their human
+segmentations (`bsds_mini`, see tests/conftest.py); without them a drawn image is timed. Ends with exit code 1 when a
+figure misses its bound.
 """
 import argparse
 import contextlib
