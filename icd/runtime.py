@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from concurrent.futures.process import BrokenProcessPool
 
 import cv2
@@ -37,6 +38,7 @@ _USER_ERRNO = {
 # Packages that a plain `pip install .` does not bring.
 _EXTRAS = {'mxnet': "pip install '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
 PARTIAL = '.part'
+_PATIENCE = 5.         # seconds a worker gets to remove what it is writing
 
 
 # ------------------------------------------------------------------------------------------------ whole files
@@ -195,8 +197,14 @@ def _follow_parent():
     os._exit(1)
 
 
+_working = False        # in a worker: whether it is at an item
+
+
 def _start_worker():
     def leave(*_):
+        # Between items the pool's own code runs, which an exception could leave with a lock taken.
+        if not _working:
+            os._exit(143)
         raise SystemExit(143)
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, leave)
@@ -206,8 +214,13 @@ def _start_worker():
 
 def _work(function, item):
     """Call `function` in a worker; when the worker is terminated, files under way are removed first."""
+    global _working
     try:
-        return function(item)
+        _working = True
+        try:
+            return function(item)
+        finally:
+            _working = False
     except SystemExit as leaving:       # the pool would take it for a result and go on
         os._exit(leaving.code)
 
@@ -289,10 +302,19 @@ def _pool_map(function, items, num_process):
             raise UserError('a worker process was killed (out of memory?): what was finished is kept; run the same '
                             'command again, with a smaller --num-process if memory is short') from None
         finally:
-            # After an error or Ctrl-C nobody wants to wait for items that are under way.
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            _end(list((pool._processes or {}).values()))
             pool.shutdown(wait=True)
+
+
+def _end(processes):
+    """End workers: after an error or Ctrl-C nobody wants to wait for items that are under way."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _PATIENCE
+    for process in processes:
+        process.join(max(0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 def _usable_processors():
