@@ -168,8 +168,8 @@ void on_signal(int signal) {
     std::signal(signal, SIG_DFL);  // a second one ends the program at once
 }
 
-void make_one(const Options &options, const LabelWriter &writer, const std::string &name) {
-    const cv::Mat image = read_image(options.image_dir, name);
+void make_one(const Options &options, const LabelWriter &writer, const std::string &name, const std::string &path) {
+    const cv::Mat image = read_image(path);
     const superpixel::Image pixels = {image.data, image.cols, image.rows, static_cast<std::ptrdiff_t>(image.step)};
     std::vector<std::int32_t> labels(image.total());
     if (options.method == "graph")
@@ -193,8 +193,11 @@ void attend_to(const Options &options, const LabelWriter &writer, const std::str
     bool kept = false;
     try {
         writer.remove_partial(name);
+        const std::string path = image_path(options.image_dir, name);
+        if (writer.would_replace(path, name))
+            throw BadImage(path + ": its label map would replace it: choose another TARGET_DIR");
         kept = !options.force && writer.finished(name);
-        if (!kept) make_one(options, writer, name);
+        if (!kept) make_one(options, writer, name, path);
     } catch (const BadImage &error) {
         bad = error.what();
     } catch (const std::bad_alloc &) {

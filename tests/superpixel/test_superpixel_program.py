@@ -199,6 +199,16 @@ def test_links_out_of_the_folder_are_not_followed(images):
     assert code == 1 and 'link' in said[0] and not os.listdir(str(images / 'elsewhere')), said
 
 
+def test_an_image_is_never_replaced_by_its_labels(images):
+    before = files(images / 'images')
+    for options in ([], ['--force']):
+        code, said = call('list.txt', 'images', 'images/.', '75', *options, cwd=str(images))
+        assert code == 1 and len(said) == 2 and 'images/b.png: its label map would replace it' in said[0], said
+    after = files(images / 'images')
+    assert sorted(set(after) - set(before)) == ['a.png', 'sub/with space.png']
+    assert all(after[name] == before[name] for name in before)
+
+
 def test_help():
     done = subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0

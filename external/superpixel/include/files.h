@@ -22,9 +22,11 @@ struct BadImage : std::runtime_error {
 // UserError: no such file, no names, a name that is absolute, climbs out of its folder with "..", or has an ending.
 std::vector<std::string> read_names(const std::string &path);
 
-// FOLDER/NAME.jpg, or FOLDER/NAME.png where there is no such file, as 8-bit BGR turned upright by its EXIF
-// orientation. BadImage: missing, unreadable, cut short.
-cv::Mat read_image(const std::string &folder, const std::string &name);
+// FOLDER/NAME.jpg, or FOLDER/NAME.png where only that exists.
+std::string image_path(const std::string &folder, const std::string &name);
+
+// An image as 8-bit BGR, turned upright by its EXIF orientation. BadImage: missing, unreadable, cut short.
+cv::Mat read_image(const std::string &path);
 
 bool is_readable_folder(const std::string &path);
 
@@ -35,6 +37,9 @@ void make_folder(const std::string &path);
 class LabelWriter {
 public:
     LabelWriter(std::string folder, std::string made_by);
+
+    // True when NAME.png is the image itself.
+    bool would_replace(const std::string &image, const std::string &name) const;
 
     // True when NAME.png exists and does not say that it was made in another way.
     bool finished(const std::string &name) const;

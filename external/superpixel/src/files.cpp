@@ -150,17 +150,17 @@ std::vector<std::string> read_names(const std::string &path) {
     return names;
 }
 
-cv::Mat read_image(const std::string &folder, const std::string &name) {
-    std::string path = folder + "/" + name + ".jpg";
+std::string image_path(const std::string &folder, const std::string &name) {
+    const std::string path = folder + "/" + name;
+    struct stat status;
+    const bool is_png = ::stat((path + ".jpg").c_str(), &status) != 0 && ::stat((path + ".png").c_str(), &status) == 0;
+    return path + (is_png ? ".png" : ".jpg");
+}
+
+cv::Mat read_image(const std::string &path) {
     std::vector<uchar> bytes;
-    int error = read_image_bytes(path, bytes);
-    if (error == ENOENT) {
-        const std::string png = folder + "/" + name + ".png";
-        error = read_image_bytes(png, bytes);
-        if (error == ENOENT)
-            throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
-        path = png;
-    }
+    const int error = read_image_bytes(path, bytes);
+    if (error == ENOENT) throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
     if (error) throw BadImage(path + ": " + reason(error));
     if (bytes.empty()) throw BadImage(path + ": the file is empty: restore it or take the name off the list");
     if (jpeg_is_cut_short(bytes))
@@ -240,6 +240,11 @@ bool LabelWriter::finished(const std::string &name) const {
     static const std::string kOurs = "tEXt" + std::string(kKeyword, sizeof kKeyword) + "makeSuperpixel ";
     return head.compare(kAfterHeader + 4, kOurs.size(), kOurs) != 0 ||
            head.compare(kAfterHeader, chunk_.size(), chunk_) == 0;
+}
+
+bool LabelWriter::would_replace(const std::string &image, const std::string &name) const {
+    std::error_code error;
+    return fs::equivalent(image, path(name), error) && !error;
 }
 
 void LabelWriter::remove_partial(const std::string &name) const { ::unlink(partial(name).c_str()); }
