@@ -38,6 +38,7 @@ setup(
         'cpu': ['mxnet==1.9.1'],
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
+        'tensorboard': ['tensorboardX>=2'],
         'dev': ['hypothesis>=6', 'pytest>=7', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [

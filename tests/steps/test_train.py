@@ -146,11 +146,11 @@ def test_the_machine_does_not_change_the_parameters(data, undisturbed, tmp_path,
 
 @pytest.mark.parametrize('values', [dict(seed=1), dict(augment=('scale',)), dict(learning_rate=2e-3),
                                     dict(no_superpixel=True), dict(freeze_bn=True), dict(backbone_lr=.5),
-                                    dict(clip_gradient=.1), dict(ramp_epochs=1.), dict(num_epoch=3)], ids=str)
+                                    dict(clip_gradient=.1), dict(ramp_epochs=1.), {}], ids=str)
 def test_options_do_change_them(data, undisturbed, tmp_path, values):
-    run(data, tmp_path, **values)
+    run(data, tmp_path, num_epoch=1, **values)      # how many epochs follow changes nothing in the first
     theirs, ours = results(undisturbed), results(tmp_path)
-    assert theirs['vgg16_icd-0001.params'] != ours['vgg16_icd-0001.params']
+    assert (theirs['vgg16_icd-0000.params'] != ours['vgg16_icd-0000.params']) == bool(values)
 
 
 def stop_after(monkeypatch, steps):
@@ -220,8 +220,6 @@ def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_pat
     with pytest.raises(UserError, match='comes from a training with another .*%s.*give the same options' % named):
         run(data, tmp_path / 'snap', **values)
     assert results(tmp_path / 'snap') == before
-    run(data, tmp_path / 'snap', resume='no', **values)
-    assert results(tmp_path / 'snap') != before
 
 
 def test_parameters_of_another_program_are_not_overwritten(data, undisturbed, tmp_path):
