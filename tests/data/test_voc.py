@@ -67,7 +67,7 @@ def test_no_list_leads_out_of_its_folder(tmp_path, content):
         return
     assert len(set(names)) == len(names) > 0
     for name in names:
-        inside = os.path.normpath(os.path.join('/root', name + '.jpg'))
+        inside = os.path.normpath(os.path.join('/images', name + '.jpg'))
         assert inside.startswith('/images/') and inside == '/images/' + name + '.jpg' and '\0' not in name
 
 
