@@ -27,6 +27,7 @@ ARRIVAL = 600.                  # seconds until all processes of a job must have
 GRACE = 3.                      # seconds a worker gets to remove the files it is writing
 _AGAIN = 'what was finished is kept; start all of them again to continue'
 _VARIABLES = ('DMLC_ROLE', 'DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER')
+_TOKEN_KEY = 1 << 20            # beyond those of parameters
 _GREETING = 'icd'               # the first word of a process's first line; others are strangers
 
 
@@ -118,14 +119,12 @@ def _report(error):
         return 1
 
 
-def same_everywhere(kvstore, key, token):
+def same_everywhere(kvstore, token):
     """Whether all workers give the same `token`, as the first one sees it.
 
     Parameters
     ----------
     kvstore : mxnet.kvstore.KVStore
-    key : int
-        One that is not used otherwise.
     token : bytes
         Of one length on all machines.
 
@@ -137,7 +136,7 @@ def same_everywhere(kvstore, key, token):
     import mxnet as mx
     mine = mx.nd.array(list(token))
     first = mx.nd.zeros(mine.shape)
-    kvstore.broadcast(key, mine, first)
+    kvstore.broadcast(_TOKEN_KEY, mine, first)
     return bool((first == mine).min().asscalar())
 
 

@@ -42,7 +42,8 @@ def library_folders():
     """Folders of the `nvidia-*` wheels that hold libraries."""
     found = importlib.util.find_spec('nvidia')
     places = found.submodule_search_locations if found else ()
-    return sorted(folder for place in places or () for folder in glob.glob(os.path.join(glob.escape(place), '*', 'lib')))
+    return sorted(folder for place in places or ()
+                  for folder in glob.glob(os.path.join(glob.escape(place), '*', 'lib')))
 
 
 def load_libraries(folders, names=LIBRARIES):
@@ -210,8 +211,8 @@ def check(indices=None, driver=None):
     usable = [i for i in wanted if CAPABILITIES[0] <= capabilities[i] <= CAPABILITIES[1]]
     for i in wanted:
         if i not in usable and (indices or not usable):
-            raise UserError('GPU %d has compute capability %d.%d: MXNet 1.9.1 has code for %d.%d to %d.%d only, that is '
-                            'Maxwell to Ada: choose another GPU, %s' % (
+            raise UserError('GPU %d has compute capability %d.%d: MXNet 1.9.1 has code for %d.%d to %d.%d only (Maxwell '
+                            'to Ada): choose another GPU, %s' % (
                                 (i,) + capabilities[i] + CAPABILITIES[0] + CAPABILITIES[1] + (_CPU,)))
     return usable
 

@@ -12,6 +12,9 @@ from icd.errors import UserError
 from icd.steps.launch import _free_ports
 
 
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+
+
 class Ended(BaseException):
     """In place of the end of a process."""
 

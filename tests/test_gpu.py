@@ -50,7 +50,8 @@ BAD = {
     'too new': (dict(capabilities=[AMPERE, HOPPER]), [0, 1], r'GPU 1 has compute capability 9\.0: .*8\.9 only'),
     'only too new': (dict(capabilities=[HOPPER, (12, 0)]), None, r'GPU 0 has compute capability 9\.0'),
     'too old': (dict(capabilities=[KEPLER]), [0], r'GPU 0 has compute capability 3\.7'),
-    'old driver': (dict(capabilities=[VOLTA], version=11020), [0], r'CUDA up to 11\.2, mxnet-cu117 needs 11\.7: .*cu112'),
+    'old driver': (dict(capabilities=[VOLTA], version=11020), [0],
+                   r'CUDA up to 11\.2, mxnet-cu117 needs 11\.7: .*cu112'),
     'broken driver': (dict(init=803), [0], 'does not start .cuInit: error 803'),
 }
 
@@ -116,8 +117,8 @@ def compile_library(path, source, *needed):
     """A shared library of this name, linked with others and with no memory of where they are."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     subprocess.run(['gcc', '-shared', '-fPIC', '-x', 'c', '-', '-x', 'none', '-o', path,
-                    '-Wl,-soname,' + os.path.basename(path), '-Wl,--no-as-needed,--allow-shlib-undefined'] + list(needed),
-                   input=source.encode(), check=True)
+                    '-Wl,-soname,' + os.path.basename(path), '-Wl,--no-as-needed,--allow-shlib-undefined'] +
+                   list(needed), input=source.encode(), check=True)
     return path
 
 
@@ -137,7 +138,8 @@ def cuda_site(tmp_path_factory):
     compile_library(os.path.join(site, 'mxnet', 'libmxnet.so'), 'int solver(); int answer() { return solver(); }',
                     cusolver, blas, light, rtc)
     os.makedirs(os.path.join(site, 'mxnet_cu117-1.9.1.dist-info'))
-    for name, text in (('mxnet_cu117-1.9.1.dist-info/METADATA', 'Metadata-Version: 2.1\nName: mxnet-cu117\nVersion: 1.9.1\n'),
+    for name, text in (('mxnet_cu117-1.9.1.dist-info/METADATA',
+                        'Metadata-Version: 2.1\nName: mxnet-cu117\nVersion: 1.9.1\n'),
                        ('mxnet/__init__.py', 'import ctypes, os\n'
                         'library = ctypes.CDLL(os.path.join(os.path.dirname(__file__), "libmxnet.so"))\n')):
         with open(os.path.join(site, name), 'w') as file:

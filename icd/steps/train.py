@@ -16,11 +16,11 @@ from icd.model import params
 from icd.model.losses import warm_up
 from icd.model.network import ICDNet
 from icd.model.vgg import BLOCKS, scaled
-from icd.runtime import clear_partial, devices, number_of_cores
+from icd.runtime import clear_partial, devices, number_of_cores, say
 from icd.steps import checkpoint, preflight
-from icd.steps.checkpoint import Position
+from icd.steps.checkpoint import Checkpoint, Position
 from icd.steps.schedule import Schedule
-from icd.steps.training_log import TrainingLog
+from icd.steps.training_log import TrainingLog, sheet_folder
 from icd.steps.training_step import TrainingStep, create_kvstore
 
 
@@ -80,30 +80,37 @@ def _run(options, inputs):
     if options.batch_size % (machines * len(contexts)):
         raise UserError('--batch-size %d: cannot be dealt out evenly to %d devices: take a multiple of %d' % (
             (options.batch_size,) + 2 * (machines * len(contexts),)))
-    net = ICDNet(options.num_cls, options.width, freeze_bn=options.freeze_bn)
-    for parameter in net.backbone.collect_params().values():
-        parameter.lr_mult = options.backbone_lr
     schedule, shared = Schedule(options, len(inputs.names)), settings(options, inputs)
-    start, momentum = load_start(options, schedule, net, contexts, shared)
+    start = choose_start(options, schedule, shared)
     if machines > 1:
-        token = hashlib.sha256(json.dumps([start, shared]).encode()).digest()
-        if not distributed.same_everywhere(kvstore, len(list(net.collect_params())) + 100, token):
+        token = hashlib.sha256(json.dumps([start.path, start.position, shared]).encode()).digest()
+        if not distributed.same_everywhere(kvstore, token):
             raise UserError('this worker would start with other options, names, annotations or checkpoints than the '
                             'first: give all the same command line, and folders that all share')
     if rank == 0:
-        clear_partial(options.snapshot)
-        if options.resume == 'no':
-            checkpoint.remove_epochs(options, lambda epoch: epoch >= options.begin_epoch)
-            checkpoint.remove_within(options)
-    if start.epoch < options.num_epoch:
+        _clear(options)
+    if start.position.epoch >= options.num_epoch:
+        say('training: all %d epochs are done' % options.num_epoch)
+        return rank == 0
+    # The loader's processes are forked before anything is on a GPU.
+    with contextlib.closing(_loader(options, inputs, rank, machines)) as loader:
+        net = _start_network(options, start, contexts)
         _check_memory(net, contexts, options.batch_size // (machines * len(contexts)), options.image_size)
         step = TrainingStep(net, contexts, kvstore, options.accumulate, options.seed, options.no_superpixel,
                             options.sync_bn, options.clip_gradient)
-        if momentum:
-            step.set_momentum(momentum)
-        with contextlib.closing(_loader(options, inputs, rank, machines)) as loader:
-            train(options, schedule, start, loader, net, step, shared, writes=rank == 0)
+        if start.momentum:
+            step.set_momentum(start.momentum)
+        train(options, schedule, start.position, loader, net, step, shared, writes=rank == 0)
     return rank == 0
+
+
+def _clear(options):
+    """Remove what a killed run left half-written and, with `--resume no`, the checkpoints of the one before."""
+    for folder in (options.snapshot, sheet_folder(options)):
+        clear_partial(folder)
+    if options.resume == 'no':
+        checkpoint.remove_epochs(options, lambda epoch: epoch >= options.begin_epoch)
+        checkpoint.remove_within(options)
 
 
 def least_memory(net, images, size):
@@ -197,22 +204,20 @@ def train(options, schedule, start, loader, net, step, shared, writes=True):
 
 
 # ----------------------------------------------------------------------------------------------------- the start
-def load_start(options, schedule, net, contexts, shared):
-    """Give the network the parameters a training starts with.
+def choose_start(options, schedule, shared):
+    """Where a training starts: the newest checkpoint, the epoch before `--begin-epoch`, or the pretrained weights.
 
     Parameters
     ----------
     options : Options
     schedule : Schedule
-    net : ICDNet
-    contexts : list of mxnet.Context
     shared : dict
         See `settings`.
 
     Returns
     -------
-    Position, dict of str to NDArray or None
-        Where the training goes on, and its momentum.
+    Checkpoint
+        Its path is None for pretrained weights, its momentum may be None.
 
     Raises
     ------
@@ -221,17 +226,26 @@ def load_start(options, schedule, net, contexts, shared):
     """
     found = checkpoint.newest(options, shared) if options.resume == 'auto' else None
     if found:
-        params.load(found.path, net, contexts)
-        return found.position, found.momentum
+        return found
     if options.begin_epoch:
         name = checkpoint.find_start(options)
-        params.load(name, net, contexts)
         before = checkpoint.read(name)
-        return Position(options.begin_epoch, 0, options.begin_epoch * schedule.batches), before and before.momentum
+        position = Position(options.begin_epoch, 0, options.begin_epoch * schedule.batches)
+        return Checkpoint(name, position, shared, before and before.momentum)
     if options.resume == 'auto':
         _refuse_other(options, shared)
-    params.load_pretrained(options.pretrained, net, options.seed, contexts)
-    return Position(0, 0, 0), None
+    return Checkpoint(None, Position(0, 0, 0), shared, None)
+
+
+def _start_network(options, start, contexts):
+    net = ICDNet(options.num_cls, options.width, freeze_bn=options.freeze_bn)
+    for parameter in net.backbone.collect_params().values():
+        parameter.lr_mult = options.backbone_lr
+    if start.path:
+        params.load(start.path, net, contexts)
+    else:
+        params.load_pretrained(options.pretrained, net, options.seed, contexts)
+    return net
 
 
 def _refuse_other(options, shared):

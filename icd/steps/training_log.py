@@ -173,8 +173,13 @@ class TrainingLog:
             return
         self._bar.close()
         if self._rows:
-            save_image(os.path.join(self._options.snapshot, self._options.model + '_visdemo', '%s-%04d.jpg' % (
-                self._options.model, epoch)), sheets.below(self._rows))
+            save_image(os.path.join(sheet_folder(self._options), '%s-%04d.jpg' % (self._options.model, epoch)),
+                       sheets.below(self._rows))
+
+
+def sheet_folder(options):
+    """Where the epochs' demo sheets are."""
+    return os.path.join(options.snapshot, options.model + '_visdemo')
 
 
 def _figures(losses):

@@ -249,7 +249,7 @@ def test_a_training_that_diverges_says_so_and_leaves_whole_checkpoints_only(data
 
 
 def test_batches_that_devices_cannot_share_are_refused(data, tmp_path):
-    with pytest.raises(UserError, match='--batch-size 4: cannot be dealt out evenly to 3 devices: take a multiple of 3'):
+    with pytest.raises(UserError, match='--batch-size 4: cannot be dealt out evenly to 3 devices: take a multiple'):
         run(data, tmp_path, gpus='cpu:3')
 
 

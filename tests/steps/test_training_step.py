@@ -8,6 +8,7 @@ import pytest
 from conftest import PROJECT
 from mxnet import autograd, gluon
 
+from icd import distributed
 from icd.errors import UserError
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
 from icd.model.losses import ICDLoss
@@ -250,6 +251,7 @@ def be_a_worker(path):
     net, step = train(steps=1, freeze_bn=True, kvstore='dist_sync')
     step.average_running_statistics()
     rank = step._kvstore.rank
+    assert distributed.same_everywhere(step._kvstore, bytes([7, rank])) == (rank == 0)
     np.savez(path % rank, **values_of(net))
 
 
