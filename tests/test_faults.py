@@ -61,6 +61,14 @@ def undisturbed(valid, tmp_path_factory):
     return found
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C interrupts, also where the tests run in the background of a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def data(valid, tmp_path, monkeypatch):
     root = str(tmp_path / 'data')
