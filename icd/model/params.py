@@ -120,6 +120,10 @@ def _views(path):
                         % (path, error)) from None
 
 
+def _numpy(array):
+    return array.asnumpy() if isinstance(array, mx.nd.NDArray) else array
+
+
 def write(path, arrays):
     """Write a parameter file, whole or not at all; `mx.nd.load` reads it.
 
@@ -132,7 +136,7 @@ def write(path, arrays):
     with runtime.whole_file(path) as partial, open(partial, 'wb') as file:
         file.write(struct.pack('<QQQ', _LIST_MAGIC, 0, len(arrays)))
         for array in arrays.values():
-            array = np.ascontiguousarray(array.asnumpy() if isinstance(array, mx.nd.NDArray) else array)
+            array = np.ascontiguousarray(_numpy(array))
             file.write(struct.pack('<IiI%dqiii' % array.ndim, _V2_MAGIC, 0, array.ndim, *array.shape, *_CPU,
                                    _FLAGS[array.dtype]))
             file.write(array.astype(array.dtype.newbyteorder('<'), copy=False).data)
@@ -311,7 +315,7 @@ def convert_gluon_vgg16(source):
 
     Parameters
     ----------
-    source : gluon.Block or dict of str to NDArray
+    source : gluon.Block or dict of str to array
         The network, or its parameters by the names of `save_parameters` or `collect_params`.
 
     Returns
@@ -358,9 +362,10 @@ def _zoo_layers(source):
             last = channels
     shapes += [(4096, 25088), (4096, 4096)]
     layers = [(name, name[:-len('weight')] + 'bias') for name in names[:len(shapes)]]
-    if [source[name].shape for name, _ in layers] != shapes or not all(bias in source for _, bias in layers):
+    if [source[name].shape for name, _ in layers] != shapes or not all(bias in source for _, bias in layers) or any(
+            not name.endswith(('weight', 'bias')) for name in source):
         raise ValueError('not the parameters of a VGG16 without batch normalisation')
-    return [source[name].asnumpy() for name, _ in layers], [source[bias].asnumpy() for _, bias in layers]
+    return [_numpy(source[name]) for name, _ in layers], [_numpy(source[bias]) for _, bias in layers]
 
 
 def _zoo_parameters(options):
