@@ -114,9 +114,9 @@ def test_frozen_normalisation_uses_and_keeps_its_running_statistics():
 
 
 # -------------------------------------------------------------------------------------------------------- dropout
-def test_dropout_is_that_of_its_definition():
+@pytest.mark.parametrize('share', [.3, .5])
+def test_dropout_is_that_of_its_definition(share):
     """The form that needs no mask: kept values are scaled by 1 / (1 - p), the share p is 0, gradients likewise."""
-    share = .3
     block = ClassActivation(1, 1, 400, share)
     block.initialize()
     values = {name: np.zeros(p.shape, np.float32) for name, p in block.collect_params().items()}
