@@ -350,11 +350,9 @@ def _zoo_layers(source):
     if not isinstance(source, dict):
         source = {name: parameter.data() for name, parameter in source.collect_params().items()}
 
-    def order(name):
+    def order(name):            # conv10 follows conv9
         return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
     names = sorted((name for name in source if name.endswith('weight')), key=order)
-    # `conv10` follows `conv9`, and convolutions come before dense layers whatever the names' beginnings are.
-    names.sort(key=lambda name: -source[name].ndim)
     shapes, last = [], 3
     for count, channels, _, _ in BLOCKS:
         for _ in range(count):

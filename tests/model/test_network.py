@@ -159,6 +159,7 @@ def test_each_parameter_starts_from_its_own_generator():
     alone = starting_values(net, 5, ['fc8_weight', 'conv3_2_weight'], he=True)
     for name, value in alone.items():
         assert (value == whole[name]).all()
+    assert (whole['conv3_2_weight'] != whole['conv3_3_weight']).any()
     assert (starting_values(net, 6)['fc8_weight'] != starting_values(net, 5)['fc8_weight']).any()
 
 

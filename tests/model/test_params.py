@@ -181,12 +181,12 @@ def small_file(path):
     return open(path, 'rb').read()
 
 
-def test_every_cut_is_noticed(tmp_path):
+def test_every_cut_and_what_follows_is_noticed(tmp_path):
     path = str(tmp_path / 'net.params')
     whole = small_file(path)
-    for cut in range(len(whole)):
+    for content in [whole[:cut] for cut in range(len(whole))] + [whole + b'x']:
         with open(path, 'wb') as file:
-            file.write(whole[:cut])
+            file.write(content)
         with pytest.raises(UserError):
             params.read(path)
 
