@@ -15,6 +15,7 @@ import numpy as np
 from icd.errors import UserError
 
 AHEAD = 2                   # batches a worker may finish before they are asked for
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class Workers:
@@ -57,7 +58,13 @@ class Workers:
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(self._fill, slots, theirs, self._connections + [ours]),
                                   daemon=True)
-        process.start()
+        # A signal in the child's first moments would run the parent's handler there, and with it the rest of the
+        # parent's program. `_serve` lets them through when it has handlers of its own.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._slots.append(slots)
         self._connections.append(ours)
@@ -158,6 +165,7 @@ def _serve(fill, slots, connection, inherited):
     """Life of a worker: until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     gc.freeze()                                         # MXNet's arrays that were forked along are not ours to free
     for other in inherited:                             # else nobody would see the parent's end of a pipe close
         other.close()

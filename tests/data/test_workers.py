@@ -180,3 +180,32 @@ def test_workers_end_with_their_parent(end):
         time.sleep(.02)
     assert all(gone(pid) for pid in pids)
     assert process.returncode == (-signal.SIGKILL if end == 'kill' else 0)
+
+
+@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_first_moment_does_not_make_a_worker_run_its_parents_program(sent):
+    """Terminated before it has a handler of its own, a worker ends; Ctrl-C it leaves to the parent."""
+    program = '''if 1:
+        import os, signal, sys
+        from icd.data.workers import Workers
+        number, fork = int(sys.argv[1]), os.fork
+        def struck():
+            pid = fork()
+            if not pid:
+                os.kill(os.getpid(), number)
+            return pid
+        os.fork = struck
+        def handler(*_):
+            raise SystemExit(143)
+        signal.signal(signal.SIGTERM, handler)
+        try:
+            workers = Workers(lambda task, *arrays: task, [], 1)
+            if number == signal.SIGINT:
+                print(next(workers.map('a'))[0], flush=True)
+            workers._processes[0].join(None if number == signal.SIGTERM else 0)
+            print(workers._processes[0].exitcode, flush=True)
+        except BaseException as error:
+            print(repr(error), flush=True)
+    '''
+    said = subprocess.run([sys.executable, '-c', program, str(int(sent))], stdout=subprocess.PIPE, timeout=60).stdout
+    assert said.decode().split() == (['-15'] if sent == signal.SIGTERM else ['a', 'None'])
