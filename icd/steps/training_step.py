@@ -145,6 +145,7 @@ class TrainingStep:
         first, device = self._parameters['conv1_1_bias'], self._devices[0]
         forward_backward = first.grad(device)[:1].copy()
         self._step_optimiser(len(images) * self._machines, learning_rate)
+        self._show_running()
         return Done(done, self._state.data(device).copy(), forward_backward, first.data(device)[:1].copy())
 
     # ------------------------------------------------------------------------------------------------- the stages
@@ -234,6 +235,18 @@ class TrainingStep:
         if self._accumulate > 1:
             for parameter in self._learning:
                 parameter.zero_grad()
+
+    def _show_running(self):
+        """Let the running statistics be read only when this step has moved them.
+
+        On the CPU batch normalisation moves them in its backward pass, which MXNet's engine does not take for writing:
+        who read them now would get the old ones. So they are written once more, after the last update of the step.
+        """
+        for device in self._devices:
+            last = self._parameters['conv1_1_bias'].data(device)[:1]
+            for parameter in self._running:
+                data = parameter.data(device)
+                data[:] = data + 0 * last
 
     # ------------------------------------------------------------------------------------- what a checkpoint holds
     def average_running_statistics(self):

@@ -216,6 +216,20 @@ def test_running_statistics_take_one_step_an_accumulated_batch():
     np.testing.assert_allclose(moved[RUNNING[0]], .9 * .1 * first + .1 * second, atol=1e-5)
 
 
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_running_statistics_are_those_of_the_steps_done_whether_waited_for_or_not(accumulate):
+    net, other = start_net([mx.cpu()]), start_net([mx.cpu()])
+    step, patient = (TrainingStep(n, [mx.cpu()], accumulate=accumulate) for n in (net, other))
+    for number, batch in enumerate(batches(5)):
+        patient(*batch, SLOW, .5, number)
+        mx.nd.waitall()
+    for number, batch in enumerate(batches(5)):
+        step(*batch, SLOW, .5, number)
+    for name in RUNNING:            # nothing else is read before, so nothing else is waited for
+        ours, expected = (n.collect_params()[name].data().asnumpy() for n in (net, other))
+        assert (ours == expected).all(), name
+
+
 def test_running_statistics_are_averaged_over_devices():
     net, step = train(2)
     both = [np.stack([data.asnumpy() for data in net.collect_params()[name].list_data()]) for name in RUNNING]
