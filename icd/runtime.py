@@ -289,7 +289,7 @@ def _pool_map(function, items, num_process):
         waiting = set()
         try:
             for item in items:
-                waiting.add(pool.submit(_work, function, item))
+                waiting.add(_submit(pool, item, function))
                 if len(waiting) >= 3 * num_process:
                     done, waiting = concurrent.futures.wait(
                         waiting, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -304,6 +304,16 @@ def _pool_map(function, items, num_process):
         finally:
             _end(list((pool._processes or {}).values()))
             pool.shutdown(wait=True)
+
+
+def _submit(pool, item, function):
+    try:
+        return pool.submit(_work, function, item)
+    except (OSError, RuntimeError):
+        # Starting one more process while the pool closes itself, because another was killed, finds its pipes closed.
+        if pool._broken:
+            raise BrokenProcessPool from None
+        raise
 
 
 def _end(processes):

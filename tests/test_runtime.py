@@ -1,4 +1,6 @@
+import concurrent.futures
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -70,6 +72,22 @@ def test_stage_settings_is_touched_only_by_a_change(tmp_path):
     assert os.stat(path).st_mtime == 100
     runtime.stage_settings(str(tmp_path), {'a': 2})
     assert os.stat(path).st_mtime > 100
+
+
+@pytest.mark.parametrize('killed, error, text', [(True, UserError, 'process was killed'), (False, OSError, 'closed')])
+def test_a_pool_that_closes_itself_while_it_starts_a_process_says_why(monkeypatch, killed, error, text):
+    submit = concurrent.futures.ProcessPoolExecutor.submit
+
+    def late(pool, *words):
+        future = submit(pool, *words)
+        if killed:
+            for process in multiprocessing.active_children():
+                process.kill()
+            concurrent.futures.wait([future])
+        raise OSError('handle is closed')
+    monkeypatch.setattr(concurrent.futures.ProcessPoolExecutor, 'submit', late)
+    with pytest.raises(error, match=text):
+        list(runtime.process_map(square, range(4), 2))
 
 
 @pytest.mark.parametrize('processes', [1, 2])
