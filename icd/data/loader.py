@@ -12,7 +12,7 @@ from icd.data.workers import Workers
 from icd.errors import UserError
 
 TrainingBatch = collections.namedtuple('TrainingBatch', 'image label superpixel names regions')
-InferenceBatch = collections.namedtuple('InferenceBatch', 'names image sizes scaled_sizes')
+InferenceBatch = collections.namedtuple('InferenceBatch', 'names group image sizes scaled_sizes')
 
 # First words of the seeds of all random numbers here; numpy takes missing words as zeros, so they must differ.
 _ORDER, _VIEW = 1, 2
@@ -301,14 +301,14 @@ class InferenceSet(gluon.data.Dataset):
     """
 
     def __init__(self, names, image_root, size):
-        self.names, self.size, self._image_root = list(names), size, image_root
+        self.names, self.size, self.image_root = list(names), size, image_root
 
     def __len__(self):
         return len(self.names)
 
     def __getitem__(self, index):
         """The image (3, size, size) uint8 RGB, its size (H, W) on disk and its size (h, w) in the square."""
-        image = voc.read_image(voc.image_path(self._image_root, self.names[index]))
+        image = voc.read_image(voc.image_path(self.image_root, self.names[index]))
         square, scaled = augment.whole_view(image, self.size)
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
 
@@ -322,7 +322,7 @@ def _fill_inference(dataset, indices, images):
 
 
 class InferenceLoader(gluon.data.DataLoader):
-    """All photographs of a list once, in its order, read by worker processes.
+    """All photographs of a list once, read by worker processes.
 
     Parameters
     ----------
@@ -332,15 +332,27 @@ class InferenceLoader(gluon.data.DataLoader):
     size : int
         Side of the network's input.
     batch_size : int
-        Every batch is whole: the last one is filled up with the first names.
     num_workers : int
         0 reads in the calling process. The workers are forked now: do this before MXNet gets busy.
+    sizes : sequence of (int, int), optional
+        Heights and widths of the photographs, needed with `group`.
+    group : callable, optional
+        From the height and width of the part of the input that shows a photograph to something hashable. The
+        photographs come group by group; only those of one group share a batch, so the last batch of each may be
+        smaller. By default all are one group, None.
     """
 
-    def __init__(self, names, image_root, size, batch_size, num_workers):
+    def __init__(self, names, image_root, size, batch_size, num_workers, sizes=None, group=None):
         dataset = InferenceSet(names, image_root, size)
-        batches = [[i % len(names) for i in range(first, first + batch_size)]
-                   for first in range(0, len(names), batch_size)]
+        self._sizes, members = sizes, collections.OrderedDict()
+        for i in range(len(names)):
+            key = group and group(augment.fitted_size(*sizes[i], size=size))
+            members.setdefault(key, []).append(i)
+        self._groups, batches = [], []
+        for group, indices in members.items():
+            for first in range(0, len(indices), batch_size):
+                self._groups.append(group)
+                batches.append(indices[first:first + batch_size])
         super().__init__(dataset, batch_sampler=batches)
         self._workers = Workers(functools.partial(_fill_inference, dataset),
                                 [((batch_size, 3, size, size), np.uint8)], num_workers)
@@ -351,22 +363,23 @@ class InferenceLoader(gluon.data.DataLoader):
         Yields
         ------
         InferenceBatch
-            names : list of str, shorter than the batch where names were repeated to fill it;
-            image : NDArray (batch_size, 3, size, size) uint8, RGB;
+            names : list of str; group : theirs; image : NDArray (len(names), 3, size, size) uint8, RGB;
             sizes, scaled_sizes : lists of (int, int), one for each of `names`: height and width of the photograph
             and of the upper left part of the input that shows it.
 
         Raises
         ------
         UserError
-            When a photograph is missing or damaged, or a worker was killed.
+            When a photograph is missing or damaged or has another size than was said, or a worker was killed.
         """
-        names, first = self._dataset.names, 0
-        for sizes, (images,) in self._workers.map(self._batch_sampler):
-            batch = names[first:first + len(sizes)]
-            first += len(sizes)
-            sizes = sizes[:len(batch)]
-            yield InferenceBatch(batch, nd.array(images, dtype=np.uint8), [s for s, _ in sizes],
+        filled = self._workers.map(self._batch_sampler)
+        for indices, group, (sizes, (images,)) in zip(self._batch_sampler, self._groups, filled):
+            for i, (size, _) in zip(indices, sizes):
+                if self._sizes and tuple(self._sizes[i]) != tuple(size):
+                    raise UserError('%s: was replaced by another photograph meanwhile: run the same command again' %
+                                    voc.image_path(self._dataset.image_root, self._dataset.names[i]))
+            yield InferenceBatch([self._dataset.names[i] for i in indices], group,
+                                 nd.array(images[:len(indices)], dtype=np.uint8), [s for s, _ in sizes],
                                  [s for _, s in sizes])
 
     def close(self):

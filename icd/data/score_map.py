@@ -1,7 +1,8 @@
 """Score maps of an image's own classes: reading them safely, and where their positions lie in the photograph.
 
 Position (i, j) of a map is pixel (8i, 8j) of the network input. A photograph lies in the top left corner of that
-input, scaled down first where it is larger (`icd.data.augment.fitted_size`).
+input, scaled down first where it is larger (`icd.data.augment.fitted_size`). Positions that it does not reach
+(`cells`) are 0.
 """
 import os
 import tokenize
@@ -27,6 +28,25 @@ def path(snapshot, kind, name):
 def side(infer_size):
     """Height and width of the maps of a network input of `infer_size` = 8k + 1 pixels: k + 1."""
     return (infer_size - 1) // STRIDE + 1
+
+
+def cells(scaled, infer_size):
+    """The positions of a map that `at_image_size` looks at.
+
+    Parameters
+    ----------
+    scaled : (int, int)
+        Height and width of the photograph in the network input, pixels.
+    infer_size : int
+
+    Returns
+    -------
+    (int, int)
+        So many rows and columns.
+    """
+    whole = side(infer_size)
+    # Bilinear scaling by whole / infer_size, centres aligned: the last pixel lies between this position and the next.
+    return tuple(min(((2 * length - 1) * whole - infer_size) // (2 * infer_size) + 2, whole) for length in scaled)
 
 
 def _header(file):

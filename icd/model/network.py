@@ -4,8 +4,9 @@ import zlib
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, init
-from mxnet.gluon import Block, HybridBlock, nn
+from mxnet.gluon import Block, HybridBlock
 
+from icd.model import coverage
 from icd.model.icd_blocks import BottomUp, TopDown
 from icd.model.sync_bn import BN_EPSILON, BN_MOMENTUM, Moments, Normalise
 from icd.model.vgg import VGG16, scaled
@@ -15,6 +16,7 @@ INPUT_SPREAD = 64.          # standard deviation of a photograph's values, about
 DROPPED = 1e30              # far below any activation, and far from overflow
 STATE = 'icd_accum_resign_moving_mean'
 AUXILIARY = ('feat_bn_moving_mean', 'feat_bn_moving_var', STATE)
+_POOLED = 2                 # the two poolings before fc6 reach so far
 COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
           'fc7_ft_weight': 'fc7_weight', 'fc7_ft_bias': 'fc7_bias'}
 
@@ -34,11 +36,13 @@ class ClassActivation(HybridBlock):
     num_classes, in_channels, channels : int
     dropout : float
         Share of the activations dropped after fc6 and fc7.
+    lengths : ((int, int), (int, int)), optional
+        Height and width of the features, and of the top left part of them that goes on after the poolings.
     """
 
-    def __init__(self, num_classes, in_channels, channels, dropout=0., params=None):
+    def __init__(self, num_classes, in_channels, channels, dropout=0., lengths=((), ()), params=None):
         super().__init__(prefix='', params=params)
-        self._dropout = dropout
+        self._dropout, self._lengths = dropout, lengths
         self._filters = {'fc6': (channels, 3), 'fc7': (channels, 1), 'fc8': (num_classes, 1)}
         for name, inputs in (('fc6', in_channels), ('fc7', channels), ('fc8', channels)):
             filters, kernel = self._filters[name]
@@ -48,6 +52,7 @@ class ClassActivation(HybridBlock):
     def hybrid_forward(self, F, feature, fc6_weight, fc6_bias, fc7_weight, fc7_bias, fc8_weight, fc8_bias):
         x = F.Pooling(feature, kernel=(3, 3), pad=(1, 1), pool_type='max')
         x = F.Pooling(x, kernel=(3, 3), pad=(1, 1), pool_type='avg')
+        x = coverage.cut(F, x, *self._lengths)
         x = self._convolve(F, 'fc6', x, fc6_weight, fc6_bias)
         dropped = self._draw(F, x)
         kept = 1 / (1 - self._dropout)
@@ -283,18 +288,47 @@ def set_values(net, values, ctx=None):
 
 # --------------------------------------------------------------------------------------------- graphs for parts
 class ScoreMaps(HybridBlock):
-    """What inference needs of a network, sharing its parameters: x -> (cam, top_down), both (N, C, h, w).
+    """What inference needs of a network, sharing its parameters.
+
+    Only the positions are computed that a photograph in the top left corner of the input covers, see
+    `icd.model.coverage`.
 
     Parameters
     ----------
     net : ICDNet
+    side : int
+        Side of the input.
+    extents : (int, int)
+        Height and width of the maps wanted. See `icd.model.coverage.extents`.
+
+    Inputs
+    ------
+    data (N, 3, side, side) uint8 or float32 : RGB, 0..255
+    canvases : those of `grey_canvases` that `backbone.needed` chooses
+
+    Outputs
+    -------
+    cam, top_down (N, C, *extents)
     """
 
-    def __init__(self, net):
+    def __init__(self, net, side, extents):
         super().__init__(prefix='')
-        self.backbone, self.feature_norm = net.backbone, net.feature_norm
-        self.class_activation, self.top_down = net.inference_branches.class_activation, net.branches.top_down
+        whole = (side - 1) // coverage.STRIDE + 1
+        self._extents = tuple(extents)
+        self._seen = tuple(min(length + 1, whole) for length in extents)        # the next convolution is 3x3
+        self.backbone = coverage.CoveredVGG16(net.backbone, side, extents, _POOLED + 1, GREY)
+        branch = net.inference_branches.class_activation
+        self.class_activation = ClassActivation(net.num_classes, net.backbone.channels, scaled(1024, net.width),
+                                                lengths=(self.backbone.lengths, self._seen), params=branch.params)
+        self.feature_norm, self.top_down = net.feature_norm, net.branches.top_down
 
-    def hybrid_forward(self, F, x):
-        conv5_3 = self.backbone(x)
-        return self.class_activation(conv5_3), self.top_down(self.feature_norm(conv5_3))
+    def hybrid_forward(self, F, x, *canvases):
+        conv5_3 = self.backbone(x, *canvases)
+        feature = coverage.cut(F, self.feature_norm(conv5_3), self.backbone.lengths, self._seen)
+        return tuple(coverage.cut(F, maps, self._seen, self._extents)
+                     for maps in (self.class_activation(conv5_3), self.top_down(feature)))
+
+
+def grey_canvases(net, side, device):
+    """What `ScoreMaps` of a network need besides images, on a device."""
+    return coverage.canvases(net.backbone, side, device, GREY)

@@ -1,6 +1,8 @@
 """Inference: photographs and parameters to score maps."""
 import collections
 import contextlib
+import functools
+import itertools
 import os
 
 import mxnet as mx
@@ -9,11 +11,11 @@ import numpy as np
 from icd.data import score_map, superpixel_map, voc
 from icd.data.augment import whole_view
 from icd.data.loader import InferenceLoader
-from icd.model import params
+from icd.model import coverage, params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
-from icd.model.network import ICDNet, ScoreMaps
+from icd.model.network import ICDNet, ScoreMaps, grey_canvases
 from icd.runtime import (devices, nothing_partial, number_of_cores, progress, save_image, save_npy, say,
-                         stage_settings, up_to_date)
+                         spread, stage_settings, up_to_date)
 from icd.steps import checkpoint, preflight, sheets
 
 KINDS = ('cam', 'icd')
@@ -24,7 +26,8 @@ def run(options, inputs=None):
     """Write the score maps of every image of the list and the demo sheets.
 
     `SNAPSHOT/results/scores_cam/NAME.npy` and `scores_icd/NAME.npy` hold float32 (labels, h, w), the image's own
-    classes in ascending order. Files that are newer than what they are made from are kept.
+    classes in ascending order; positions that the photograph does not reach are 0. Files that are newer than what
+    they are made from are kept.
 
     Parameters
     ----------
@@ -58,11 +61,17 @@ def _score(options, inputs, wanted, weights, contexts):
         return None
     workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
-                             options.infer_batch_size, workers)
+                             options.infer_batch_size, workers, [inputs.sizes[i] for i in wanted],
+                             functools.partial(_extents, options))
     with contextlib.closing(loader):
         net = _load(options, weights, contexts)
         _write_scores(options, net, loader, contexts, {inputs.names[i]: inputs.labels[i] for i in wanted})
     return net
+
+
+def _extents(options, scaled):
+    """Height and width of the maps to compute for a photograph that has the size `scaled` in the network's input."""
+    return coverage.extents(score_map.cells(scaled, options.infer_size), options.infer_size)
 
 
 def _settings(options):
@@ -78,32 +87,32 @@ def _load(options, weights, contexts):
 
 
 def _write_scores(options, net, loader, contexts, labels):
-    maps = ScoreMaps(net)
-    maps.hybridize(static_alloc=True, static_shape=True)
+    side = score_map.side(options.infer_size)
+    canvases = {device: grey_canvases(net, options.infer_size, device) for device in contexts}
     with progress(total=len(labels), desc='scores') as bar:
         waiting = collections.deque()
 
         def write():
-            names, outputs = waiting.popleft()
+            batch, outputs = waiting.popleft()
             scores = [np.concatenate([o[kind].asnumpy() for o in outputs]) for kind in range(len(KINDS))]
-            for i, name in enumerate(names):
-                own = np.flatnonzero(labels[name])
+            for i, (name, scaled) in enumerate(zip(batch.names, batch.scaled_sizes)):
+                own, (rows, columns) = np.flatnonzero(labels[name]), score_map.cells(scaled, options.infer_size)
                 for kind, score in zip(KINDS, scores):
-                    save_npy(score_map.path(options.snapshot, kind, name), score[i, own])
+                    whole = np.zeros((len(own), side, side), np.float32)
+                    whole[:, :rows, :columns] = score[i, own, :rows, :columns]
+                    save_npy(score_map.path(options.snapshot, kind, name), whole)
                 bar.update()
-        for batch in loader:
-            # The devices compute this batch while the files of the one before are written.
-            waiting.append((batch.names, [maps(x) for x in _spread(batch.image, contexts)]))
-            if len(waiting) > 1:
-                write()
+        for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
+            maps = ScoreMaps(net, options.infer_size, extents)
+            maps.hybridize(static_alloc=True, static_shape=True)
+            for batch in batches:
+                # The devices compute this batch while the files of the one before are written.
+                waiting.append((batch, [maps(x, *maps.backbone.needed(canvases[x.context]))
+                                        for x in spread(batch.image, contexts)]))
+                if len(waiting) > 1:
+                    write()
         while waiting:
             write()
-
-
-def _spread(images, contexts):
-    """Cut a batch into consecutive shares, one a device, the first ones larger where it does not divide."""
-    bounds = np.linspace(0, len(images), len(contexts) + 1).round().astype(int)
-    return [images[a:b].as_in_context(device) for device, a, b in zip(contexts, bounds, bounds[1:]) if b > a]
 
 
 # --------------------------------------------------------------------------------------------------- demo sheets

@@ -60,9 +60,8 @@ def _out_of_date(options, names):
 
 
 def _check_files(options, names):
-    """Raise a `UserError` with all that the headers of the files and the folders tell."""
-    problems = preflight.Problems()
-    pixels = 0
+    """Sizes of the photographs by name; raise a `UserError` with all that headers and folders tell."""
+    problems, sizes = preflight.Problems(), {}
     make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
     for name in names:
         image, raw = _image(options, name), _raw(options, name)
@@ -71,10 +70,12 @@ def _check_files(options, names):
         if size and raw_size and tuple(size) != tuple(raw_size):
             problems.add('superpixels of another size than their photograph', '%s (%dx%d) for %s (%dx%d)' % (
                 (raw,) + tuple(raw_size[::-1]) + (image,) + tuple(size[::-1])), 'make them again from this photograph')
-        pixels += size[0] * size[1] if size else 0
-    preflight.check_folder(problems, options.save_superpixel_root, 4096 * len(names) + pixels // 16)
+        sizes[name] = size
+    preflight.check_folder(problems, options.save_superpixel_root,
+                           sum(4096 + size[0] * size[1] // 16 for size in sizes.values() if size))
     preflight.check_links(problems, options.save_superpixel_root, names)
     problems.settle()
+    return sizes
 
 
 def _count(options, name):
@@ -111,7 +112,7 @@ def _split(options, names, num_process):
 
 
 # ----------------------------------------------------------------------------------------------------- features
-def _features(options, names):
+def _features(options, names, sizes):
     """Make everything ready to compute features, then give them lazily.
 
     Returns
@@ -119,27 +120,30 @@ def _features(options, names):
     iterator of (str, ndarray, (int, int))
         Name, conv5_3 float32 (d, rows, columns) of `merging.cells`, size of the photograph in the network's input.
     """
-    from mxnet import gluon
-
     from icd.data.loader import InferenceLoader
-    from icd.model import params
+    from icd.model import coverage, params
     from icd.model.vgg import VGG16
     contexts = runtime.devices(options.gpus)
-    loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
-                             min(_READERS, runtime.number_of_cores()))
+    side = options.image_size
+    loader = InferenceLoader(names, options.image_root, side, options.batch_size,
+                             min(_READERS, runtime.number_of_cores()), sizes,
+                             lambda scaled: coverage.extents(merging.cells(scaled), side))
     net = VGG16(options.width)
     params.load_pretrained(options.pretrained, net, options.seed, contexts)
-    net.hybridize(static_alloc=True, static_shape=True)
+    canvases = {device: coverage.canvases(net, side, device) for device in contexts}
 
     def compute():
         waiting = deque()
         with contextlib.closing(loader):
-            for batch in loader:
-                shares = gluon.utils.split_and_load(batch.image, contexts, even_split=False)
+            for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
                 # The original feeds 0..255 here, without subtracting 127.
-                waiting.append((batch, [net(share.astype('float32')) for share in shares]))
-                if len(waiting) > 1:        # the devices compute this batch while the one before is handed over
-                    yield from _needed_cells(*waiting.popleft())
+                covered = coverage.CoveredVGG16(net, side, extents)
+                covered.hybridize(static_alloc=True, static_shape=True)
+                for batch in batches:
+                    waiting.append((batch, [covered(x, *covered.needed(canvases[x.context]))
+                                            for x in runtime.spread(batch.image, contexts)]))
+                    if len(waiting) > 1:    # the devices compute this batch while the one before is handed over
+                        yield from _needed_cells(*waiting.popleft())
             while waiting:
                 yield from _needed_cells(*waiting.popleft())
     return compute()
@@ -187,17 +191,16 @@ def run(options):
     names = voc.read_list(options.data_list)
     wanted = _out_of_date(options, names)
     if wanted:
-        _check_files(options, wanted)
-        _merge_all(options, wanted)
+        _merge_all(options, wanted, _check_files(options, wanted))
     else:
         runtime.say('superpixels: all %d are up to date' % len(names))
     _write_sheet(options, names[:_SHEET_ROWS])
 
 
-def _merge_all(options, names):
+def _merge_all(options, names, sizes):
     num_process = options.num_process or runtime.number_of_cores()
     few, many = _split(options, names, num_process)
-    features = _features(options, many) if many else ()
+    features = _features(options, many, [sizes[name] for name in many]) if many else ()
     for folder in {os.path.dirname(_merged(options, name)) for name in names}:
         runtime.clear_partial(folder)
     runtime.stage_settings(options.save_superpixel_root, _settings(options))

@@ -4,8 +4,8 @@
   same layers, forward, backward and update. The rest (normalisation, dropout, bottom-up score, sign calibration,
   refinement, losses) should be free.
 - Peak memory of a process that trains.
-- Inference as the stage does it, against a graph with all outputs: CAM, calibrated bottom-up score, refined score,
-  top-down score and feature.
+- Inference as the stage does it, against a graph with all outputs of the whole input: CAM, calibrated bottom-up score,
+  refined score, top-down score and feature. Photographs are 500x375 pixels, like most of VOC's.
 
 Both sides of a comparison take turns, and medians of the processor's time are compared, so what else the machine does
 matters little. (With several threads that includes the time they wait for each other: OMP_NUM_THREADS=1 is steadier.)
@@ -25,8 +25,11 @@ import mxnet as mx  # noqa: E402
 import numpy as np  # noqa: E402
 from mxnet import autograd, gluon  # noqa: E402
 
+from icd.data import score_map  # noqa: E402
+from icd.data.augment import PADDING, fitted_size  # noqa: E402
+from icd.model import coverage  # noqa: E402
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign  # noqa: E402
-from icd.model.network import ICDNet, ScoreMaps, initialize_missing, set_values  # noqa: E402
+from icd.model.network import ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values  # noqa: E402
 from icd.steps.training_step import TrainingStep  # noqa: E402
 
 CLASSES, REGIONS = 20, 64
@@ -105,13 +108,16 @@ def convolving(count, size):
 def inference(count, size, width):
     """Functions that infer a batch: as the stage does, and with all outputs."""
     images, labels, superpixels = batch(count, size)
+    photograph = fitted_size(375, 500, size)
+    images[:, :, photograph[0]:] = images[:, :, :, photograph[1]:] = PADDING
     net, refine = network(width), SuperpixelRefine()
-    maps, regions = ScoreMaps(net), mx.nd.arange(REGIONS)
+    maps = ScoreMaps(net, size, coverage.extents(score_map.cells(photograph, size), size))
+    canvases, regions = maps.backbone.needed(grey_canvases(net, size, mx.cpu())), mx.nd.arange(REGIONS)
     for block in (net, maps, refine):
         block.hybridize(static_alloc=True, static_shape=True)
 
     def lean():
-        return [output.asnumpy() for output in maps(images)]
+        return [output.asnumpy() for output in maps(images, *canvases)]
 
     def full():
         cam, bottom_up, top_down, feature = net(images)

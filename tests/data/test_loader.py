@@ -216,14 +216,14 @@ def test_killed_worker_ends_training_within_seconds(folder, loaders):
 # --------------------------------------------------------------------------------------------------- inference
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('size', [65, 97])
-def test_inference_sees_every_photograph_once_in_whole_batches(folder, workers, size):
+def test_inference_sees_every_photograph_once(folder, workers, size):
     batches = loader.InferenceLoader(NAMES, folder, size, 4, workers)
     assert len(batches) == 3
     for _ in range(2):
         seen = []
         for batch in batches:
-            assert batch.image.shape == (4, 3, size, size) and batch.image.dtype == np.uint8
-            assert len(batch.names) == len(batch.sizes) == len(batch.scaled_sizes)
+            assert batch.image.shape == (len(batch.names), 3, size, size) and batch.image.dtype == np.uint8
+            assert batch.group is None and len(batch.names) == len(batch.sizes) == len(batch.scaled_sizes)
             for k, name in enumerate(batch.names):
                 image = voc.read_image(os.path.join(folder, name + '.jpg'))
                 square, scaled = augment.whole_view(image, size)
@@ -231,12 +231,34 @@ def test_inference_sees_every_photograph_once_in_whole_batches(folder, workers, 
                 assert batch.sizes[k] == image.shape[:2] and batch.scaled_sizes[k] == scaled
             seen += batch.names
         assert seen == NAMES
-    first = next(iter(loader.InferenceLoader(NAMES, folder, size, 4, 0))).image.asnumpy()
-    assert len(batch.names) == 3 and (batch.image[3].asnumpy() == first[0]).all()
+    assert len(batch.names) == 3
     batches.close()
 
 
-def test_inference_fills_a_batch_larger_than_the_list(folder):
-    batch, = loader.InferenceLoader(NAMES[:3], folder, 97, 8, 0)
-    images = batch.image.asnumpy()
-    assert batch.names == NAMES[:3] and all((images[k] == images[k % 3]).all() for k in range(8))
+def sizes_of(folder):
+    return [voc.image_size(voc.image_path(folder, name)) for name in NAMES]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_inference_mixes_no_groups(folder, workers):
+    def group(scaled):
+        return scaled[0] > 60
+    groups = [group(augment.fitted_size(*size, size=97)) for size in sizes_of(folder)]
+    assert 1 < groups.count(True) < len(groups) - 1
+    batches = loader.InferenceLoader(NAMES, folder, 97, 3, workers, sizes_of(folder), group)
+    seen = [(batch.group, batch.names) for batch in batches]
+    images = {name: image for batch in batches for name, image in zip(batch.names, batch.image.asnumpy())}
+    batches.close()
+    assert [key for key, _ in seen] == sorted((key for key, _ in seen), reverse=groups[0])
+    assert all(key == groups[NAMES.index(name)] for key, names in seen for name in names)
+    assert sorted(name for _, names in seen for name in names) == sorted(NAMES)
+    assert len(seen) == sum(-(-groups.count(key) // 3) for key in (True, False))
+    for batch in loader.InferenceLoader(NAMES, folder, 97, 1, 0):
+        assert (images[batch.names[0]] == batch.image[0].asnumpy()).all()
+
+
+def test_a_photograph_of_another_size_than_was_said(folder):
+    sizes = sizes_of(folder)
+    sizes[2] = sizes[2][::-1] if sizes[2][0] != sizes[2][1] else (1, 1)
+    with pytest.raises(UserError, match=NAMES[2] + '.jpg: was replaced'):
+        list(loader.InferenceLoader(NAMES, folder, 97, 3, 0, sizes, lambda scaled: None))

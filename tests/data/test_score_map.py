@@ -104,3 +104,19 @@ def test_positions_inside_are_every_eighth_pixel(shape, expected):
     inside = score_map.inside(scores(), shape, 65)
     assert inside.shape == (2,) + expected
     assert np.array_equal(inside, scores()[:, :expected[0], :expected[1]])
+
+
+@pytest.mark.parametrize('infer_size', [49, 65, 513])
+def test_positions_beyond_the_cells_are_never_looked_at(infer_size):
+    side, rng = score_map.side(infer_size), np.random.default_rng(0)
+    for shape in [(1, 1), (infer_size, infer_size)] + [tuple(rng.integers(1, infer_size + 1, 2)) for _ in range(60)]:
+        rows, columns = score_map.cells(shape, infer_size)
+        whole = scores(1, side)
+        zeros = np.zeros_like(whole)
+        zeros[:, :rows, :columns] = whole[:, :rows, :columns]
+        expected = score_map.at_image_size(whole, shape, infer_size)
+        assert np.array_equal(score_map.at_image_size(zeros, shape, infer_size), expected)
+        zeros[:, max(rows - 2, 0), max(columns - 2, 0)] += 1
+        assert not np.array_equal(score_map.at_image_size(zeros, shape, infer_size), expected)
+        inside = score_map.inside(whole, shape, infer_size)
+        assert inside.shape[1] <= rows and inside.shape[2] <= columns

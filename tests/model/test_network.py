@@ -6,7 +6,7 @@ from mxnet import autograd
 
 from icd.model.icd_blocks import CalibrationStatistics
 from icd.model.network import (
-    AUXILIARY, COPIED, DROPPED, ClassActivation, ICDNet, ScoreMaps, initialize_missing, set_values, starting_values)
+    AUXILIARY, COPIED, DROPPED, ClassActivation, ICDNet, initialize_missing, set_values, starting_values)
 from icd.model.sync_bn import combine, forward_synchronised
 from icd.model.vgg import VGG16
 
@@ -80,17 +80,6 @@ def test_hybridized_network_is_the_same(training):
     with autograd.train_mode() if training else autograd.predict_mode():
         for seed in (0, 1):
             same(hybrid(images(seed=seed)), plain(images(seed=seed)), 1e-5)
-
-
-def test_score_maps_are_the_outputs_of_the_network():
-    net = network()
-    maps = ScoreMaps(net)
-    maps.hybridize(**STATIC)
-    for seed in (0, 1):
-        cam, _, top_down, _ = net(images(seed=seed))
-        same(maps(images(seed=seed)), (cam, top_down), 1e-5)
-    net.collect_params()['fc8_bias'].data()[:] = 3
-    same(maps(images())[:1], net(images())[:1], 1e-5)
 
 
 def test_bottom_up_score_passes_no_gradient():
