@@ -14,18 +14,15 @@ _BLOCK = 4                  # pydensecrf filters this many labels at once, faste
 _NEVER = 1e4                # energy whose exponential is zero
 
 
-def _energies(seed, present, num_labels, confidence):
-    """Unary energies -log p of a pixel whose seed is (this class, another class, undefined), normalised."""
+def _energies(present, num_labels, confidence):
+    """Unary energies -log p of every present class and of an absent one, (K + 1, 256): a column a value of a seed."""
     sure, other = confidence, (1 - confidence) / num_labels
     total = sure + (num_labels - 1) * other
     one, another, none = -np.log(np.maximum((sure / total, other / total, 1 / num_labels), _LEAST))
-    unary = np.full((len(present),) + seed.shape, another, np.float32)
-    for energy, label in zip(unary, present):
-        energy[seed == label] = one
-    unary[:, seed == UNDEFINED] = none
-    # Any class that the seed does not hold, wherever it is defined.
-    absent = np.where(seed == UNDEFINED, none, another).astype(np.float32)
-    return unary, absent
+    table = np.full((len(present) + 1, 256), another, np.float32)
+    table[np.arange(len(present)), present] = one
+    table[:, UNDEFINED] = none
+    return table
 
 
 def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, gaussian=(3, 3), bilateral=(80, 13, 10)):
@@ -64,24 +61,24 @@ def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, g
     if image.shape != seed.shape + (3,) or image.dtype != np.uint8 or seed.dtype != np.uint8 or not seed.size:
         raise ValueError('image %s %s and seed %s %s are not an (H, W, 3) and an (H, W) uint8 array' % (
             image.shape, image.dtype, seed.shape, seed.dtype))
-    present = np.unique(seed[seed != UNDEFINED])
+    present = np.flatnonzero(np.bincount(seed.ravel(), minlength=256)[:UNDEFINED]).astype(np.uint8)
     if (present >= num_labels).any():
         raise ValueError('the seed holds class %d of %d' % (present.max(), num_labels))
-    unary, absent = _energies(seed, present, num_labels, confidence)
-    num_absent = num_labels - len(present)
+    table, num_absent = _energies(present, num_labels, confidence), num_labels - len(present)
 
-    weights = np.ones(len(present) + bool(num_absent), np.float32)
     if num_absent:
-        unary = np.concatenate([unary, absent[None] - np.float32(np.log(num_absent))])
-        weights[-1] = 1 / num_absent
+        table[-1] -= np.float32(np.log(num_absent))
+        weights = np.append(np.ones(len(present), np.float32), np.float32(1 / num_absent))
+    else:
+        table, weights = table[:-1], np.ones(len(present), np.float32)
     # Labels that never occur fill the block up: they change nothing.
     idle = -len(weights) % _BLOCK if len(weights) > 2 else 0
-    unary = np.concatenate([unary, np.full((idle,) + seed.shape, _NEVER, np.float32)])
+    table = np.concatenate([table, np.full((idle, 256), _NEVER, np.float32)])
     weights = np.concatenate([weights, np.zeros(idle, np.float32)])
 
     height, width = seed.shape
     field = pydensecrf.densecrf.DenseCRF2D(width, height, len(weights))
-    field.setUnaryEnergy(unary.reshape(len(weights), -1))
+    field.setUnaryEnergy(table.take(seed.ravel(), axis=1))
     # A vector of compatibilities is pydensecrf's diagonal matrix; equal labels attract, so it is negative.
     field.addPairwiseGaussian(sxy=gaussian[0], compat=-gaussian[1] * weights)
     field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=np.ascontiguousarray(image),
@@ -113,6 +110,11 @@ def dense_crf(image, seed, num_labels, confidence=.5, iterations=10, gaussian=(3
     P. Krähenbühl, V. Koltun: Efficient inference in fully connected CRFs with Gaussian edge potentials. NIPS 2011.
     """
     present, probability = class_probabilities(image, seed, num_labels, confidence, iterations, gaussian, bilateral)
-    label = np.append(present, np.uint8(UNDEFINED))[probability.argmax(0)]
-    label[probability.max(0) < _UNSURE] = UNDEFINED
+    # Pixel by pixel in memory, so a label at a time is faster than NumPy's argmax and max over the first axis.
+    best, label = probability[0], np.zeros(seed.shape, np.uint8)
+    for number, one in enumerate(probability[1:], 1):
+        label[one > best] = number
+        best = np.maximum(best, one)
+    label = np.append(present, np.uint8(UNDEFINED))[label]
+    label[best < _UNSURE] = UNDEFINED
     return label
