@@ -302,7 +302,7 @@ def _pool_map(function, items, num_process):
             raise UserError('a worker process was killed (out of memory?): what was finished is kept; run the same '
                             'command again, with a smaller --num-process if memory is short') from None
         finally:
-            _end(list((pool._processes or {}).values()))
+            end_processes(list((pool._processes or {}).values()))
             pool.shutdown(wait=True)
 
 
@@ -316,8 +316,13 @@ def _submit(pool, item, function):
         raise
 
 
-def _end(processes):
-    """End workers: after an error or Ctrl-C nobody wants to wait for items that are under way."""
+def end_processes(processes):
+    """End worker processes, whatever they are at: nobody wants to wait for it.
+
+    Parameters
+    ----------
+    processes : list of multiprocessing.Process
+    """
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + _PATIENCE

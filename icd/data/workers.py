@@ -12,6 +12,7 @@ import weakref
 import cv2
 import numpy as np
 
+from icd import runtime
 from icd.errors import UserError
 
 AHEAD = 2                   # batches a worker may finish before they are asked for
@@ -189,7 +190,4 @@ def _attempt(fill, task, arrays):
 def _close(connections, processes):
     for connection in connections:
         connection.close()
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
+    runtime.end_processes(processes)

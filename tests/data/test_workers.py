@@ -26,6 +26,10 @@ def fill(task, whole, number):
         raise OSError(errno.EIO, os.strerror(errno.EIO), 'a.jpg')
     elif kind == 'bug':
         raise ZeroDivisionError('the bug')
+    elif kind == 'deaf':
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        whole[:] = 1
+        time.sleep(value)
     elif kind == 'die':
         os.kill(os.getpid(), signal.SIGKILL)
     else:
@@ -141,6 +145,18 @@ def test_ctrl_c_is_left_to_the_parent(pool):
     next(answers)
     os.kill(workers._processes[0].pid, signal.SIGINT)
     assert [answer[0] for answer, _ in answers] == ['wait', 'give']
+
+
+def test_a_worker_that_does_not_listen_is_ended(pool, monkeypatch):
+    monkeypatch.setattr('icd.runtime._PATIENCE', .2)
+    workers = pool(1)
+    process, (whole, _) = workers._processes[0], workers._slots[0][0]
+    workers._give(0, (('deaf', 60), 0))
+    while not whole.any():
+        time.sleep(.01)
+    workers.close()
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def gone(pid):
