@@ -15,13 +15,15 @@ _NEVER = 1e4                # energy whose exponential is zero
 
 
 def _energies(present, num_labels, confidence):
-    """Unary energies -log p of every present class and of an absent one, (K + 1, 256): a column a value of a seed."""
+    """Unary energies -log p of every present class and of an absent one, (K + 1, 256): a column a value of a seed.
+
+    Where the seed is undefined all are equal, which is all that counts.
+    """
     sure, other = confidence, (1 - confidence) / num_labels
     total = sure + (num_labels - 1) * other
-    one, another, none = -np.log(np.maximum((sure / total, other / total, 1 / num_labels), _LEAST))
+    one, another = -np.log(np.maximum((sure / total, other / total), _LEAST))
     table = np.full((len(present) + 1, 256), another, np.float32)
     table[np.arange(len(present)), present] = one
-    table[:, UNDEFINED] = none
     return table
 
 

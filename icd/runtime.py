@@ -394,24 +394,6 @@ def devices(spec):
     return [mx.gpu(i) for i in usable] or [mx.cpu()]
 
 
-def spread(images, contexts):
-    """Cut a batch into consecutive shares, one a device, the first ones larger where it does not divide.
-
-    Parameters
-    ----------
-    images : NDArray (N, ...)
-    contexts : list of mxnet.Context
-
-    Returns
-    -------
-    list of NDArray
-        On their devices; none is empty.
-    """
-    count, parts = len(images), len(contexts)
-    bounds = [-(-i * count // parts) for i in range(parts + 1)]
-    return [images[a:b].as_in_context(device) for device, a, b in zip(contexts, bounds, bounds[1:]) if b > a]
-
-
 @functools.lru_cache(maxsize=None)
 def _say_once(text):
     say(text)

@@ -9,10 +9,8 @@ import collections
 import mxnet as mx
 from mxnet.gluon import HybridBlock
 
-from icd.model.vgg import BLOCKS
+from icd.model.vgg import BLOCKS, GREY, STRIDE
 
-PADDING = 127                       # value of the input beside a photograph
-STRIDE = 8
 _STEP = 8                           # extents are multiples of this: few graphs serve all photographs
 _FILLED = (2, 3)                    # blocks after whose pooling the positions that see only grey are put in place
 
@@ -151,7 +149,7 @@ def canvases(backbone, side, device, shift=0.):
     list of NDArray
         (1, c, h, w), for `CoveredVGG16`.
     """
-    grey = mx.nd.full((1, 3, side, side), PADDING, ctx=device, dtype='uint8')
+    grey = mx.nd.full((1, 3, side, side), GREY, ctx=device, dtype='uint8')
     return _Start(backbone, side, shift)(grey)
 
 

@@ -9,9 +9,8 @@ from mxnet.gluon import Block, HybridBlock
 from icd.model import coverage
 from icd.model.icd_blocks import BottomUp, TopDown
 from icd.model.sync_bn import BN_EPSILON, BN_MOMENTUM, Moments, Normalise
-from icd.model.vgg import VGG16, scaled
+from icd.model.vgg import GREY, STRIDE, VGG16, scaled
 
-GREY = 127.                 # subtracted from every input value; padding of this value becomes zero
 INPUT_SPREAD = 64.          # standard deviation of a photograph's values, about
 DROPPED = 1e30              # far below any activation, and far from overflow
 STATE = 'icd_accum_resign_moving_mean'
@@ -313,7 +312,7 @@ class ScoreMaps(HybridBlock):
 
     def __init__(self, net, side, extents):
         super().__init__(prefix='')
-        whole = (side - 1) // coverage.STRIDE + 1
+        whole = (side - 1) // STRIDE + 1
         self._extents = tuple(extents)
         self._seen = tuple(min(length + 1, whole) for length in extents)        # the next convolution is 3x3
         self.backbone = coverage.CoveredVGG16(net.backbone, side, extents, _POOLED + 1, GREY)

@@ -15,8 +15,8 @@ import numpy as np
 
 from icd import runtime
 from icd.errors import UserError
-from icd.model.network import AUXILIARY, GREY, initialize_missing, set_values
-from icd.model.vgg import BLOCKS
+from icd.model.network import AUXILIARY, initialize_missing, set_values
+from icd.model.vgg import BLOCKS, GREY
 
 _LIST_MAGIC, _V1_MAGIC, _V2_MAGIC, _V3_MAGIC = 0x112, 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _DTYPES = dict(enumerate(('float32', 'float64', 'float16', 'uint8', 'int32', 'int8', 'int64', 'bool')))

@@ -7,6 +7,7 @@ import os
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 
 from icd.data import score_map, superpixel_map, voc
 from icd.data.augment import whole_view
@@ -15,7 +16,7 @@ from icd.model import coverage, params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.network import ICDNet, ScoreMaps, grey_canvases
 from icd.runtime import (devices, nothing_partial, number_of_cores, progress, save_image, save_npy, say,
-                         spread, stage_settings, up_to_date)
+                         stage_settings, up_to_date)
 from icd.steps import checkpoint, preflight, sheets
 
 KINDS = ('cam', 'icd')
@@ -107,8 +108,8 @@ def _write_scores(options, net, loader, contexts, labels):
             maps.hybridize(static_alloc=True, static_shape=True)
             for batch in batches:
                 # The devices compute this batch while the files of the one before are written.
-                waiting.append((batch, [maps(x, *maps.backbone.needed(canvases[x.context]))
-                                        for x in spread(batch.image, contexts)]))
+                shares = gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
+                waiting.append((batch, [maps(x, *maps.backbone.needed(canvases[x.context])) for x in shares]))
                 if len(waiting) > 1:
                     write()
         while waiting:

@@ -120,6 +120,8 @@ def _features(options, names, sizes):
     iterator of (str, ndarray, (int, int))
         Name, conv5_3 float32 (d, rows, columns) of `merging.cells`, size of the photograph in the network's input.
     """
+    from mxnet import gluon
+
     from icd.data.loader import InferenceLoader
     from icd.model import coverage, params
     from icd.model.vgg import VGG16
@@ -140,8 +142,8 @@ def _features(options, names, sizes):
                 covered = coverage.CoveredVGG16(net, side, extents)
                 covered.hybridize(static_alloc=True, static_shape=True)
                 for batch in batches:
-                    waiting.append((batch, [covered(x, *covered.needed(canvases[x.context]))
-                                            for x in runtime.spread(batch.image, contexts)]))
+                    shares = gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
+                    waiting.append((batch, [covered(x, *covered.needed(canvases[x.context])) for x in shares]))
                     if len(waiting) > 1:    # the devices compute this batch while the one before is handed over
                         yield from _needed_cells(*waiting.popleft())
             while waiting:

@@ -13,8 +13,8 @@ from mxnet.gluon import nn
 from icd import runtime
 from icd.data import toy
 from icd.model import params
-from icd.model.network import GREY, ICDNet, starting_values
-from icd.model.vgg import BLOCKS, scaled
+from icd.model.network import ICDNet, starting_values
+from icd.model.vgg import BLOCKS, GREY, scaled
 
 _TRAINED = BLOCKS[:3]
 # Fur and the patterns of heads. Features that tell the backgrounds apart, too, vary most among backgrounds; then the

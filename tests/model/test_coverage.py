@@ -6,8 +6,8 @@ import pytest
 from icd.data import score_map
 from icd.data.augment import PADDING
 from icd.model import coverage
-from icd.model.network import GREY, ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values
-from icd.model.vgg import VGG16
+from icd.model.network import ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values
+from icd.model.vgg import GREY, VGG16
 
 SIDE = 321
 SIZES = [(1, 1), (20, 200), (120, 90), (129, 321), (321, 140), (235, 250), (270, 300), (321, 321)]
@@ -69,6 +69,25 @@ def test_features_are_those_of_the_whole_backbone(size, margin, shift):
     wanted = [min(length + margin, score_map.side(SIDE)) for length in extents(size)]
     assert all(length >= least for length, least in zip(covered.lengths, wanted))
     assert_covered(features, vgg(photographs(size).astype('float32') - shift), wanted)
+
+
+def test_plans_leave_out_nothing_and_fill_in_nothing_that_sees_the_photograph():
+    """Against flags sent through the windows of all layers, position by position."""
+    layers = coverage._layers(SIDE)
+    for covered in range(1, SIDE + 1, 3):
+        for wanted in range((covered - 1) // 8 + 1, 42, 5):
+            pixels, plan = coverage._plan(SIDE, covered, wanted)
+            right, sees = np.arange(SIDE) < pixels, np.arange(SIDE) < covered
+            for layer, (length, computed) in zip(layers, plan):
+                windows = layer.stride * np.arange(layer.size)[:, None] + layer.reach * np.array([-1, 0, 1])
+                beside, windows = (windows < 0) | (windows >= len(right)), windows.clip(0, len(right) - 1)
+                right = (right[windows] | beside).all(axis=1)
+                sees = (sees[windows] & ~beside).any(axis=1)
+                assert right[:computed].all()
+                if computed < length:
+                    assert not sees[computed:length].any()
+                    right = np.arange(layer.size) < length
+            assert plan[-1] == (wanted, wanted)
 
 
 def test_less_is_computed_where_less_is_covered():

@@ -1,0 +1,79 @@
+"""Score files hold what the network says of each photograph, whatever it was computed together with."""
+import os
+import shutil
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from small_data import ANNOTATION, run
+
+from icd import runtime
+from icd.data import score_map, voc
+from icd.data.augment import whole_view
+from icd.model import params
+from icd.model.network import ICDNet
+
+SIZE = 129
+PHOTOGRAPHS = {'a': (40, 60), 'b': (100, 129), 'c': (60, 40), 'd': (129, 50), 'e': (50, 64), 'f': (200, 100),
+               'g': (41, 59)}
+CLASSES = {'b': ('cat', 'person'), 'e': ('aeroplane', 'dog', 'tvmonitor'), 'g': ('person',)}
+
+
+@pytest.fixture
+def data(valid, tmp_path, monkeypatch):
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    rng = np.random.RandomState(5)
+    for name, size in PHOTOGRAPHS.items():
+        image = cv2.resize(rng.randint(0, 255, (9, 9, 3), np.uint8), size[::-1])
+        runtime.save_image('images/%s.jpg' % name, image)
+        whole, one = ANNOTATION.split('<object>', 1)[0], '<object>' + ANNOTATION.split('<object>', 1)[1][:-13]
+        text = whole + ''.join(one % c for c in CLASSES.get(name, ('dog',))) + '</annotation>'
+        runtime.save_bytes('annotations/%s.xml' % name, text.encode())
+    runtime.save_bytes('list.txt', '\n'.join(PHOTOGRAPHS).encode())
+    return root
+
+
+def infer(snapshot, *words):
+    os.makedirs(snapshot)
+    shutil.copy('snap/vgg16_icd-0000.params', snapshot)
+    assert run('infer', ['--snapshot', snapshot, '--infer-size', str(SIZE), '--no-superpixel'] + list(words)) == 0
+    return {(kind, name): np.load(score_map.path(snapshot, kind, name))
+            for kind in ('cam', 'icd') for name in PHOTOGRAPHS}
+
+
+def test_files_hold_the_scores_of_their_photograph_and_its_classes(data):
+    net = ICDNet(20, 1 / 32)
+    net.initialize()
+    params.load('snap/vgg16_icd-0000.params', net)
+    found = infer('whole')
+    for name, size in PHOTOGRAPHS.items():
+        square, scaled = whole_view(voc.read_image('images/%s.jpg' % name), SIZE)
+        cam, _, top_down, _ = net(mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8'))
+        own = sorted(voc.CATEGORIES.index(c) for c in CLASSES.get(name, ('dog',)))
+        rows, columns = score_map.cells(scaled, SIZE)
+        for kind, maps in (('cam', cam), ('icd', top_down)):
+            expected = np.zeros((len(own), 17, 17), np.float32)
+            expected[:, :rows, :columns] = maps.asnumpy()[0, own, :rows, :columns]
+            assert found[kind, name].dtype == np.float32 and expected.any()
+            np.testing.assert_allclose(found[kind, name], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('words', [('--gpus', 'cpu:3'), ('--infer-batch-size', '1'), ('--infer-batch-size', '7'),
+                                   ('--num-workers', '2')])
+def test_scores_depend_on_nothing_else(data, words):
+    once, again = infer('once'), infer('again', *words)
+    assert all((once[key] == again[key]).all() for key in once)
+
+
+def test_what_is_missing_is_computed_and_nothing_else(data):
+    first = infer('first')
+    lost = score_map.path('first', 'icd', 'e')
+    stamps = {key: os.stat(score_map.path('first', *key)).st_mtime_ns for key in first}
+    os.remove(lost)
+    assert run('infer', ['--snapshot', 'first', '--infer-size', str(SIZE), '--no-superpixel']) == 0
+    assert (np.load(lost) == first['icd', 'e']).all()
+    assert {key for key in first if os.stat(score_map.path('first', *key)).st_mtime_ns != stamps[key]} == {
+        ('cam', 'e'), ('icd', 'e')}
