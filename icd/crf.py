@@ -1,16 +1,27 @@
 """Dense conditional random field over a seed, with absent classes taken together exactly.
 
-Fully connected CRF of Krähenbühl and Koltun (NIPS 2011), by pydensecrf. Classes that a seed does not hold have equal
-unaries everywhere, so mean field keeps them equal; m of them can be one label. Its probability is m times that of one
-of them, therefore its unary is lowered by log m and the compatibility with itself divided by m.
+Fully connected CRF of Krähenbühl and Koltun (NIPS 2011). Classes that a seed does not hold have equal unaries
+everywhere, so mean field keeps them equal; m of them can be one label. Its probability is m times that of one of them,
+therefore its unary is lowered by log m and the compatibility with itself divided by m.
+
+pydensecrf defines the result and gives it where `icd._mean_field` (icd/mean_field/) is not compiled, which does the
+same arithmetic in a third of the time.
 """
 import numpy as np
 import pydensecrf.densecrf
 
+try:
+    from icd import _mean_field
+except ImportError:
+    _mean_field = None
+
 UNDEFINED = 255
 _UNSURE = .1                # a pixel stays undefined when no class is at least this probable
 _LEAST = 1e-5               # probabilities are clipped here before the logarithm
-_BLOCK = 4                  # pydensecrf filters this many labels at once, faster than 3 of them
+# Positions in standard deviations, from which a lattice's coordinates no longer fit into its keys: in pydensecrf's
+# 16 bits, and in icd/mean_field/lattice.h.
+_REACH = {False: 1 << 12, True: 1 << 18}
+_BLOCK = 4                  # labels that are filtered at once
 _NEVER = 1e4                # energy whose exponential is zero
 
 
@@ -25,6 +36,48 @@ def _energies(present, num_labels, confidence):
     table = np.full((len(present) + 1, 256), another, np.float32)
     table[np.arange(len(present)), present] = one
     return table
+
+
+def is_compiled():
+    """Whether `icd._mean_field` is there; pydensecrf does the same without it, in about three times the time."""
+    return _mean_field is not None
+
+
+def largest_side(gaussian, bilateral):
+    """The longest side, in pixels, of the images that these pairwise terms can be computed for.
+
+    Parameters
+    ----------
+    gaussian, bilateral
+        As in `class_probabilities`.
+
+    Returns
+    -------
+    int
+    """
+    return int(_REACH[is_compiled()] * min(gaussian[0], bilateral[0]))
+
+
+def _compiled(image, seed, table, weights, iterations, gaussian, bilateral):
+    """Mean-field probabilities (L, H, W) of L labels with unary energies `table` (L, 256) of the seed's values.
+
+    `weights` (L,) times the compatibility of a pairwise term is how much a label attracts itself.
+    """
+    probability = np.empty((len(weights),) + seed.shape, np.float32)
+    _mean_field.infer(image, seed, *seed.shape, np.ascontiguousarray(table.T), np.float32(gaussian[1]) * weights,
+                      np.float32(bilateral[2]) * weights, gaussian[0], bilateral[0], bilateral[1], iterations,
+                      probability)
+    return probability
+
+
+def _by_library(image, seed, table, weights, iterations, gaussian, bilateral):
+    """As `_compiled`, by pydensecrf."""
+    field = pydensecrf.densecrf.DenseCRF2D(seed.shape[1], seed.shape[0], len(weights))
+    field.setUnaryEnergy(table.take(seed.ravel(), axis=1))
+    # A vector of compatibilities is pydensecrf's diagonal matrix; equal labels attract, so it is negative.
+    field.addPairwiseGaussian(sxy=gaussian[0], compat=-gaussian[1] * weights)
+    field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=image, compat=-bilateral[2] * weights)
+    return np.array(field.inference(iterations), np.float32).reshape((-1,) + seed.shape)
 
 
 def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, gaussian=(3, 3), bilateral=(80, 13, 10)):
@@ -58,7 +111,8 @@ def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, g
     Raises
     ------
     ValueError
-        When shapes or types do not fit, or the seed holds a class that does not exist.
+        When shapes or types do not fit, the seed holds a class that does not exist, or a standard deviation is too
+        small for the image (`largest_side`).
     """
     if image.shape != seed.shape + (3,) or image.dtype != np.uint8 or seed.dtype != np.uint8 or not seed.size:
         raise ValueError('image %s %s and seed %s %s are not an (H, W, 3) and an (H, W) uint8 array' % (
@@ -66,6 +120,9 @@ def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, g
     present = np.flatnonzero(np.bincount(seed.ravel(), minlength=256)[:UNDEFINED]).astype(np.uint8)
     if (present >= num_labels).any():
         raise ValueError('the seed holds class %d of %d' % (present.max(), num_labels))
+    if max(seed.shape) > largest_side(gaussian, bilateral) or 255 > _REACH[is_compiled()] * bilateral[1]:
+        raise ValueError('standard deviations %s and %s are too small for an image %s' % (
+            gaussian[:1], bilateral[:2], seed.shape))
     table, num_absent = _energies(present, num_labels, confidence), num_labels - len(present)
 
     if num_absent:
@@ -74,18 +131,13 @@ def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, g
     else:
         table, weights = table[:-1], np.ones(len(present), np.float32)
     # Labels that never occur fill the block up: they change nothing.
-    idle = -len(weights) % _BLOCK if len(weights) > 2 else 0
+    idle = -len(weights) % _BLOCK
     table = np.concatenate([table, np.full((idle, 256), _NEVER, np.float32)])
     weights = np.concatenate([weights, np.zeros(idle, np.float32)])
 
-    height, width = seed.shape
-    field = pydensecrf.densecrf.DenseCRF2D(width, height, len(weights))
-    field.setUnaryEnergy(table.take(seed.ravel(), axis=1))
-    # A vector of compatibilities is pydensecrf's diagonal matrix; equal labels attract, so it is negative.
-    field.addPairwiseGaussian(sxy=gaussian[0], compat=-gaussian[1] * weights)
-    field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=np.ascontiguousarray(image),
-                               compat=-bilateral[2] * weights)
-    probability = np.array(field.inference(iterations), np.float32).reshape((-1,) + seed.shape)[:len(present) + 1]
+    infer = _by_library if _mean_field is None else _compiled
+    probability = infer(np.ascontiguousarray(image), np.ascontiguousarray(seed), table, weights, iterations, gaussian,
+                        bilateral)[:len(present) + 1]
     if num_absent:
         probability[-1] /= num_absent
     else:

@@ -57,13 +57,13 @@ def _path(text):
     return os.path.expanduser(text)
 
 
-def _numbers(count):
-    """`count` positive numbers separated by commas."""
+def _numbers(count, deviations):
+    """`count` positive numbers separated by commas, of which the first are standard deviations of at least 1."""
     def convert(text):
         values = text.split(',')
         if len(values) != count:
             raise argparse.ArgumentTypeError('%r is not %d numbers separated by commas' % (text, count))
-        return tuple(_above_zero(v) for v in values)
+        return tuple((_deviation if i < deviations else _above_zero)(v) for i, v in enumerate(values))
     return convert
 
 
@@ -76,7 +76,7 @@ def _shares(text):
 
 
 _positive, _count = _number(int, 1), _number(int, 0)
-_not_negative, _above_zero = _number(float, 0), _number(float, 0, above=True)
+_not_negative, _above_zero, _deviation = _number(float, 0), _number(float, 0, above=True), _number(float, 1)
 
 
 # ------------------------------------------------------------------------------------------------------ the table
@@ -190,8 +190,8 @@ RUN = {
                'separated by commas; a folder cam_0.30 each', _shares),
         Option('--confidence', .5, "probability the CRF's unary gives a seed's class", _number(float, 0, 1, above=True)),
         Option('--crf-iterations', 10, 'mean-field iterations', _count),
-        Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', _numbers(2)),
-        Option('--crf-bilateral', (80., 13., 10.), 'SXY,SRGB,COMPAT of the bilateral pairwise term', _numbers(3)),
+        Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', _numbers(2, 1)),
+        Option('--crf-bilateral', (80., 13., 10.), 'SXY,SRGB,COMPAT of the bilateral pairwise term', _numbers(3, 2)),
         Option('--colour', False, 'also write copies in VOC colours and overlays for the eye'),
         _FORCE,
     ],

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 
@@ -53,6 +54,17 @@ def drawing(seed, height=60, width=70, num_present=3, num_labels=21, undefined=T
     return image, label
 
 
+only_compiled = pytest.mark.parametrize('computed_by', ['compiled'], indirect=True)
+
+
+@pytest.fixture(params=['compiled', 'pydensecrf'], autouse=True)
+def computed_by(request, monkeypatch):
+    """Every test runs with icd._mean_field, which has to be compiled here, and without."""
+    if request.param == 'pydensecrf':
+        monkeypatch.setattr(crf, '_mean_field', None)
+    assert crf.is_compiled() == (request.param == 'compiled')
+
+
 @pytest.mark.parametrize('num_present', range(1, 9))
 def test_collapsed_is_plain_on_random_seeds(num_present):
     image, seed = drawing(num_present, num_present=num_present, undefined=num_present != 5)
@@ -90,6 +102,65 @@ def test_collapsed_is_plain_on_photographs(photographs):
         label = plain.argmax(0)
         label[plain.max(0) < .1] = 255
         assert (crf.dense_crf(image, seed, 21) != label).mean() <= 1e-4
+
+
+def by_both(monkeypatch, *arguments, **parameters):
+    compiled = crf.class_probabilities(*arguments, **parameters)[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(crf, '_mean_field', None)
+        return compiled, crf.class_probabilities(*arguments, **parameters)[1]
+
+
+@only_compiled
+@pytest.mark.parametrize('num_labels, num_present, height, width', [
+    (21, 1, 60, 70), (21, 3, 61, 71), (21, 5, 1, 70), (21, 6, 70, 1), (7, 7, 31, 3), (21, 12, 53, 50), (81, 30, 50, 51)])
+def test_compiled_is_pydensecrf(num_labels, num_present, height, width, monkeypatch):
+    image, seed = drawing(7, height, width, num_present, num_labels)
+    compiled, library = by_both(monkeypatch, image, seed, num_labels)
+    # Over more than two blocks of labels, sums are taken in another order.
+    assert np.abs(compiled - library).max() <= (0 if num_present < 8 else 5e-6)
+
+
+@only_compiled
+@pytest.mark.parametrize('width', [70, 71, 72])
+def test_compiled_is_pydensecrf_on_dark_photographs(width, monkeypatch):
+    """Dark pixels have vertices in common with the black ones that pydensecrf fills its last four pixels up with."""
+    image, seed = drawing(8, 61, width)
+    compiled, library = by_both(monkeypatch, image // 8 + 4, seed, 21)
+    assert np.abs(compiled - library).max() == 0
+
+
+def test_memory_does_not_grow():
+    image, seed = drawing(5, 200, 200)
+
+    def resident_after(calls):
+        for _ in range(calls):
+            crf.dense_crf(image, seed, 21, iterations=1)
+        with open('/proc/self/statm') as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    before, references = resident_after(5), sys.getrefcount(image)
+    assert resident_after(30) - before < 2e6        # a call computes on 5 MB
+    assert sys.getrefcount(image) == references
+
+
+def test_too_small_a_standard_deviation_is_refused():
+    image, seed = drawing(0)
+    side = crf.largest_side((.01, 3), (80, 13, 10))
+    assert side < 1e4 and crf.largest_side((3, 3), (.01, 13, 10)) == side
+    with pytest.raises(ValueError, match='too small'):
+        crf.dense_crf(image, seed, 21, gaussian=(1e-4, 3))
+    with pytest.raises(ValueError, match='too small'):
+        crf.dense_crf(image, seed, 21, bilateral=(80, 1e-4, 10))
+
+
+def test_far_apart_pixels_keep_their_unaries():
+    """At the reach of the lattice's keys no pixel sees another: a pixel's own vertices still find each other."""
+    image, seed = drawing(0, 3, 60)
+    narrow = 60 / crf.largest_side((1, 1), (1, 1, 1))
+    present, probability = crf.class_probabilities(image, seed, 21, gaussian=(narrow, 3), bilateral=(narrow, 1, 10))
+    unary = crf.class_probabilities(image, seed, 21, iterations=0)[1]
+    known = seed != 255
+    assert (probability.argmax(0) == unary.argmax(0))[known].all() and (probability.max(0) > .9)[known].all()
 
 
 def test_the_most_probable_class_wins_and_edges_are_followed():
@@ -146,6 +217,27 @@ def test_inputs_stay_what_they_were_and_views_are_fine():
 def test_what_does_not_fit_is_refused(image, seed, num_labels):
     with pytest.raises(ValueError):
         crf.dense_crf(image, seed, num_labels)
+
+
+@only_compiled
+def test_compiled_part_refuses_what_does_not_fit():
+    image, seed, probability = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((4, 2, 3), np.float32)
+    energies, weights = np.zeros((256, 4), np.float32), np.zeros(4, np.float32)
+
+    def infer(**changed):
+        arguments = dict(image=image, seed=seed, height=2, width=3, energies=energies, near=weights, alike=weights)
+        arguments.update(changed)
+        crf._mean_field.infer(*arguments.values(), 3., 80., 13., 2, changed.get('probability', probability))
+    infer()
+    assert np.allclose(probability, .25)
+    for changed in (dict(height=3), dict(width=0), dict(height=-2, width=-3), dict(image=image[:1].copy()),
+                    dict(energies=energies[:, :3].copy()), dict(near=weights[:3].copy()), dict(alike=weights[:2].copy()),
+                    dict(near=weights[:0].copy(), alike=weights[:0].copy())):
+        with pytest.raises(ValueError):
+            infer(**changed)
+    for changed in (dict(seed=seed.T), dict(image='no array')):
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            infer(**changed)
 
 
 def test_worker_processes_do_not_load_mxnet():

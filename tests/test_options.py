@@ -39,6 +39,8 @@ def test_the_originals_command_line_is_understood():
     (['--confidence', '1.5'], '<= 1'),
     (['--seeds', 'crf,best'], 'crf, sal, raw'),
     (['--crf-bilateral', '80,13'], '3 numbers'),
+    (['--crf-bilateral', '80,.5,10'], "'.5' is not a number >= 1"),
+    (['--crf-gaussian', '3,0'], "'0' is not a number > 0"),
     (['--image-roo', 'x'], 'unrecognized'),
     (['--snapshot', ''], 'not a path'),
     (['--num-cls', '300'], '<= 254'),

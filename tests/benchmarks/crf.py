@@ -1,4 +1,5 @@
-"""Time of the dense CRF: absent classes collapsed against a label for each, and processes against one.
+"""Time of the dense CRF: absent classes collapsed, compiled and by pydensecrf, against pydensecrf with a label for each
+class; and processes against one.
 
     python tests/benchmarks/crf.py [--images FOLDER_WITH_voc_mini] [--processes 2]
 
@@ -7,6 +8,7 @@ Without photographs it draws images of VOC's usual size. Every process computes 
 import argparse
 import os
 import sys
+import tempfile
 import time
 
 os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
@@ -17,7 +19,7 @@ import cv2                                                                  # no
 import numpy as np                                                          # noqa: E402
 
 from icd import crf, runtime                                                # noqa: E402
-from test_crf import drawing, plain_probabilities                           # noqa: E402
+from test_crf import drawing, every_class, plain_probabilities              # noqa: E402
 
 
 def photographs(folder):
@@ -43,39 +45,60 @@ def seconds(function, *arguments):
     return time.perf_counter() - start
 
 
+def refine_by_library(image, seed):
+    compiled, crf._mean_field = crf._mean_field, None
+    try:
+        return crf.dense_crf(image, seed, 21)
+    finally:
+        crf._mean_field = compiled
+
+
 def compare_labels(pairs):
-    """Collapsed and plain CRF in turns, image by image, so that what else the machine does hits both."""
-    collapsed, plain, largest = 0, 0, 0
+    """All ways in turns, image by image, so that what else the machine does hits each."""
+    spent, largest = {'plain': 0, 'pydensecrf, collapsed': 0, 'compiled, collapsed': 0}, 0
     for image, seed in pairs:
-        collapsed += seconds(refine, (image, seed))
-        plain += seconds(plain_probabilities, image, seed)
-        present, probability = crf.class_probabilities(image, seed, 21)
-        full = np.repeat(probability[-1:], 21, axis=0)
-        full[present] = probability[:-1]
+        spent['compiled, collapsed'] += seconds(refine, (image, seed))
+        spent['pydensecrf, collapsed'] += seconds(refine_by_library, image, seed)
+        spent['plain'] += seconds(plain_probabilities, image, seed)
+        full = every_class(*crf.class_probabilities(image, seed, 21), 21)
         largest = max(largest, np.abs(full - plain_probabilities(image, seed)).max())
-    print('one core, %d images: 21 labels %.3f s an image, collapsed %.3f s: %.2f times as fast; '
-          'probabilities differ by at most %.1e' % (len(pairs), plain / len(pairs), collapsed / len(pairs),
-                                                    plain / collapsed, largest))
+    for name, time_spent in spent.items():
+        print('one core, %d images, %s: %.3f s an image, %.2f times as fast as plain' % (
+            len(pairs), name, time_spent / len(pairs), spent['plain'] / time_spent))
+    print('probabilities of compiled and plain differ by at most %.1e' % largest)
 
 
-def rate(pairs, num_process):
+def refine_file(path):
+    """As the seeds are made: a worker reads what it needs itself, and nothing large is sent to it or back."""
+    with np.load(path) as file:
+        crf.dense_crf(file['image'], file['seed'], 21)
+
+
+def rate(paths, num_process):
     """Images a second once the processes run (the first of each are not counted), and CPU seconds an image."""
     used = sum(os.times()[:4])
-    results = runtime.process_map(refine, pairs, num_process)
+    results = runtime.process_map(refine_file, paths, num_process)
     for _ in range(num_process):
         next(results)
     start = time.perf_counter()
     images_a_second = sum(1 for _ in results) / (time.perf_counter() - start)
-    return images_a_second, (sum(os.times()[:4]) - used) / len(pairs)
+    return images_a_second, (sum(os.times()[:4]) - used) / len(paths)
 
 
-def compare_processes(pairs, counts):
-    pairs = sorted(pairs, key=lambda pair: -pair[1].size) * max(1, 96 // len(pairs))
-    rates = {count: rate(pairs, count) for count in counts}
-    for count in counts:
-        print('%d processes: %.2f images a second, %.2f times one; %.3f CPU seconds an image (%d cores here)' % (
-            count, rates[count][0], rates[count][0] / rates[counts[0]][0], rates[count][1],
-            runtime.number_of_cores()))
+def compare_processes(pairs, num_process, turns=5):
+    """One and several processes in turns; medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for number, (image, seed) in enumerate(sorted(pairs, key=lambda pair: -pair[1].size)):
+            paths.append(os.path.join(folder, '%d.npz' % number))
+            np.savez(paths[-1], image=image, seed=seed)
+        paths *= max(1, 120 // len(paths))
+        measured = np.array([[rate(paths, count) for count in (1, num_process)] for _ in range(turns)])
+    (one, spent_one), (several, spent_several) = np.median(measured, axis=0)
+    ratios = measured[:, 1, 0] / measured[:, 0, 0]
+    print('1 process: %.2f images a second, %.3f CPU seconds an image' % (one, spent_one))
+    print('%d processes on %d cores: %.2f images a second, %.3f CPU seconds an image; %.2f times one (%.2f to %.2f)' % (
+        num_process, runtime.number_of_cores(), several, spent_several, np.median(ratios), ratios.min(), ratios.max()))
 
 
 def main():
@@ -83,11 +106,14 @@ def main():
     parser.add_argument('--images', default=os.path.join(os.path.dirname(os.path.dirname(TESTS)), 'shared'))
     parser.add_argument('--processes', type=int, default=min(4, runtime.number_of_cores()))
     options = parser.parse_args()
+    if not crf.is_compiled():
+        parser.error('icd._mean_field is not compiled: pip install -e .')
     real = os.path.isdir(os.path.join(options.images, 'voc_mini'))
     pairs = list(photographs(options.images) if real else drawings())
     print('%d %s' % (len(pairs), 'photographs' if real else 'drawn images (no photographs at %s)' % options.images))
+    runtime.keep_freed_memory()         # as the processes that make seeds do
     compare_labels(pairs)
-    compare_processes(pairs, [1, options.processes])
+    compare_processes(pairs, options.processes)
 
 
 if __name__ == '__main__':

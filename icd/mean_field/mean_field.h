@@ -1,0 +1,33 @@
+// Mean-field inference in a fully connected CRF over an image whose unary energies depend on a seed alone.
+//
+// P. Krähenbühl, V. Koltun: Efficient inference in fully connected CRFs with Gaussian edge potentials. NIPS 2011.
+#ifndef ICD_MEAN_FIELD_H
+#define ICD_MEAN_FIELD_H
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mean_field {
+
+// Labels are filtered four at a time.
+constexpr int kLabels = 4;
+
+struct Problem {
+    const std::uint8_t *image;      // height x width x 3
+    const std::uint8_t *seed;       // height x width
+    std::size_t height, width;
+    const float *energies;          // 256 x num_labels: unary energies of every label, by the seed's value
+    std::size_t num_labels;         // a multiple of kLabels
+    const float *gaussian;          // num_labels: how much a label attracts itself by the Gaussian term
+    const float *bilateral;         // ... and by the bilateral term
+    // Standard deviations, in pixels and colour levels; no coordinate may be more than 2^18 of them.
+    float gaussian_xy, bilateral_xy, bilateral_rgb;
+    int iterations;
+};
+
+// Writes num_labels x height x width probabilities. Throws std::bad_alloc.
+void infer(const Problem &problem, float *probability);
+
+}  // namespace mean_field
+
+#endif
