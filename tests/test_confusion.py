@@ -179,7 +179,7 @@ def test_interval_knows_a_difference_from_none():
 def test_the_seed_alone_decides_the_draws():
     counts = counts_of(*random_masks(5))
     first, again, other = (confusion.paired_bootstrap(counts, counts, 60, seed) for seed in (0, 0, 1))
-    assert (first == again).all() and (first != other).any()
+    assert first.shape == (2, 60) and (first == again).all() and (first != other).any()
 
 
 def test_interval_covers_its_share():

@@ -2,6 +2,7 @@
 import collections
 import functools
 import os
+import textwrap
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from icd.steps import preflight, report
 
 _CHUNK = 32                 # names handed to a process at once
 _WORTH_A_PROCESS = 100      # images below which another process takes longer to start than it saves
-_KEPT = 1 << 25             # bytes of freed memory a process keeps
+_WIDTH = 96                 # columns of a line of text
+_TITLES = {'pred': 'seeds', 'truth': 'truth', 'versus': 'versus'}
 _MISSING = {'truth': 'no such truth', 'pred': 'no such seed', 'versus': 'no such seed'}
 
 _Task = collections.namedtuple('_Task', 'folders num_cls scores annotation_root class_names infer_size')
@@ -110,18 +112,8 @@ def _count_image(task, name, problems):
     return matrices, curve
 
 
-def _keep_freed_memory():
-    """Have the C library hand freed memory out again, not back to the system.
-
-    glibc keeps twice the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD), so one large block that is
-    never touched does it. Otherwise every image costs some 300 page faults, a third of its time.
-    """
-    np.empty(_KEPT // 2, np.uint8)
-
-
 def _count_chunk(task, chunk):
     """Count some images; `chunk`: list of (index, name)."""
-    _keep_freed_memory()
     indices, matrices, counts, curve, found = [], {}, {}, 0, []
     for index, name in chunk:
         problems = []
@@ -163,7 +155,7 @@ def _extra(folder, names):
     for part in sorted({os.path.dirname(name) for name in names}):
         try:
             files = os.listdir(os.path.join(folder, part))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         found += [os.path.join(part, f[:-4]) for f in files if f.endswith('.png') and not f.startswith('.')]
     return sorted(set(found) - listed)
@@ -192,6 +184,8 @@ def _check(options):
             problems.add('this is a folder', '%s %s' % (flag, path), 'name a file')
         elif path is not None:
             preflight.check_folder(problems, os.path.dirname(path) or '.', 0)
+    if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
+        problems.add('one file for two purposes', '--json and --html %s' % options.html, 'give them different names')
     if options.scores and not options.annotation_root:
         problems.add('does not say which classes the scores are of', '--scores %s' % options.scores,
                      'give --annotation-root, too')
@@ -233,6 +227,9 @@ def _result(options, names, counted, class_names):
     result['exchanged'] = {key: exchanged[key] for key in ('mIoU', 'IoU', 'pixel_accuracy')}
     left_out = sorted({problem[0] for problem in counted.problems})
     result['left_out'] = [names[i] for i in left_out]
+    result['problems'] = {}
+    for _, what, item, _ in counted.problems:
+        result['problems'].setdefault(what, []).append(item)
     result['extra'] = {role: _extra(getattr(options, role), names) for role in ('pred', 'truth')}
     if options.versus:
         result['versus'] = _versus(options, counted, class_names)
@@ -257,7 +254,7 @@ def _settle(counted, names, skip):
 
 
 # --------------------------------------------------------------------------------------------------------- text
-def _cell(value, width=9):
+def _cell(value, width):
     return '%*s' % (width, '-' if value is None else '%.2f' % value)
 
 
@@ -281,34 +278,39 @@ def table(result):
         columns.append(('versus', versus['IoU']))
         mean.append(versus['mIoU'])
     width = max(len(name) for name in list(result['IoU']) + ['background'])
-    lines = ['%-*s' % (width, 'percent') + ''.join('%10s' % title for title, _ in columns)]
+    lines = ['%-10s%s' % (_TITLES[role], folder) for role, folder in report.folders(result).items()]
+    lines += ['', '%-*s' % (width, 'percent') + ''.join('%10s' % title for title, _ in columns)]
     lines += ['%-*s' % (width, name) + ''.join(_cell(values[name], 10) for _, values in columns)
               for name in result['IoU']]
-    lines.append('%-*s' % (width, 'mean') + ''.join(_cell(value, 10) for value in mean))
-    return '\n'.join(lines + [''] + _sentences(result))
+    lines += ['%-*s' % (width, 'mean') + ''.join(_cell(value, 10) for value in mean), '']
+    for sentence in _sentences(result):
+        lines += textwrap.wrap(sentence, _WIDTH, subsequent_indent='  ', break_long_words=False,
+                               break_on_hyphens=False)
+    return '\n'.join(lines)
 
 
 def _sentences(result):
-    """What the table has no column for."""
-    say = ['%d images, pixel accuracy %s, ignored %s of the seeds, %s of the truth' % (
-        result['images'], _cell(result['pixel_accuracy'], 0), _cell(result['ignored'], 0),
-        _cell(result['ignored_truth'], 0)),
+    """What the table has no column for, and what its columns are."""
+    show, versus = functools.partial(_cell, width=0), result.get('versus')
+    say = ['IoU: pixels the seeds ignore are missed; defined: IoU over the pixels both define; exchanged: IoU with '
+           'seeds and truth exchanged' + ('; versus: IoU of the other seeds' if versus else ''),
+           'images: %d, pixel accuracy %s, ignored %s of the seeds, %s of the truth' % (
+               result['images'], show(result['pixel_accuracy']), show(result['ignored']),
+               show(result['ignored_truth'])),
            'agreement: %s over all pixels, %s over those both define' % (
-               _cell(result['agreement'], 0), _cell(result['agreement_defined'], 0))]
+               show(result['agreement']), show(result['agreement_defined']))]
+    if versus:
+        say.append('mIoU minus that of versus: %+.2f, %d%% interval %+.2f to %+.2f (%d draws of the images)' % (
+            (versus['difference'], versus['level']) + tuple(versus['difference_interval']) + (versus['resamples'],)))
     if result['absent']:
         say.append('in neither folder, so not in the mean: %s (counted as 0, mIoU is %s)' % (
-            ', '.join(result['absent']), _cell(result['mIoU_absent_as_zero'], 0)))
-    say += ['%d files of %s are not in the list' % (len(extra), result.get(role) if role != 'versus' else
-                                                    result['versus']['folder'])
-            for role, extra in result['extra'].items() if extra]
+            ', '.join(result['absent']), show(result['mIoU_absent_as_zero'])))
+    extra = ['%s %d' % (_TITLES[role], len(names)) for role, names in result['extra'].items() if names]
+    if extra:
+        say.append('masks that are not in the list: ' + ', '.join(extra))
     if result['left_out']:
-        say.append('%d names left out (see above)' % len(result['left_out']))
-    versus = result.get('versus')
-    if versus:
-        low, high = versus['difference_interval']
-        say.append('mIoU %s against %s of %s: difference %+.2f, %d%% interval %+.2f to %+.2f (%d draws of images)' % (
-            _cell(result['mIoU'], 0), _cell(versus['mIoU'], 0), versus['folder'], versus['difference'],
-            versus['level'], low, high, versus['resamples']))
+        say.append('names left out: %d (files: %s)' % (len(result['left_out']), ', '.join(
+            '%d %s' % (len(files), what) for what, files in result['problems'].items())))
     return say
 
 
@@ -325,9 +327,10 @@ def run(options):
     -------
     dict
         In percent: all of `icd.confusion.figures`; `exchanged`, some of them with truth and seeds exchanged;
-        `worst`, the images that differ most; `confusion`, the summed matrix; `left_out` and `extra` names; with
-        `--versus` a dict `versus` with the other seeds' figures and the difference; with `--scores` a dict `curve`.
-        The same goes to `--json`, and to `--html` as a page.
+        `worst`, the images that differ most; `confusion`, the summed matrix; `left_out` and `extra` names; `problems`,
+        the files that names are left out for, by what is wrong with them; with `--versus` a dict `versus` with the
+        other seeds' figures and the difference; with `--scores` a dict `curve`. The same goes to `--json`, and to
+        `--html` as a page.
 
     Raises
     ------

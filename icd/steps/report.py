@@ -14,6 +14,7 @@ from icd.steps import pictures, plots
 _THUMBNAIL = 320            # width of a picture, pixels
 _QUALITY = 84               # of its JPEG
 _PAPER = 236                # grey behind masks without a photograph
+_NAMED = 10                 # files of a kind, the others are counted
 _ROLES = {'pred': 'seed', 'truth': 'truth', 'versus': 'other seed'}
 
 _STYLE = """
@@ -31,21 +32,22 @@ code { font: 13px ui-monospace, Menlo, Consolas, monospace; background: #e9edf2;
 code.word { white-space: nowrap; }
 .faint, figcaption, dt { color: #5a6675; }
 .small { font-size: 13px; }
-section, .figure { background: #fff; border: 1px solid #e1e6ec; border-radius: 12px; padding: 20px 22px;
-  margin-top: 20px; }
+section { background: #fff; border: 1px solid #e1e6ec; border-radius: 12px; padding: 20px 22px; margin-top: 20px; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px; margin: 22px 0 0; }
 .numbers div { background: #fff; border: 1px solid #e1e6ec; border-radius: 12px; padding: 14px 18px; }
 .numbers dt { font-size: 13px; }
 .numbers dd { margin: 2px 0 0; font-size: 28px; font-weight: 650; letter-spacing: -.02em;
   font-variant-numeric: tabular-nums; }
 .numbers dd small { font-size: 13px; font-weight: 400; color: #5a6675; letter-spacing: 0; display: block; }
+.notes { overflow-wrap: anywhere; }
 .warning { background: #fff6e5; border-color: #f1d39a; }
 .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 0 20px; }
 svg { display: block; max-width: 100%; height: auto; }
+.side svg { width: 100%; max-width: 600px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: 14px; }
 th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid #edf0f4; white-space: nowrap; }
-th:first-child { text-align: left; }
+th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 thead th { color: #5a6675; font-weight: 500; border-bottom: 1px solid #cfd6de; }
 tbody th { font-weight: 400; }
 tfoot th, tfoot td { font-weight: 650; border: 0; border-top: 1px solid #cfd6de; }
@@ -60,6 +62,11 @@ i.key { display: inline-block; width: 11px; height: 11px; border-radius: 2px; ma
 figure { margin: 0; }
 figure img { width: 100%; display: block; border-radius: 6px; background: #e9edf2; }
 figcaption { font-size: 12px; }
+@media (max-width: 560px) {
+  main { padding: 20px 12px 40px; }
+  section { padding: 16px 14px; }
+  .row { grid-auto-flow: row; grid-template-columns: 1fr 1fr; }
+}
 """
 
 
@@ -131,17 +138,22 @@ def _article(entry, folders, image_root, colours):
                 _classes_in(masks.values(), list(colours), colours), note))
 
 
-def _worst(result, image_root, colours):
-    folders = {'pred': result['pred'], 'truth': result['truth']}
+def folders(result):
+    """Folders of masks by role, of a result of `icd.steps.evaluate.run`."""
+    found = {'pred': result['pred'], 'truth': result['truth']}
     if 'versus' in result:
-        folders['versus'] = result['versus']['folder']
+        found['versus'] = result['versus']['folder']
+    return found
+
+
+def _worst(result, image_root, colours):
     if not result['worst']:
         return '<section><h2>Images that differ most</h2><p>No image differs.</p></section>'
-    articles = [_article(entry, folders, image_root, colours) for entry in result['worst']]
+    articles = [_article(entry, folders(result), image_root, colours) for entry in result['worst']]
     advice = '' if image_root else ' With <code class="word">--image-root</code> the photographs show through.'
-    return ('<section><h2>Images that differ most</h2><p class="faint">The %d images with the largest share of '
-            'differing pixels, of those the truth defines.%s</p><div class="worst">%s</div></section>' % (
-                len(articles), advice, ''.join(articles)))
+    return ('<section><h2>Images that differ most</h2><p class="faint">%d of %d images, those with the largest share '
+            'of differing pixels, of those the truth defines.%s</p><div class="worst">%s</div></section>' % (
+                len(articles), result['images'], advice, ''.join(articles)))
 
 
 # --------------------------------------------------------------------------------------------------- numbers
@@ -195,21 +207,22 @@ def _legend(result):
     if versus:
         words.append('<span><i class="key" style="background:%s"></i>%s</span>' % (
             plots.SECOND, _escape(versus['folder'])))
-    words.append('<span><b>|</b>&nbsp; over pixels both define</span>')
+    words.append('<span><b>|</b>&nbsp; over pixels both define, where that differs</span>')
     return '<p class="keys faint small">%s</p>' % ''.join(words)
 
 
 def _plots(result, colours):
     versus = result.get('versus')
-    bars = plots.bars(result['IoU'], colours, result['IoU_defined'], versus and versus['IoU'])
+    bars = plots.bars([(seeds['IoU'], seeds['IoU_defined']) for seeds in (result, versus) if seeds], colours)
     if 'curve' in result:
         curve = ('<p class="faint small">Pixels whose score (<code>%s</code>) is surer than a threshold keep their '
                  'class, the others are ignored; the circles are thresholds 0, 0.1, … 1 of the largest score in the '
-                 'image.</p>%s' % (_escape(result['curve']['scores']), plots.curve(result['curve'])))
+                 'image.</p><div class="scroll">%s</div>' % (
+                     _escape(result['curve']['scores']), plots.curve(result['curve'])))
     else:
         curve = ('<p class="faint">Not drawn: it needs the score maps. Give <code class="word">'
                  '--scores SNAPSHOT/results/scores_icd</code> and <code class="word">--annotation-root</code>.</p>')
-    return ('<div class="side"><section><h2>IoU of each class, percent</h2>%s%s</section>'
+    return ('<div class="side"><section><h2>IoU of each class, percent</h2>%s<div class="scroll">%s</div></section>'
             '<section><h2>Ignoring unsure pixels</h2>%s</section></div>' % (_legend(result), bars, curve))
 
 
@@ -221,22 +234,29 @@ def _confusion(result, colours):
                 plots.matrix(result['confusion'], names, colours)))
 
 
+def _paragraphs(texts):
+    return ''.join('<p class="notes">%s</p>' % _escape(text) for text in texts)
+
+
+def _some(what, items):
+    """How many of something there are, and the first few."""
+    return '%s (%d): %s%s' % (what, len(items), ', '.join(items[:_NAMED]), ', …' if len(items) > _NAMED else '')
+
+
 def _notes(result):
     """What a reader has to know before trusting the figures."""
     notes = []
-    if result['left_out']:
-        some = ', '.join(result['left_out'][:10]) + (', …' if len(result['left_out']) > 10 else '')
-        notes.append('%d names of the list are left out, as their masks are missing, damaged or do not fit: %s' % (
-            len(result['left_out']), some))
     if result['absent']:
         notes.append('In neither folder, so not in the mean: %s. Counted as 0, mIoU is %s.' % (
             ', '.join(result['absent']), plots.percent(result['mIoU_absent_as_zero'], 2)))
-    for role, extra in result['extra'].items():
-        if extra:
-            folder = result['versus']['folder'] if role == 'versus' else result[role]
-            notes.append('%d masks in %s are not in the list.' % (len(extra), folder))
-    return ''.join('<section class="%s"><p>%s</p></section>' % (
-        'warning' if i == 0 and result['left_out'] else '', _escape(note)) for i, note in enumerate(notes))
+    notes += [_some('Masks in %s that are not in the list' % folders(result)[role], extra)
+              for role, extra in result['extra'].items() if extra]
+    notes = '<section>%s</section>' % _paragraphs(notes) if notes else ''
+    if not result['left_out']:
+        return notes
+    return '<section class="warning">%s</section>%s' % (_paragraphs(
+        [_some('Names of the list that are left out', result['left_out'])] +
+        [_some(what, files) for what, files in result['problems'].items()]), notes)
 
 
 _MEANING = """<section><h2>What is counted</h2>
@@ -268,8 +288,8 @@ def page(result, image_root=None):
                 'both; the middle %d%% of the differences.</p>' % (versus['resamples'], versus['level'])
                 if versus else '')
     body = [
-        '<h1>Seeds compared</h1><p class="faint"><code>%s</code>%s against <code>%s</code>, names of <code>%s</code>'
-        '</p>' % (_escape(result['pred']), against, _escape(result['truth']), _escape(result['list'])),
+        '<h1>Seeds compared</h1><p class="faint"><code>%s</code>%s against <code>%s</code>, names of <code>%s</code>. '
+        'All in percent.</p>' % (_escape(result['pred']), against, _escape(result['truth']), _escape(result['list'])),
         _numbers(result), _notes(result), _plots(result, colours), _table(result, colours),
         _confusion(result, colours), _worst(result, image_root, colours), _MEANING % interval]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Seeds compared</title>'

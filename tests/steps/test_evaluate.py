@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-from icd import confusion, options as option_tables
+from icd import confusion, options as option_tables, runtime
 from icd.data import score_map, voc
 from icd.errors import UserError
 from icd.steps import evaluate
@@ -74,16 +74,19 @@ def test_figures_are_those_of_the_masks(case):
     assert result['left_out'] == [] and not any(result['extra'].values())
 
 
-def test_processes_do_not_change_a_digit(tmp_path):
+def test_processes_do_not_change_a_digit(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     names = ['%03d' % i for i in range(300)]
     for name in names:
         for folder, mask in zip(('truth', 'pred', 'other'), draw(rng, (6, 7))):
             write(str(tmp_path / folder), name, mask)
     (tmp_path / 'list.txt').write_text('\n'.join(names))
-    results = [evaluate.run(options(tmp_path, class_names=None, num_cls=C, num_process=n, resamples=50,
-                                    versus=str(tmp_path / 'other'))) for n in (1, 3)]
+    asked = dict(class_names=None, num_cls=C, resamples=50, versus=str(tmp_path / 'other'))
+    results = [evaluate.run(options(tmp_path, num_process=n, **asked)) for n in (1, 3)]
     assert results[0] == results[1] and results[0]['images'] == 300
+    # Processes may finish in any order.
+    monkeypatch.setattr(runtime, 'process_map', lambda function, items, _: map(function, reversed(items)))
+    assert evaluate.run(options(tmp_path, num_process=1, **asked)) == results[0]
 
 
 def test_exchanged_is_the_other_way_round(case):
@@ -123,6 +126,8 @@ def test_two_seeds_on_the_same_images(case):
               for i in (1, 2)]
     drawn = confusion.paired_bootstrap(*counts, resamples=200, seed=0)
     assert [low, high] == confusion.interval(drawn[0] - drawn[1])
+    assert [versus[key] for key in ('mIoU_interval_pred', 'mIoU_interval')] == list(map(confusion.interval, drawn))
+    assert (versus['level'], versus['resamples'], versus['seed']) == (95, 200, 0)
     nothing = evaluate.run(options(folder, versus=str(folder / 'pred'), resamples=50))['versus']
     assert (nothing['difference'], nothing['difference_interval']) == (0, [0, 0])
 
@@ -190,13 +195,21 @@ def test_every_bad_file_is_named_and_nothing_written(case):
 
 def test_bad_files_can_be_left_out_aloud(case, capsys):
     folder, masks = case
-    left_out = list(spoil(folder))
+    left_out = list(spoil(folder)) + ['m06']
+    os.remove(str(folder / 'pred/m06.png'))
     result = evaluate.run(options(folder, skip_bad=True))
     assert result['left_out'] == left_out
+    assert {what: [os.path.relpath(item, str(folder)) for item in items]
+            for what, items in result['problems'].items()} == {
+        'no such seed': ['pred/m00.png', 'pred/m06.png'], 'no such truth': ['truth/m01.png'],
+        'of another size than the truth': ['pred/m02.png (8x9, not 42x22)'],
+        'a colour picture (mode RGB)': ['pred/m03.png'],
+        'has an index beyond the 4 classes': ['truth/m04.png (index 77)'],
+        'not a whole PNG image': ['pred/m05.png']}
     assert same(result, expected(masks, names=[n for n in NAMES if n not in left_out])[0])
     said = capsys.readouterr().err
-    assert '6 of 15 names are left out' in said and 'pred/m00.png: no such seed' in said
-    assert '6 names left out' in evaluate.table(result)
+    assert '7 of 15 names are left out' in said and 'pred/m06.png: no such seed (2 files)' in said
+    assert 'names left out: 7 (files: 2 no such seed, 1 no such truth, 1 of another size' in evaluate.table(result)
 
 
 @pytest.mark.parametrize('cut', [0, 45, 60, 150])
@@ -235,11 +248,20 @@ def test_files_beyond_the_list_are_reported(case):
     folder, masks = case
     write(str(folder / 'pred'), 'x', np.zeros((2, 2), np.uint8))
     write(str(folder / 'truth'), 'sub/y', np.zeros((2, 2), np.uint8))
+    write(str(folder / 'other'), 'z', np.zeros((2, 2), np.uint8))
     (folder / 'pred/notes.txt').write_text('not a mask')
-    result = evaluate.run(options(folder))
-    assert result['extra'] == {'pred': ['x'], 'truth': ['sub/y']}
+    result = evaluate.run(options(folder, versus=str(folder / 'other'), resamples=20))
+    assert result['extra'] == {'pred': ['x'], 'truth': ['sub/y'], 'versus': ['z']}
     assert same(result, expected(masks)[0])
-    assert '1 files of %s are not in the list' % (folder / 'pred') in evaluate.table(result)
+    assert 'masks that are not in the list: seeds 1, truth 1, versus 1' in evaluate.table(result).splitlines()
+
+
+def test_a_file_in_the_place_of_a_folder_holds_no_masks(case):
+    folder, _ = case
+    shutil.rmtree(str(folder / 'other/sub'))
+    (folder / 'other/sub').write_text('no folder')
+    result = evaluate.run(options(folder, versus=str(folder / 'other'), skip_bad=True))
+    assert (result['left_out'], result['extra']['versus']) == (['sub/m14'], [])
 
 
 def test_a_truth_without_a_pixel_is_an_error(case):
@@ -254,6 +276,7 @@ def test_a_truth_without_a_pixel_is_an_error(case):
     (dict(pred='nowhere'), '--pred nowhere: no such folder'), (dict(truth='nowhere'), '--truth nowhere: no such'),
     (dict(versus='nowhere'), '--versus nowhere: no such'), (dict(image_root='nowhere'), '--image-root nowhere'),
     (dict(json='.'), '--json .: this is a folder'), (dict(html='/dev/null/x.html'), '/dev/null'),
+    (dict(json='./x', html='x'), '--json and --html x: one file for two'),
     (dict(scores='.'), '--annotation-root'), (dict(list='nowhere'), 'nowhere: no such file')])
 def test_what_can_be_told_first_is_told_before_counting(case, monkeypatch, values, message):
     folder, _ = case
@@ -318,14 +341,29 @@ def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
     printed = capsys.readouterr().out
     figures = expected(masks)[0]
     rows = {line[:10].strip(): line[10:].split() for line in printed.splitlines()}
-    assert rows['mean'][0] == '%.2f' % figures['mIoU'] and rows['mean'][1] == '%.2f' % figures['mIoU_defined']
-    assert rows['class 2'][:4] == ['%.2f' % figures[key]['cow']
-                                   for key in ('IoU', 'IoU_defined', 'precision', 'recall')]
-    assert 'interval' in printed and '15 images' in printed
+    assert max(len(line) for line in printed.splitlines() if str(folder) not in line) < 100
+    for role, part in (('seeds', 'pred'), ('truth', 'truth'), ('versus', 'other')):
+        assert rows[role] == [str(folder / part)]
 
     def refuse(word):
         raise AssertionError('%s is not JSON' % word)
     with open(str(folder / 'new/a.json'), encoding='utf-8') as file:
         result = json.load(file, parse_constant=refuse)
     assert result['mIoU'] == pytest.approx(figures['mIoU'])
+    exchanged, versus = result['exchanged'], result['versus']
+
+    def cells(*values):
+        return ['%.2f' % value for value in values]
+    assert rows['percent'] == ['IoU', 'defined', 'precision', 'recall', 'exchanged', 'versus']
+    assert rows['class 2'] == cells(*[figures[key]['cow'] for key in ('IoU', 'IoU_defined', 'precision', 'recall')],
+                                    exchanged['IoU']['class 2'], versus['IoU']['class 2'])
+    assert rows['mean'] == (cells(figures['mIoU'], figures['mIoU_defined']) + ['-', '-'] +
+                            cells(exchanged['mIoU'], versus['mIoU']))
+    for sentence in (
+            'images: 15, pixel accuracy %(pixel_accuracy).2f, ignored %(ignored).2f of the seeds, '
+            '%(ignored_truth).2f of the truth' % figures,
+            'agreement: %(agreement).2f over all pixels, %(agreement_defined).2f over those both define' % figures,
+            'mIoU minus that of versus: %+.2f, 95%% interval %+.2f to %+.2f (1000 draws' % (
+                (versus['difference'],) + tuple(versus['difference_interval']))):
+        assert sentence in printed
     assert os.listdir(str(folder / 'new')) == ['a.json']

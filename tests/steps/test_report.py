@@ -16,7 +16,7 @@ from icd import options as option_tables, runtime
 from icd.data import voc
 from icd.steps import evaluate, plots, report
 
-HOSTILE = '<b onload=x>&"fish'
+HOSTILE = '<b onload=x>&"fish of a name that has no room beside a plot'
 CLASSES = ('cat', 'cow', HOSTILE)
 NAMES = ['n%02d' % i for i in range(16)]
 SHAPE = (90, 120)
@@ -99,10 +99,23 @@ def test_the_page_needs_no_other_file(full):
 def test_the_page_says_the_figures(full):
     result, text = full
     said = ''.join(Page(text).texts)
-    for value in list(result['IoU'].values()) + list(result['recall'].values()) + [result['exchanged']['mIoU']]:
-        assert '%.2f' % value in said
-    assert '%+.1f' % result['versus']['difference'] in said.replace('\N{MINUS SIGN}', '-')
+    versus = result['versus']
+    boxes = re.findall('<dt>(.*?)</dt><dd>(.*?)<small>(.*?)</small>', text.replace('\N{MINUS SIGN}', '-'))
+    both = '%.1f over pixels both define'
+    assert boxes == [
+        ('mIoU', '%.1f' % result['mIoU'], both % result['mIoU_defined']),
+        ('mIoU, other seeds', '%.1f' % versus['mIoU'], both % versus['mIoU_defined']),
+        ('difference', '%+.1f' % versus['difference'], '95%% interval %+.1f to %+.1f' % tuple(
+            versus['difference_interval'])),
+        ('pixel accuracy', '%.1f' % result['pixel_accuracy'], ''),
+        ('ignored', '%.1f' % result['ignored'], '%.1f of the truth' % result['ignored_truth']),
+        ('agreement', '%.1f' % result['agreement'], both % result['agreement_defined']), ('images', '16', '')]
     assert HOSTILE in said and HOSTILE not in text
+    for seeds, colour in ((result, plots.FIRST), (versus, plots.SECOND)):
+        assert re.findall('text-anchor="end" fill="%s" >(.*?)<' % colour, text) == [
+            '%.1f' % value for value in seeds['IoU'].values()]
+    for role in ('pred', 'truth', 'list'):
+        assert '<code>%s</code>' % result[role] in text
 
 
 def test_worst_images_in_order_with_their_pictures(full):
@@ -127,6 +140,9 @@ def test_pictures_show_the_masks_in_voc_colours(folder, full):
         assert np.abs(mixed - voc.palette()[index][::-1]).max() < 12
         away = cv2.erode((mask == 0).astype(np.uint8), np.ones((9, 9))) > 0
         assert np.abs(picture - photograph)[away].mean() < 6
+    keys = re.findall(r'rgb\((\d+),(\d+),(\d+)\)"></i>([^<]*)', full[1].split('<article>')[1])
+    assert keys == [tuple(map(str, voc.palette()[i])) + (html.escape(word),) for i, word in (
+        (index, CLASSES[index - 1]), (255, 'ignored'))]
 
 
 def test_wide_pictures_are_made_small():
@@ -150,11 +166,26 @@ def test_nothing_differs(folder):
     assert 'No image differs' in report.page(compare(folder, pred=str(folder / 'truth')))
 
 
-def test_left_out_names_are_said_first(folder, tmp_path):
+def test_seeds_that_ignore_everything(folder, tmp_path):
+    for name in NAMES:
+        voc.save_mask(str(tmp_path / (name + '.png')), np.full(SHAPE, 255, np.uint8))
+    result = compare(folder, pred=str(tmp_path), scores=str(folder / 'npy'), infer_size=89,
+                     annotation_root=str(folder / 'xml'))
+    assert '<dt>ignored</dt><dd>100.0<' in report.page(result)
+
+
+def test_missing_and_extra_files_are_said(folder, tmp_path):
     for name in NAMES[1:]:
         shutil.copy(str(folder / 'pred' / (name + '.png')), str(tmp_path))
-    text = report.page(compare(folder, pred=str(tmp_path), skip_bad=True))
-    assert re.search('<section class="warning"><p>1 names of the list are left out[^<]*: n00<', text)
+    voc.save_mask(str(tmp_path / 'n01.png'), np.zeros((5, 6), np.uint8))
+    for i in range(11):
+        voc.save_mask(str(tmp_path / ('x%02d.png' % i)), np.zeros((5, 6), np.uint8))
+    said = Page(report.page(compare(folder, pred=str(tmp_path), skip_bad=True))).texts
+    at = said.index('Names of the list that are left out (2): n00, n01')
+    assert said[at + 1:at + 3] == ['no such seed (1): %s/n00.png' % tmp_path,
+                                   'of another size than the truth (1): %s/n01.png (6x5, not 120x90)' % tmp_path]
+    assert 'Masks in %s that are not in the list (11): %s, …' % (
+        tmp_path, ', '.join('x%02d' % i for i in range(10))) in said
     assert 'class="warning"' not in report.page(compare(folder))
 
 
@@ -169,19 +200,38 @@ def colours(names):
 
 def test_bars_are_as_long_as_their_values():
     values = {'background': 100., 'cat': 50., 'dog': 25., 'cow': None}
-    svg = plots.bars(values, colours(values), other=dict(values, cat=75.))
+    other = dict(values, cat=75.)
+    unmarked = dict.fromkeys(values)
+    svg = plots.bars([(values, unmarked), (other, unmarked)], colours(values))
     first, second = ([float(e.get('width')) for e in elements(svg, 'rect') if e.get('fill') == colour]
                      for colour in (plots.FIRST, plots.SECOND))
     assert np.array(first) / first[0] == pytest.approx([1, .5, .25, 0], abs=.01)
     assert np.array(second) / first[0] == pytest.approx([1, .75, .25, 0], abs=.01)
-    assert not [e for e in elements(plots.bars(values, colours(values)), 'rect') if e.get('fill') == plots.SECOND]
+    for colour, cat in ((plots.FIRST, '50.0'), (plots.SECOND, '75.0')):
+        assert [e.text for e in elements(svg, 'text') if e.get('fill') == colour] == ['100.0', cat, '25.0', '–']
+    alone = plots.bars([(values, unmarked)], colours(values))
+    assert not [e for e in elements(alone, 'rect') if e.get('fill') == plots.SECOND]
 
 
-def test_ticks_stand_where_figures_differ():
+def test_marks_stand_on_their_bar_where_figures_differ():
     values = {'background': 40., 'cat': 50.}
-    without, more = (len(elements(plots.bars(values, colours(values), dict(values, cat=cat)), 'line'))
-                     for cat in (50., 60.))
-    assert more == without + 1
+    plain, svg = (plots.bars([(values, values), (values, dict(values, cat=cat))], colours(values))
+                  for cat in (50.04, 80.))
+    marks = [e for e in elements(svg, 'line') if e.get('x1') == e.get('x2')][len(elements(plain, 'line')):]
+    bar = [e for e in elements(svg, 'rect') if e.get('fill') == plots.SECOND][1]
+    assert len(marks) == 1
+    start, length, y, high = (float(bar.get(key)) for key in ('x', 'width', 'y', 'height'))
+    assert float(marks[0].get('x1')) - start == pytest.approx(length * 80 / 50, abs=.2)
+    assert y - 2 < float(marks[0].get('y1')) < y and y + high < float(marks[0].get('y2')) < y + high + 2
+
+
+def test_long_names_are_cut_and_told_under_the_pointer():
+    names = ['background', 'a' * 70, 'b' * 22]
+    values = dict.fromkeys(names, 50.)
+    for svg in (plots.bars([(values, values)], colours(names)), plots.matrix([[1] * 4] * 4, names, colours(names))):
+        texts = {e.text: e.find('title') for e in elements(svg, 'text')}
+        assert texts['a' * 21 + '…'].text == 'a' * 70
+        assert texts['b' * 22] is None and 'a' * 70 not in texts
 
 
 def test_the_curve_goes_through_its_points():
@@ -197,7 +247,18 @@ def test_the_curve_goes_through_its_points():
     for precision in ([100.] * 101, [0.] * 100 + [None], [float(i) for i in range(101)]):
         svg = plots.curve(dict(points, precision=precision))
         heights = [float(p.split(',')[1]) for p in elements(svg, 'polyline')[0].get('points').split()]
-        assert 0 < min(heights) <= max(heights) < 440
+        assert 0 < min(heights) <= max(heights) < 460
+    for spread, words in ((.01, ['0.0']), (1, ['%.1f' % (i / 10) for i in range(10)])):
+        svg = plots.curve(dict(points, ignored=[spread * i for i in range(101)], precision=[90.] * 100 + [None]))
+        assert [e.text for e in elements(svg, 'text') if '.' in e.text] == words
+
+
+def test_the_axis_of_the_curve_shows_its_points():
+    for least in [0, 1, 37.5, 60, 88, 90, 96, 99.9, 100]:
+        marks = plots._axis([100, least])
+        assert marks[0] == 100 and 3 <= len(marks) <= 8
+        assert least == 0 == marks[-1] or marks[-1] < least
+        assert 100 - marks[-1] <= max(8, 1.7 * (100 - least))
 
 
 def test_cells_of_the_confusion_matrix():
@@ -212,6 +273,11 @@ def test_cells_of_the_confusion_matrix():
     assert len({shades[title] for title in titles}) == 5
 
 
+def test_cells_that_round_to_nothing_have_no_figure():
+    svg = plots.matrix([[995, 5, 0], [6, 994, 0], [0, 0, 0]], ['background', 'cat'], colours(['background', 'cat']))
+    assert [e.text for e in elements(svg, 'text') if e.get('pointer-events')] == ['100', '1', '99']
+
+
 def test_a_matrix_of_many_classes_stays_readable():
     names = ['class %d' % i for i in range(254)]
     counts = np.diag(np.arange(255)).tolist()
@@ -223,12 +289,20 @@ def test_a_matrix_of_many_classes_stays_readable():
 # ------------------------------------------------------------------------------------------------------ browser
 PROBE = """<script>addEventListener('load', () => {
   const box = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
+  const crossed = (ones, others) => ones.filter(one => others.some(other => {
+    const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
+    return one != other && Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+      Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1; })).map(e => e.textContent);
+  const level = s => [...s.querySelectorAll('text:not([transform])')];
   const probe = {
     rows: [...document.querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.innerText)),
     svg: [...document.querySelectorAll('svg')].map(s => ({label: s.getAttribute('aria-label'), box: box(s),
-      outside: [...s.querySelectorAll('rect, circle, polyline')].filter(e => { const a = e.getBoundingClientRect(),
-        b = s.getBoundingClientRect(); return a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 ||
-        a.bottom > b.bottom + 1; }).length,
+      outside: [...s.querySelectorAll('rect, circle, polyline, text')].filter(e => {
+        const a = e.getBoundingClientRect(), b = s.getBoundingClientRect();
+        return a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1;
+      }).length,
+      crossed: crossed(level(s), level(s)), covered: crossed(level(s), [...s.querySelectorAll('rect, circle')]),
+      smallest: Math.min(...level(s).map(e => e.getBoundingClientRect().height)),
       drawn: [...s.querySelectorAll('rect, polyline')].filter(e => e.getBoundingClientRect().width > 0).length})),
     images: [...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight].concat(box(i))),
     articles: document.querySelectorAll('.worst article').length,
@@ -260,19 +334,29 @@ def opened(chromium, text, tmp_path, width):
     return json.loads(html.unescape(found.group(1)))
 
 
-@pytest.mark.parametrize('width', [1300, 600])
+@pytest.mark.parametrize('width', [1300, 400])
 def test_a_browser_shows_it_all(chromium, full, tmp_path, width):
     result, text = full
     seen = opened(chromium, text, tmp_path, width)
-    assert [row[0] for row in seen['rows']] == ['background'] + list(CLASSES)
-    assert [row[1] for row in seen['rows']] == ['%.2f' % v for v in result['IoU'].values()]
+    columns = [result[key] for key in ('IoU', 'IoU_defined', 'precision', 'recall')]
+    columns += [result['exchanged']['IoU'], result['versus']['IoU']]
+    assert seen['rows'] == [[name] + ['%.2f' % column[name] for column in columns] for name in result['IoU']]
     assert [plot['label'].split()[0] for plot in seen['svg']] == ['IoU', 'precision', 'confusion']
     for plot, drawn in zip(seen['svg'], (8, 1, 12)):
         assert min(plot['box']) > 100 and plot['drawn'] >= drawn and plot['outside'] == 0
+        assert plot['crossed'] == [] and plot['smallest'] > 8
+    assert [plot['covered'] for plot in seen['svg'][:2]] == [[], []]
     assert seen['articles'] == len(result['worst']) >= 12
     assert len(seen['images']) == 4 * seen['articles']
     for complete, natural_width, natural_height, shown_width, shown_height in seen['images']:
-        assert complete and (natural_height, natural_width) == SHAPE and min(shown_width, shown_height) > 40
+        assert complete and (natural_height, natural_width) == SHAPE and min(shown_width, shown_height) > 90
         assert math.isclose(shown_width / shown_height, natural_width / natural_height, rel_tol=.03)
     assert seen['overflow'] <= 0
     assert min(map(int, re.findall(r'\d+', seen['background'])[:3])) > 230
+
+
+def test_plots_of_many_classes_can_be_read_on_a_telephone(chromium, folder, tmp_path):
+    seen = opened(chromium, report.page(compare(folder, class_names=None)), tmp_path, 400)
+    assert len(seen['rows']) == 21 and seen['overflow'] <= 0
+    for plot in seen['svg']:
+        assert plot['smallest'] > 8 and plot['outside'] == 0 and plot['crossed'] == []
