@@ -3,6 +3,7 @@ import cv2
 import numpy as np
 
 HEIGHT = 120        # pixels of a row
+_WIDEST = 600       # pixels of a picture in it; a panorama's row is lower
 _GAP = 4
 
 
@@ -35,9 +36,11 @@ def row(image, scores):
 
     Returns
     -------
-    (120, width, 3) uint8
+    (height, width, 3) uint8
+        120 rows, fewer for a picture wider than five times its height.
     """
-    small = cv2.resize(image, (max(1, round(image.shape[1] * HEIGHT / image.shape[0])), HEIGHT),
+    scale = min(HEIGHT / image.shape[0], _WIDEST / image.shape[1])
+    small = cv2.resize(image, tuple(max(1, round(side * scale)) for side in image.shape[1::-1]),
                        interpolation=cv2.INTER_AREA)
     return beside([small] + [heat(small, sign * score) for score in scores for sign in (1, -1)])
 
