@@ -162,6 +162,13 @@ TABLE = {
     'scores pickled': ('seeds', array(SCORES, np.array([{}]), allow_pickle=True), [], r'scores_icd/a\.npy: '),
     'scores are text': ('seeds', put(SCORES, 'x'), [], r'scores_icd/a\.npy: not a NumPy array file'),
     'scores cut short': ('seeds', cut(SCORES, 200), [], r'scores_icd/a\.npy: the file is cut short'),
+    # exported scores
+    'export needs pickles': ('run', nothing, ['--export-scores', 'maps.npy'], r'--export-scores maps\.npy: .*pickles'),
+    'export folder is a file': ('run', nothing, ['--export-scores', 'list.txt'], r'list\.txt: .*choose another folder'),
+    'export among the results': ('run', nothing, ['--export-scores', 'snap/results'], r'snap/results: .*folder of its own'),
+    'export below a file': ('infer', nothing, ['--export-scores', 'list.txt/a.npz'], r'list\.txt: .*choose another folder'),
+    'scores to export missing': ('seeds', remove(SCORES), ['--seeds', 'cam', '--export-scores', 'maps'],
+                                 r'scores_icd/a\.npy: no such score file'),
     # options
     'unknown option': ('run', nothing, ['--speed', '9'], r'--speed'),
     'image size': ('run', nothing, ['--image-size', '320'], r"--image-size: '320' is not 8k\+1"),
@@ -177,6 +184,10 @@ TABLE = {
     # folders
     'snapshot is a file': ('run', put('snapshot', 'x'), ['--snapshot', 'snapshot'], r'snapshot: .*choose another folder'),
     'snapshot below a file': ('run', nothing, ['--snapshot', 'list.txt/deep'], r'list\.txt: .*choose another folder'),
+    'seeds are a file': ('run', put('fresh/results/seeds/crf', 'x'), ['--snapshot', 'fresh'],
+                         r'fresh/results/seeds/crf: .*choose another folder'),
+    'seeds over saliency maps': ('run', nothing, ['--snapshot', 'fresh', '--use-sal', '--saliency-root',
+                                                  'fresh/results/seeds/sal'], r'would overwrite the saliency maps'),
     'snapshot is a broken link': ('run', link('lost', 'nowhere/at/all'), ['--snapshot', 'lost'], r'lost: .*link'),
     'a link leads out of the snapshot': ('seeds', link('snap/results/seeds/crf/sub', '../../../..'), [],
                                         r'seeds/crf/sub: a link leads outside'),

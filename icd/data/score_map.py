@@ -74,20 +74,22 @@ def problem(path, num_classes, infer_size):
     Returns
     -------
     (str, str) or None
-        What is wrong and what to do, when the file is missing, no array of floating-point numbers, cut short, or of
-        another shape than (num_classes, k, k).
+        What is wrong and what to do, when the file is missing, may not be read, is no array of floating-point
+        numbers, cut short, or of another shape than (num_classes, k, k).
     """
     try:
         with open(path, 'rb') as file:
             header, start, end = _header(file), file.tell(), os.fstat(file.fileno()).st_size
     except (FileNotFoundError, NotADirectoryError):
         return 'no such score file', 'run inference first (--only-infer)'
+    except PermissionError:
+        return 'may not be read', 'change its permissions'
     if header is None:
         return 'not a NumPy array file', _AGAIN
     shape, dtype = header
     if dtype.kind != 'f':
         return 'holds no floating-point numbers', _AGAIN
-    if len(shape) != 3 or shape[1:] != (side(infer_size),) * 2:
+    if shape[1:] != (side(infer_size),) * 2:
         return ('scores of shape %s, which do not come from --infer-size %d' % ('x'.join(map(str, shape)), infer_size),
                 'give the size they were made with, or run inference again (--only-infer)')
     if shape[0] != num_classes:

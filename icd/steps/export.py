@@ -9,7 +9,6 @@ import numpy as np
 
 from icd import runtime
 from icd.data import score_map, voc
-from icd.errors import UserError
 from icd.steps import preflight
 
 _KINDS = ('cam', 'icd')
@@ -71,6 +70,12 @@ def _write_one(options, job):
         _append(archive, '', named)
 
 
+def _is_file(path):
+    """True for one FILE.npz, False for a folder, which may be called so, too."""
+    return path.lower().endswith('.npz') and not os.path.isdir(path)
+
+
+# ------------------------------------------------------------------------------------------------- what to do
 def _inputs(options, name):
     """Files an image's export is made from."""
     return [voc.image_path(options.image_root, name), os.path.join(options.annotation_root, name + '.xml')] + [
@@ -82,71 +87,107 @@ def _settings(options, class_names):
             'class_names': list(class_names)}
 
 
-def _jobs(options):
-    """Names, class names and a job for every image; all problems are found before anything is written."""
-    problems = preflight.Problems()
-    inputs = preflight.read_inputs(options, problems)
-    jobs, needed = [], 0
-    for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
-        job = _Job(name, tuple(np.flatnonzero(labels).tolist()), size)
-        for kind in _KINDS if job.classes else ():
-            path = score_map.path(options.snapshot, kind, name)
-            found = score_map.problem(path, len(job.classes), options.infer_size)
-            if found:
-                problems.add(found[0], path, found[1])
-        jobs.append(job)
-        if size:
-            pixels = size[0] * size[1] * (1 / 64 + options.export_full_size)
-            needed += int(8 * len(job.classes) * pixels) + 8192
-    whole = options.export_scores.endswith('.npz')
-    folder = (os.path.dirname(options.export_scores) or '.') if whole else options.export_scores
-    preflight.check_folder(problems, folder, needed)
-    if not whole:
-        preflight.check_links(problems, folder, inputs.names)
-    problems.settle()
-    return inputs.class_names, jobs
-
-
 def _is_current(options, settings, names):
     """True when the one file holds these names, was made with these settings and is newer than every score."""
     path = options.export_scores
-    if options.force or not runtime.up_to_date(path, *(i for name in names for i in _inputs(options, name))):
+    if not runtime.up_to_date(path, *(i for name in names for i in _inputs(options, name))):
         return False
     try:
         with np.load(path, allow_pickle=False) as file:
-            return str(file['settings']) == settings and file['names'].tolist() == names
+            return str(file['settings']) == json.dumps(settings) and file['names'].tolist() == names
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False
 
 
-def _export_file(options, class_names, jobs):
-    path, names = options.export_scores, [job.name for job in jobs]
-    settings = json.dumps(_settings(options, class_names))
-    if _is_current(options, settings, names):
-        runtime.say('%s is up to date' % path)
-        return
-    with runtime.whole_file(path) as partial, zipfile.ZipFile(partial, 'w') as archive:
-        _append(archive, '', {'names': np.array(names), 'settings': np.array(settings)})
+def _out_of_date(options, settings, jobs):
+    """The jobs that have to be done: of one file all or none."""
+    path = options.export_scores
+    if options.force or not os.path.exists(path):
+        return jobs
+    if _is_file(path):
+        return [] if _is_current(options, settings, [job.name for job in jobs]) else jobs
+    if not os.path.isdir(path) or not runtime.same_settings(path, settings):
+        return jobs
+    record = runtime.settings_path(path)
+    return [job for job in jobs if not runtime.up_to_date(
+        os.path.join(path, job.name + '.npz'), record, *_inputs(options, job.name))]
+
+
+def _check_scores(problems, options, job):
+    for kind in _KINDS if job.classes else ():
+        path = score_map.path(options.snapshot, kind, job.name)
+        found = score_map.problem(path, len(job.classes), options.infer_size)
+        if found:
+            problems.add(found[0], path, found[1])
+
+
+def _check_owner(problems, options):
+    """Note when another stage has its settings in the folder: each would take the other's for a change of its own."""
+    folder = options.export_scores
+    record, results = runtime.settings_path(folder), os.path.join(options.snapshot, 'results')
+    if os.path.realpath(folder) == os.path.realpath(results) or (
+            os.path.isfile(record) and b'"full_size"' not in voc.read_bytes(record, 'remove it')):
+        problems.add('something else keeps its settings.json there', folder, 'give --export-scores a folder of its own')
+
+
+def _bytes(options, job):
+    pixels = job.size[0] * job.size[1] * (1 / score_map.STRIDE ** 2 + options.export_full_size) if job.size else 0
+    return int(4 * len(_KINDS) * len(job.classes) * pixels) + 8192
+
+
+def find_jobs(options, inputs, problems, scores_come=False):
+    """What has to be exported; what is missing for it or does not fit goes to `problems`.
+
+    Parameters
+    ----------
+    options : Options
+    inputs : icd.steps.preflight.Inputs
+    problems : icd.steps.preflight.Problems
+    scores_come : bool
+        The run makes the scores before they are exported: they need not be there yet.
+
+    Returns
+    -------
+    list
+    """
+    path = options.export_scores
+    if path.lower().endswith('.npy'):
+        problems.add('a .npy dictionary needs pickles, which can run code when it is read', '--export-scores ' + path,
+                     'give a folder or a FILE.npz')
+        return []
+    jobs = _out_of_date(options, _settings(options, inputs.class_names), [
+        _Job(name, tuple(np.flatnonzero(labels).tolist()), size)
+        for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)])
+    for job in () if scores_come else jobs:
+        _check_scores(problems, options, job)
+    folder = (os.path.dirname(path) or '.') if _is_file(path) else path
+    preflight.check_folder(problems, folder, sum(_bytes(options, job) for job in jobs))
+    if not _is_file(path):
+        preflight.check_links(problems, path, inputs.names)
+        _check_owner(problems, options)
+    return jobs
+
+
+# ----------------------------------------------------------------------------------------------------- the step
+def _export_file(options, settings, jobs):
+    names = np.array([job.name for job in jobs])
+    with runtime.whole_file(options.export_scores) as partial, zipfile.ZipFile(partial, 'w') as archive:
+        _append(archive, '', {'names': names, 'settings': np.array(json.dumps(settings))})
         images = runtime.process_map(functools.partial(_read, options), jobs, 1, desc='export')
         for job, named in zip(jobs, images):
             _append(archive, job.name + '/', named)
 
 
-def _export_folder(options, class_names, jobs):
-    folder, settings = options.export_scores, _settings(options, class_names)
-    num_process = options.num_process or runtime.number_of_cores()
-    with runtime.nothing_partial([folder], [job.name for job in jobs]):
-        record = runtime.stage_settings(folder, settings)
-        wanted = [job for job in jobs if options.force or not runtime.up_to_date(
-            os.path.join(folder, job.name + '.npz'), record, *_inputs(options, job.name))]
-        write = functools.partial(_write_one, options)
-        for _ in runtime.process_map(write, wanted, num_process, desc='export') if wanted else ():
+def _export_folder(options, settings, jobs, names):
+    folder, num_process = options.export_scores, options.num_process or runtime.number_of_cores()
+    write = functools.partial(_write_one, options)
+    with runtime.nothing_partial([folder], names):
+        runtime.stage_settings(folder, settings)
+        for _ in runtime.process_map(write, jobs, num_process, desc='export') if jobs else ():
             pass
-    if not wanted:
-        runtime.say('%s: all %d exported scores are up to date' % (folder, len(jobs)))
 
 
-def run(options):
+def run(options, inputs=None):
     """Export the score maps of all names in the list to `options.export_scores`.
 
     A folder gets NAME.npz with `arrays`; one FILE.npz gets `names`, and the same arrays as NAME/cam and so on. None
@@ -156,6 +197,8 @@ def run(options):
     ----------
     options : Options
         `icd.options.RUN`.
+    inputs : icd.steps.preflight.Inputs, optional
+        What the check of the run has read; read here without.
 
     Raises
     ------
@@ -163,12 +206,13 @@ def run(options):
         Before anything is written, when scores or other inputs are missing or do not fit, or the file's ending is
         `.npy`.
     """
-    if options.export_scores.endswith('.npy'):
-        raise UserError('--export-scores %s: a .npy dictionary needs pickles, which can run code when it is read: '
-                        'give a folder or a FILE.npz' % options.export_scores)
-    class_names, jobs = _jobs(options)
-    if options.export_scores.endswith('.npz'):
-        with runtime.nothing_partial([os.path.dirname(options.export_scores) or '.']):
-            _export_file(options, class_names, jobs)
-    else:
-        _export_folder(options, class_names, jobs)
+    problems = preflight.Problems()
+    inputs = inputs or preflight.read_inputs(options, problems)
+    jobs, settings = find_jobs(options, inputs, problems), _settings(options, inputs.class_names)
+    problems.settle()
+    if not _is_file(options.export_scores):
+        _export_folder(options, settings, jobs, inputs.names)
+    elif jobs:
+        _export_file(options, settings, jobs)
+    if not jobs:
+        runtime.say('%s: all %d exported scores are up to date' % (options.export_scores, len(inputs.names)))

@@ -39,11 +39,11 @@ class Problems:
 
     def add(self, what, item, remedy):
         """Note that `item` (a file, mostly) has the problem `what`."""
-        self._kinds.setdefault((what, remedy), []).append(item)
+        self._kinds.setdefault((what, remedy), {})[item] = None        # stages may share a file
 
     def note(self, error):
         """Note a `UserError` of another module as a problem of its own."""
-        self._kinds.setdefault((str(error), None), [])
+        self._kinds.setdefault((str(error), None), {})
 
     def __bool__(self):
         return bool(self._kinds)
@@ -54,7 +54,7 @@ class Problems:
             if remedy is None:
                 lines.append(what)
                 continue
-            named = ', '.join(items[:_NAMED]) + (', ...' if len(items) > _NAMED else '')
+            named = ', '.join(list(items)[:_NAMED]) + (', ...' if len(items) > _NAMED else '')
             count = ' (%d files)' % len(items) if len(items) > 1 else ''
             lines.append('%s: %s%s: %s' % (named, what, count, remedy))
         return '\n'.join(lines)
@@ -168,10 +168,10 @@ def check(options, stages):
                        'make them with makeSuperpixel and generate_superpixel.py, or check --superpixel-root')
     if 'train' in stages or 'infer' in stages:
         _check_network(problems, options, stages, inputs)
-    if 'seeds' in stages:
-        _check_seeds(problems, options, stages, inputs)
+    _check_outputs(problems, options, stages, inputs)
     check_folder(problems, options.snapshot, _bytes_to_write(options, stages, inputs))
     for folder in _output_folders(options, stages):
+        check_folder(problems, folder, 0)
         check_links(problems, folder, inputs.names)
     problems.settle()
     return inputs
@@ -200,15 +200,14 @@ def _check_batch(problems, options, inputs, devices, stages):
                      '--batch-size %d' % options.batch_size, 'take a smaller batch')
 
 
-def _check_seeds(problems, options, stages, inputs):
-    """Score files, unless this run makes them, and saliency maps."""
-    from icd.steps import seeds
-    if 'infer' not in stages:
-        seeds.find_jobs(options, inputs, problems)
-    elif 'sal' in seeds.kinds(options):
-        for name, size in zip(inputs.names, inputs.sizes):
-            check_size(problems, os.path.join(options.saliency_root, name + '.png'), size, 'saliency map',
-                       seeds.NO_SALIENCY)
+def _check_outputs(problems, options, stages, inputs):
+    """What seeds and exported scores are made from, and where they go."""
+    from icd.steps import export, seeds
+    scores_come = 'infer' in stages
+    if 'seeds' in stages:
+        seeds.find_jobs(options, inputs, problems, scores_come)
+    if options.export_scores and list(stages) != ['train']:
+        export.find_jobs(options, inputs, problems, scores_come)
 
 
 def _output_folders(options, stages):

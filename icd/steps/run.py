@@ -38,7 +38,7 @@ def run(options):
             if not runtime.up_to_date(curves, log):
                 pictures.curves(log, curves)
     if options.export_scores and stages != ['train']:
-        export.run(options)
+        export.run(options, inputs)
 
 
 def plan(options, stages, num_names):

@@ -18,6 +18,7 @@ _FEW_SALIENT = .01          # share of salient pixels below which saliency alone
 
 NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
 _SCORES = {'crf': ('icd', 'cam'), 'raw': ('icd', 'cam'), 'sal': ('icd', 'cam'), 'cam': ('cam',)}
+_REFINED = 'crf', 'cam'     # kinds that go through the CRF
 _Job = collections.namedtuple('_Job', 'name classes folders')
 
 
@@ -157,7 +158,9 @@ def _settings(kind, threshold, options):
                 'class_names': list(voc.read_class_names(options.class_names))}
     if kind == 'cam':
         settings['threshold'] = threshold
-    if kind in ('crf', 'cam'):
+    if kind == 'sal':       # the maps of another model are no newer, as a rule
+        settings['saliency_root'] = os.path.realpath(options.saliency_root)
+    if kind in _REFINED:
         settings.update(confidence=options.confidence, iterations=options.crf_iterations,
                         gaussian=list(options.crf_gaussian), bilateral=list(options.crf_bilateral))
     return settings
@@ -187,19 +190,27 @@ def _out_of_date(options, folders, changed, name):
 
 
 # --------------------------------------------------------------------------------------------------- checks
-def _check(problems, options, job, size):
-    """Note what is wrong with the headers of the score files and the saliency map of one image."""
+def _check_scores(problems, options, job):
+    """Note what is wrong with the headers of the score files of one image."""
     for kind in sorted({score for key in job.folders for score in _SCORES[key[0]]}):
         path = score_map.path(options.snapshot, kind, job.name)
         found = score_map.problem(path, len(job.classes), options.infer_size)
         # An image without classes has no scores that anybody would miss.
         if found and (job.classes or os.path.exists(path)):
             problems.add(found[0], path, found[1])
+
+
+def _check_image(problems, options, job, size):
+    """Note what is wrong with the saliency map of one image, and with its size."""
     if any(key[0] == 'sal' for key in job.folders):
         preflight.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', NO_SALIENCY)
+    if job.classes and any(key[0] in _REFINED for key in job.folders) and max(size) > crf.largest_side(
+            options.crf_gaussian, options.crf_bilateral):
+        problems.add('a side of %d pixels is too long for the CRF' % max(size), _image_path(options, job.name),
+                     'scale the photograph down, or give --crf-gaussian and --crf-bilateral a larger SXY')
 
 
-def find_jobs(options, inputs, problems):
+def find_jobs(options, inputs, problems, scores_come=False):
     """What has to be done, largest images first; what is missing for it or does not fit goes to `problems`.
 
     Parameters
@@ -207,20 +218,27 @@ def find_jobs(options, inputs, problems):
     options : Options
     inputs : icd.steps.preflight.Inputs
     problems : icd.steps.preflight.Problems
+    scores_come : bool
+        The run makes the scores before the seeds: they need not be there yet, and every seed is made from them.
 
     Returns
     -------
     list
     """
     folders = seed_folders(options)
+    if ('sal', None) in folders and os.path.realpath(options.saliency_root) in map(os.path.realpath, folders.values()):
+        problems.add('seeds would overwrite the saliency maps', options.saliency_root,
+                     'keep the maps in another folder and give it to --saliency-root')
     changed = {key for key, folder in folders.items()
                if not runtime.same_settings(folder, _settings(*key, options=options))}
     jobs = []
     for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
-        wanted = _out_of_date(options, folders, changed, name)
+        wanted = folders if scores_come else _out_of_date(options, folders, changed, name)
         if wanted and size:
             job = _Job(name, tuple(np.flatnonzero(labels).tolist()), wanted)
-            _check(problems, options, job, size)
+            if not scores_come:
+                _check_scores(problems, options, job)
+            _check_image(problems, options, job, size)
             jobs.append((size[0] * size[1], job))
     return [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
 
@@ -228,10 +246,7 @@ def find_jobs(options, inputs, problems):
 # ----------------------------------------------------------------------------------------------------- the step
 def _read_saliency(path, shape):
     """A saliency map (H, W) uint8 of the size of its image."""
-    data = np.frombuffer(voc.read_bytes(path, NO_SALIENCY), np.uint8)
-    saliency = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
-    if saliency is None:
-        raise UserError('%s: not an image that OpenCV can read: copy or make the map again' % path)
+    saliency = cv2.cvtColor(voc.decode_image(voc.read_bytes(path, NO_SALIENCY), path), cv2.COLOR_BGR2GRAY)
     if saliency.shape != shape:
         raise UserError('%s: the saliency map has %dx%d pixels, the photograph %dx%d: make it again from this '
                         'photograph' % ((path,) + saliency.shape[::-1] + shape[::-1]))
@@ -255,7 +270,7 @@ def _make(options, num_labels, job):
                                    options.infer_size) for kind in needed}
     for (kind, threshold), folder in job.folders.items():
         seed = _before_crf(kind, threshold, options, job, scores, shape)
-        if kind in ('crf', 'cam') and job.classes:
+        if kind in _REFINED and job.classes:
             seed = crf.dense_crf(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
                                  options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
         voc.save_mask(os.path.join(folder, job.name + '.png'), seed)
@@ -286,6 +301,9 @@ def run(options, inputs=None):
     jobs = find_jobs(options, inputs, problems)
     problems.settle()
     folders, num_process = seed_folders(options), options.num_process or runtime.number_of_cores()
+    if not crf.is_compiled() and any(key[0] in _REFINED for job in jobs for key in job.folders):
+        runtime.say('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds in '
+                    'three times the time')
     with runtime.nothing_partial(folders.values(), names):
         for key, folder in folders.items():
             runtime.stage_settings(folder, _settings(*key, options=options))

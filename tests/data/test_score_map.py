@@ -68,6 +68,13 @@ def test_no_file(tmp_path):
         score_map.read(str(tmp_path / 'a.npy'), 2, 65)
 
 
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+    monkeypatch.setattr('builtins.open', refuse)                    # permissions do not keep root out
+    assert score_map.problem(str(tmp_path / 'a.npy'), 2, 65) == ('may not be read', 'change its permissions')
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_scores_that_are_no_numbers(tmp_path, value):
     array = scores()

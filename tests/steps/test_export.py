@@ -96,12 +96,55 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
     assert run(options) == set() and time.monotonic() - start < 2
     one_file = {'maps.npz'}
     path = score_map.path(options.snapshot, 'icd', 'two')
+    two = one_file if place.endswith('.npz') else {'maps/two.npz'}
     runtime.save_npy(path, np.load(path) + 1)
-    assert run(options) == (one_file if place.endswith('.npz') else {'maps/two.npz'})
+    assert run(options) == two
+    os.utime(os.path.join(options.annotation_root, 'two.xml'))
+    assert run(options) == two
+    os.utime(os.path.join(options.image_root, 'two.jpg'))
+    assert run(options) == two
     every = one_file if place.endswith('.npz') else {'maps/%s.npz' % name for name in IMAGES} | {'maps/settings.json'}
     assert run(changed(options, export_full_size=True)) == every
     assert run(changed(options, export_full_size=True, force=True)) == every - {'maps/settings.json'}
     assert not [path for path in contents(folder) if path.endswith(runtime.PARTIAL)]
+
+
+@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
+@pytest.mark.parametrize('values', [{'infer_size': 73}, {'export_full_size': True}, {'force': True}])
+def test_settings_that_make_all_out_of_date(small, tmp_path, values, place):
+    options = changed(small, export_scores=str(tmp_path / place))
+    export.run(options)
+    problems = export.preflight.Problems()
+    inputs = export.preflight.read_inputs(options, problems)
+    assert not export.find_jobs(options, inputs, problems)
+    assert len(export.find_jobs(changed(options, **values), inputs, problems)) == len(IMAGES)
+
+
+def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
+    export.run(small)
+    options, path = changed(small, export_full_size=True), score_map.path(small.snapshot, 'icd', 'two')
+    good, stamp = np.load(path), os.stat(path)
+    runtime.save_npy(path, good * np.nan)
+    with pytest.raises(UserError, match='two.npy: holds NaN'):
+        export.run(options)
+    runtime.save_npy(path, good)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    export.run(options)
+    assert all('icd_full' in exported(options, name) for name in IMAGES)
+
+
+def test_images_without_classes_need_no_scores(small):
+    for kind in ('icd', 'cam'):
+        os.remove(score_map.path(small.snapshot, kind, 'nothing'))
+    export.run(small)
+    assert exported(small, 'nothing')['icd'].shape == (0, 4, 6)
+
+
+def test_partial_files_of_a_killed_run_go_away(small):
+    for part in ('', 'sub'):
+        runtime.save_bytes(os.path.join(small.export_scores, part, '.large.npz.part'), b'half')
+    export.run(small)
+    assert not [path for path in contents(small.export_scores) if path.endswith(runtime.PARTIAL)]
 
 
 def test_another_list_makes_another_file(small, tmp_path):
@@ -139,6 +182,7 @@ def test_zip_members_are_plain_arrays(small, tmp_path):
     export.run(options)
     with zipfile.ZipFile(options.export_scores) as archive:
         assert archive.testzip() is None
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert 'sub/large/icd.npy' in archive.namelist()
 
 
@@ -155,7 +199,13 @@ def put_a_file_where_the_folder_goes(options):
     runtime.save_bytes(options.export_scores, b'')
 
 
+def link_elsewhere(options):
+    os.makedirs(options.export_scores)
+    os.symlink(options.image_root, os.path.join(options.export_scores, 'sub'))
+
+
 @pytest.mark.parametrize('damage, message', [
+    (link_elsewhere, 'maps/sub: a link leads outside of the folder'),
     (remove_scores, r'two.npy.*two.npy: no such score file \(2 files\): run inference first'),
     (give_a_wrong_shape, 'two.npy: maps of 3 classes, the annotation has 2'),
     (put_a_file_where_the_folder_goes, 'maps: a file')])
@@ -165,6 +215,58 @@ def test_bad_inputs_end_it_before_anything_is_written(small, damage, message):
     with pytest.raises(UserError, match=message):
         export.run(small)
     assert contents(small.export_scores) == before
+
+
+@pytest.mark.parametrize('place', ['results', 'others'])
+def test_folders_with_settings_of_others_are_refused(small, tmp_path, place):
+    options = changed(small, export_scores=os.path.join(small.snapshot, place))
+    if place == 'others':
+        runtime.stage_settings(options.export_scores, {'infer_size': SIDE})
+    before = contents(small.snapshot)
+    with pytest.raises(UserError, match=place + ': something else keeps its settings.json there'):
+        export.run(options)
+    assert contents(small.snapshot) == before
+
+
+def test_one_file_leaves_what_is_beside_it_alone(small, tmp_path):
+    runtime.save_bytes(str(tmp_path / '.report.html.part'), b'of another program')
+    runtime.save_bytes(str(tmp_path / '.maps.NPZ.part'), b'of a killed run')
+    before = set(os.listdir(str(tmp_path)))
+    export.run(changed(small, export_scores=str(tmp_path / 'maps.NPZ')))
+    assert set(os.listdir(str(tmp_path))) == before - {'.maps.NPZ.part'} | {'maps.NPZ'}
+
+
+def test_a_folder_may_be_called_like_a_file(small, tmp_path):
+    (tmp_path / 'maps.npz').mkdir()
+    export.run(changed(small, export_scores=str(tmp_path / 'maps.npz')))
+    assert (tmp_path / 'maps.npz' / 'two.npz').is_file()
+
+
+@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
+def test_what_is_done_needs_neither_room_nor_scores(small, tmp_path, monkeypatch, place):
+    options, room = changed(small, export_scores=str(tmp_path / place), export_full_size=True), []
+    monkeypatch.setattr(export.preflight, 'check_folder', lambda problems, folder, needed: room.append(needed))
+    export.run(options)
+    remove_scores(options)
+    export.run(options)
+    pixels = 2 * 48 * 64 + 90 * 140
+    assert 8 * pixels < room[0] < 8 * pixels * 1.1 + 3 * 10000 and room[1] == 0
+
+
+def test_scores_that_the_run_will_make_need_not_be_there(small):
+    remove_scores(small)
+    problems = export.preflight.Problems()
+    inputs = export.preflight.read_inputs(small, problems)
+    assert len(export.find_jobs(small, inputs, problems, scores_come=True)) == 3 and not problems
+    export.find_jobs(small, inputs, problems)
+    assert 'no such score file (2 files)' in str(problems)
+
+
+def test_inputs_that_were_already_read_give_the_same(small, monkeypatch):
+    inputs = export.preflight.read_inputs(small, export.preflight.Problems())
+    monkeypatch.setattr(export.preflight, 'read_inputs', None)
+    export.run(small, inputs)
+    assert sorted(exported(small, 'two')) == ['cam', 'classes', 'icd', 'size']
 
 
 def test_dictionaries_that_need_pickles_are_not_written(small):

@@ -49,15 +49,18 @@ def test_colour_copies_keep_the_indices(drawn):
         assert np.abs(over.astype(float) - expected).mean() < 4
 
 
-def test_only_pictures_of_new_seeds_are_drawn_again(drawn):
+@pytest.mark.parametrize('newer', ['crf/sub/b.png', 'images/sub/b.jpg'])
+def test_only_pictures_of_new_seeds_and_photographs_are_drawn_again(drawn, newer):
     copies = [str(drawn / kind) for kind in ('crf_colour/a.png', 'crf_colour/sub/b.png', 'crf_overlay/a.jpg',
                                              'crf_overlay/sub/b.jpg')]
     for path in copies:
         os.utime(path, (300, 300))
-    for path, stamp in (('crf/a.png', 300), ('crf/sub/b.png', 301), ('images/a.jpg', 300), ('images/sub/b.jpg', 300)):
-        os.utime(str(drawn / path), (stamp, stamp))
+    for path in ('crf/a.png', 'crf/sub/b.png', 'images/a.jpg', 'images/sub/b.jpg'):
+        os.utime(str(drawn / path), (301, 301) if path == newer else (300, 300))
+    runtime.save_bytes(str(drawn / 'crf_colour' / '.a.png.part'), b'half')
     pictures.draw_seeds([str(drawn / 'crf')], ['a', 'sub/b'], str(drawn / 'images'), 1)
     assert [os.stat(path).st_mtime == 300 for path in copies] == [True, False, True, False]
+    assert not (drawn / 'crf_colour' / '.a.png.part').exists()
 
 
 @pytest.mark.parametrize('copy', ['crf_colour/a.png', 'crf_overlay/a.jpg'])

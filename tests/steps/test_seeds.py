@@ -98,18 +98,26 @@ def scores(seed, num_classes, side=9):
     return rng.standard_normal((2, num_classes, side, side)).astype(np.float32)
 
 
-@pytest.mark.parametrize('saliency', [None, 'half', 'few'])
+@pytest.mark.parametrize('salient, lift', [(None, 0), (None, 9), (.5, 0), (.015, 0), (.005, 0)])
 @pytest.mark.parametrize('classes', [(4,), (0, 19), (2, 3, 7)])
-def test_the_rule_pixel_by_pixel(classes, saliency):
+def test_the_rule_pixel_by_pixel(classes, salient, lift):
     icd, cam = scores(len(classes), len(classes))
     cam[:, 5:] = -1                                     # no evidence to tell classes apart there
-    shape = (50, 61)
-    if saliency is not None:
+    cam += lift
+    shape, saliency = (50, 61), None
+    if salient is not None:
         rng = np.random.default_rng(1)
-        saliency = np.uint8(rng.integers(0, 6, shape) * (1 if saliency == 'half' else rng.random(shape) < .01))
+        saliency = np.uint8(rng.integers(0, 6, shape) * (rng.random(shape) < 2 * salient))      # from 3 it is
     made = seeds.seed_map(icd, cam, classes, shape, SIDE, saliency)
     assert (made != one_by_one(icd, cam, classes, shape, SIDE, saliency)).mean() <= 1e-3     # rounding at 1e-5
     assert len(set(made.ravel())) >= (2 if len(classes) == 1 and saliency is None else 3)
+
+
+def test_the_scale_of_a_class_does_not_matter():
+    icd, cam = scores(7, 2)
+    given = cam, (1, 2), (50, 61), SIDE
+    scaled = icd * np.float32([[[2 ** 20]], [[1]]])
+    assert np.array_equal(seeds.seed_map(scaled, *given), seeds.seed_map(icd, *given))
 
 
 KINDS = {
@@ -120,9 +128,9 @@ KINDS = {
 
 
 @settings(max_examples=200, deadline=None)
-@given(classes=st.sets(st.integers(0, 19), max_size=20), icd=st.sampled_from(sorted(KINDS)),
-       cam=st.sampled_from(sorted(KINDS)), height=st.integers(1, 90), width=st.integers(1, 90),
-       saliency=st.sampled_from([None, 0, 2, 255, 'random']), seed=st.integers(0, 99))
+@given(classes=st.one_of(st.sets(st.integers(0, 19), max_size=3), st.just(set(range(20)))),
+       icd=st.sampled_from(sorted(KINDS)), cam=st.sampled_from(sorted(KINDS)), height=st.integers(1, 90),
+       width=st.integers(1, 90), saliency=st.sampled_from([None, 0, 2, 255, 'random']), seed=st.integers(0, 99))
 def test_only_the_images_classes_background_and_undefined(classes, icd, cam, height, width, saliency, seed):
     classes = sorted(classes)
     raw_icd, raw_cam = scores(seed, len(classes), side=5)
@@ -134,6 +142,8 @@ def test_only_the_images_classes_background_and_undefined(classes, icd, cam, hei
     made = seeds.seed_map(raw_icd, raw_cam, classes, (height, width), 33, saliency)
     assert made.shape == (height, width) and made.dtype == np.uint8
     assert set(made.ravel()) <= {0, 255} | {c + 1 for c in classes}
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    assert set(crf.dense_crf(image, made, 21, iterations=1).ravel()) <= {0, 255} | {c + 1 for c in classes}
     made = seeds.cam_seed_map(raw_cam, classes, (height, width), 33, .3)
     assert made.shape == (height, width) and made.dtype == np.uint8
     assert set(made.ravel()) <= {0} | {c + 1 for c in classes}
@@ -312,10 +322,25 @@ def test_largest_images_go_first(small, monkeypatch):
     assert order == ['sub/large', 'two', 'nothing', 'grey', 'all', 'row']
 
 
+def test_pydensecrf_makes_the_same_seeds_and_is_announced(small, capsys, monkeypatch):
+    options = changed(small, seeds=('crf', 'raw'), num_process=1)
+    folder = os.path.join(small.snapshot, 'results', 'seeds')
+    seeds.run(options)
+    compiled = contents(folder)
+    assert 'compiled' not in capsys.readouterr().err
+    monkeypatch.setattr(seeds.crf, '_mean_field', None)
+    seeds.run(changed(options, force=True, seeds=('raw',)))
+    assert 'compiled' not in capsys.readouterr().err
+    seeds.run(changed(options, force=True))
+    assert 'CRF is not compiled here' in capsys.readouterr().err
+    assert contents(folder) == compiled
+
+
 def test_a_second_run_changes_no_file(small, capsys):
     options = changed(small, seeds=('crf', 'sal', 'raw'), colour=True)
     seeds.run(options)
     before = stamps(options.snapshot)
+    assert {'results/seeds/raw_colour/two.png', 'results/seeds/crf_overlay/sub/large.jpg'} <= set(before)
     start = time.monotonic()
     seeds.run(options)
     assert stamps(options.snapshot) == before and time.monotonic() - start < 2
@@ -347,6 +372,59 @@ def test_what_became_out_of_date_is_made_again_and_nothing_else(small):
     assert remade(options, os.path.join(small.saliency_root, 'two.png')) == {'sal/two'}
     assert remade(changed(options, crf_iterations=3)) == {'crf/' + name for name in IMAGES}
     assert len(remade(changed(options, crf_iterations=3, force=True))) == 3 * len(IMAGES)
+
+
+@pytest.mark.parametrize('values, expected', [
+    ({}, set()), ({'confidence': .6}, {'crf', 'cam'}), ({'crf_gaussian': (3., 4.)}, {'crf', 'cam'}),
+    ({'crf_bilateral': (80., 13., 9.)}, {'crf', 'cam'}), ({'crf_iterations': 9}, {'crf', 'cam'}),
+    ({'saliency_root': 'other'}, {'sal'}), ({'cam_threshold': (.4,)}, {'cam'}),
+    ({'infer_size': 73}, {'crf', 'sal', 'raw', 'cam'}), ({'class_names': 'names.txt'}, {'crf', 'sal', 'raw', 'cam'})])
+def test_settings_that_make_a_folder_out_of_date(small, tmp_path, monkeypatch, values, expected):
+    runtime.save_bytes(str(tmp_path / 'list.txt'), b'row')
+    runtime.save_bytes(str(tmp_path / 'names.txt'), '\n'.join(voc.CATEGORIES[:9]).encode())
+    monkeypatch.chdir(tmp_path)
+    options = changed(small, seeds=('crf', 'sal', 'raw', 'cam'))
+    seeds.run(options)
+    problems = seeds.preflight.Problems()
+    inputs = seeds.preflight.read_inputs(options, problems)
+    jobs = seeds.find_jobs(changed(options, **values), inputs, problems)
+    assert {kind for job in jobs for kind, _ in job.folders} == expected
+
+
+def test_saliency_maps_of_another_folder_make_other_seeds_however_old_they_are(small, tmp_path):
+    options = changed(small, seeds=('crf', 'sal'))
+    seeds.run(options)
+    before = stamps(os.path.join(small.snapshot, 'results', 'seeds'))
+    shutil.copytree(small.saliency_root, str(tmp_path / 'other'))
+    for name in IMAGES:
+        os.utime(str(tmp_path / 'other' / (name + '.png')), (100, 100))
+    runtime.save_image(str(tmp_path / 'other' / 'two.png'), np.zeros((48, 64), np.uint8))
+    os.utime(str(tmp_path / 'other' / 'two.png'), (100, 100))
+    seeds.run(changed(options, saliency_root=str(tmp_path / 'other')))
+    after = stamps(os.path.join(small.snapshot, 'results', 'seeds'))
+    assert {path for path in after if after[path] != before[path]} == {'sal/settings.json'} | {
+        'sal/%s.png' % name for name in IMAGES}
+    expected = contents(os.path.join(small.snapshot, 'results', 'seeds'))
+    seeds.run(changed(options, saliency_root=str(tmp_path / 'other'), force=True))
+    assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == expected
+
+
+def test_seeds_never_overwrite_the_saliency_maps(small):
+    place = os.path.join(small.snapshot, 'results', 'seeds', 'sal')
+    shutil.copytree(small.saliency_root, place)
+    before = contents(place)
+    os.symlink(small.snapshot, small.snapshot + '_link')
+    with pytest.raises(UserError, match='seeds/sal/: seeds would overwrite the saliency maps'):
+        seeds.run(changed(small, use_sal=True, saliency_root=place + '/', snapshot=small.snapshot + '_link'))
+    assert contents(place) == before
+
+
+def test_photographs_that_are_too_long_for_the_crf(small, monkeypatch):
+    monkeypatch.setattr(crf, 'largest_side', lambda *_: 40)
+    with pytest.raises(UserError, match='two.jpg: a side of 64 pixels is too long for the CRF') as raised:
+        seeds.run(small)
+    assert 'nothing' not in str(raised.value) and 'grey' not in str(raised.value)
+    seeds.run(changed(small, seeds=('raw',)))
 
 
 def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
@@ -411,6 +489,7 @@ def saliency_bytes(data):
 
 
 PNG = cv2.imencode('.png', np.arange(48 * 64, dtype=np.uint8).reshape(48, 64))[1].tobytes()
+JPEG = cv2.imencode('.jpg', np.arange(48 * 64, dtype=np.uint8).reshape(48, 64))[1].tobytes()
 BEFORE = {      # found before anything is made
     'no scores': (break_npy(lambda path, array: None), 'two.npy: no such score file: run inference first'),
     'rows': (break_npy(lambda p, a: runtime.save_npy(p, a[:1])), 'two.npy: maps of 1 classes, the annotation has 2'),
@@ -430,7 +509,8 @@ BEFORE = {      # found before anything is made
 }
 MEANWHILE = {   # what only the whole file tells
     'NaN': (break_npy(lambda p, a: runtime.save_npy(p, a * np.nan)), 'two.npy: holds NaN .* training diverged'),
-    'saliency cut': (saliency_bytes(PNG[:len(PNG) // 2]), 'two.png: not an image that OpenCV can read'),
+    'saliency cut': (saliency_bytes(PNG[:len(PNG) // 2]), 'two.png: the file is cut short: copy or download it again'),
+    'saliency without its end': (saliency_bytes(JPEG[:-40]), 'two.png: the file is cut short'),
 }
 
 
@@ -498,7 +578,7 @@ def run_in_a_process(options):
 def test_killed_and_run_again_it_ends_like_an_undisturbed_run(tmp_path):
     """`ICD_KILLS=20` kills more often."""
     images = {'%02d' % i: ((60 + i, 90), (i, i + 1)) for i in range(16)}
-    options = changed(small_set(tmp_path, images), seeds=('crf', 'raw'), crf_iterations=40)
+    options = changed(small_set(tmp_path, images), seeds=('crf', 'raw'), crf_iterations=150)
     folder = os.path.join(options.snapshot, 'results', 'seeds')
     start = time.monotonic()
     assert run_in_a_process(options).wait() == 0
@@ -508,7 +588,11 @@ def test_killed_and_run_again_it_ends_like_an_undisturbed_run(tmp_path):
     for kill in range(int(os.environ.get('ICD_KILLS', 3))):
         shutil.rmtree(folder)
         process = run_in_a_process(options)
-        time.sleep(chance.uniform(.3, 1) * duration)
+        if kill:
+            time.sleep(chance.uniform(.3, 1) * duration)
+        else:                           # the first one is sure to come in the middle
+            while process.poll() is None and not os.path.exists(seed_path(options, 'crf', '15')):
+                time.sleep(.002)
         # Sometimes the workers too, sometimes the main process alone: then they have to notice.
         (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
