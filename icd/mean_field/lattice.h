@@ -26,8 +26,11 @@ typedef float Four __attribute__((vector_size(16)));
 // Points whose simplices are searched together, so that the compiler can use vector registers.
 constexpr int kGroup = 16;
 
-// Nearest whole number, halves to even; for less than 2^22.
-inline float nearest(float x) { return (x + 12582912.f) - 12582912.f; }
+// Nearest whole numbers, halves to even; for less than 2^22.
+template <class Numbers>
+Numbers nearest(Numbers x) {
+    return (x + 12582912.f) - 12582912.f;
+}
 
 template <int D>
 class Lattice {
@@ -86,7 +89,7 @@ private:
     using Key = typename std::conditional<(D <= 2), std::uint64_t, Wide>::type;
     using Slot = std::uint32_t;
     static constexpr int kBits = D <= 2 ? 32 : 25;
-    static constexpr float kScale = 1.f / (1 + 1.f / (1 << D));       // makes up for what blurring adds
+    static constexpr float kScale = 1.f / (1 + 1.f / (1 << D));  // makes up for what blurring adds
 
     static Key unit(int axis) { return axis < D ? static_cast<Key>(1) << (kBits * axis) : 0; }
     static Key ones() {
@@ -174,7 +177,7 @@ private:
     template <class Position>
     void find_vertices(std::size_t padded, Position position) {
         slots_.assign(1 << 12, 0);
-        Key known[D + 1] = {};               // the point before often has the same vertices
+        Key known[D + 1] = {};  // the point before often has the same vertices
         std::uint32_t number[D + 1] = {};
         float f[D][kGroup];
         Group group;
@@ -222,13 +225,14 @@ private:
         norm_.reset(new float[size_]);
         for (std::size_t p = 0; p < size_; ++p) {
             float sum = 0;
-            for (std::size_t i = p * (D + 1); i < (p + 1) * (D + 1); ++i) sum += weight_[i] * values[vertex_[i]] * kScale;
+            for (std::size_t i = p * (D + 1); i < (p + 1) * (D + 1); ++i)
+                sum += weight_[i] * values[vertex_[i]] * kScale;
             norm_[p] = static_cast<float>(1 / std::sqrt(sum + 1e-20));
         }
     }
 
     std::size_t size_;
-    std::unique_ptr<std::uint32_t[]> vertex_, neighbour_;      // D + 1 a point; pairs, axis by axis
+    std::unique_ptr<std::uint32_t[]> vertex_, neighbour_;  // D + 1 a point; pairs, axis by axis
     std::unique_ptr<float[]> weight_, norm_;
     std::vector<Key> keys_;
     std::vector<Slot> slots_;

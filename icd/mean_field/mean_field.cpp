@@ -23,8 +23,8 @@ Four swap_pairs(Four a) { return __builtin_shuffle(a, FourInts{1, 0, 3, 2}); }
 
 // e to the power of x, which is not positive. The polynomial is Cephes' expf, as Eigen has it.
 Four exponential(Four x) {
-    x = larger(x, Four{} - 87.f);        // the exponent's last
-    const Four power = (x * 1.44269504088896341f + 12582912.f) - 12582912.f;        // rounded
+    x = larger(x, Four{} - 87.f);  // less than that is zero
+    const Four power = nearest(x * 1.44269504088896341f);
     const Four r = (x - power * 0.693359375f) - power * -2.12194440e-4f;
     Four y = r * 1.9875691500e-4f + 1.3981999507e-3f;
     y = y * r + 8.3334519073e-3f;
@@ -53,8 +53,12 @@ template <int D>
 struct Filter {
     template <class Position>
     Filter(std::size_t num_points, std::size_t num_blocks, Position position)
-        : lattice(num_points, position), blocks(num_blocks), first(lattice.num_values() * blocks),
-          second(first.size()), now(first.data()), next(second.data()) {}
+        : lattice(num_points, position),
+          blocks(num_blocks),
+          first(lattice.num_values() * blocks),
+          second(first.size()),
+          now(first.data()),
+          next(second.data()) {}
 
     void clear_next() { std::fill(next, next + first.size(), Four{}); }
     void advance() {

@@ -13,13 +13,13 @@ namespace mean_field {
 constexpr int kLabels = 4;
 
 struct Problem {
-    const std::uint8_t *image;      // height x width x 3
-    const std::uint8_t *seed;       // height x width
+    const std::uint8_t *image;  // height x width x 3
+    const std::uint8_t *seed;   // height x width
     std::size_t height, width;
-    const float *energies;          // 256 x num_labels: unary energies of every label, by the seed's value
-    std::size_t num_labels;         // a multiple of kLabels
-    const float *gaussian;          // num_labels: how much a label attracts itself by the Gaussian term
-    const float *bilateral;         // ... and by the bilateral term
+    const float *energies;   // 256 x num_labels: unary energies of every label, by the seed's value
+    std::size_t num_labels;  // a multiple of kLabels
+    const float *gaussian;   // num_labels: how much a label attracts itself by the Gaussian term
+    const float *bilateral;  // ... and by the bilateral term
     // Standard deviations, in pixels and colour levels; no coordinate may be more than 2^18 of them.
     float gaussian_xy, bilateral_xy, bilateral_rgb;
     int iterations;
