@@ -2,6 +2,7 @@ import concurrent.futures
 import errno
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -93,6 +94,20 @@ def test_a_pool_that_closes_itself_while_it_starts_a_process_says_why(monkeypatc
 @pytest.mark.parametrize('processes', [1, 2])
 def test_process_map_gives_every_result(processes):
     assert sorted(runtime.process_map(square, range(20), processes)) == [x * x for x in range(20)]
+
+
+def page_faults(_):
+    """Faults of the last of some calls that take and free 24 MB as four arrays."""
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        arrays = [np.ones(6 << 20, np.uint8) for _ in range(4)]
+        del arrays
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_workers_keep_the_memory_of_the_image_before():
+    pages = (24 << 20) // resource.getpagesize()
+    assert max(runtime.process_map(page_faults, range(4), 2)) < pages / 10
 
 
 def test_process_map_reads_items_as_they_are_needed():

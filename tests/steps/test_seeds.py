@@ -409,6 +409,19 @@ def test_saliency_maps_of_another_folder_make_other_seeds_however_old_they_are(s
     assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == expected
 
 
+def test_before_scores_are_made_all_but_the_scores_is_checked(small):
+    """Inference makes the scores anew, perhaps, and then every seed, whatever is there now."""
+    options = changed(small, seeds=('crf', 'sal'))
+    seeds.run(options)
+    shutil.rmtree(os.path.join(small.snapshot, 'results', 'scores_icd'))
+    os.remove(os.path.join(small.saliency_root, 'two.png'))
+    problems = seeds.preflight.Problems()
+    inputs = seeds.preflight.read_inputs(options, problems)
+    jobs = seeds.find_jobs(options, inputs, problems, scores_come=True)
+    assert len(jobs) == len(inputs.names) and all(len(job.folders) == 2 for job in jobs)
+    assert 'two.png: no such saliency map' in str(problems) and 'no such score' not in str(problems)
+
+
 def test_seeds_never_overwrite_the_saliency_maps(small):
     place = os.path.join(small.snapshot, 'results', 'seeds', 'sal')
     shutil.copytree(small.saliency_root, place)
