@@ -89,6 +89,8 @@ private:
     using Key = typename std::conditional<(D <= 2), std::uint64_t, Wide>::type;
     using Slot = std::uint32_t;
     static constexpr int kBits = D <= 2 ? 32 : 25;
+    // Positions of 2^18 give coordinates below 2^23.
+    static_assert(kBits > 24 && kBits * D <= 8 * sizeof(Key), "coordinates have room");
     static constexpr float kScale = 1.f / (1 + 1.f / (1 << D));  // makes up for what blurring adds
 
     static Key unit(int axis) { return axis < D ? static_cast<Key>(1) << (kBits * axis) : 0; }
