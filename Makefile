@@ -38,4 +38,4 @@ bench: $(INSTALLED) $(PROGRAM)
 
 clean:
 	$(MAKE) -C external/superpixel clean
-	rm -rf build icd.egg-info .pytest_cache
+	rm -rf build icd.egg-info icd/_mean_field.*.so .pytest_cache $(INSTALLED)

@@ -19,7 +19,7 @@ UNDEFINED = 255
 _UNSURE = .1                # a pixel stays undefined when no class is at least this probable
 _LEAST = 1e-5               # probabilities are clipped here before the logarithm
 # Positions in standard deviations, from which a lattice's coordinates no longer fit into its keys: in pydensecrf's
-# 16 bits, and in icd/mean_field/lattice.h.
+# 16 bits, and in icd/mean_field/lattice.h. (Of colours half of them, since each coordinate sums up all positions.)
 _REACH = {False: 1 << 12, True: 1 << 18}
 _BLOCK = 4                  # labels that are filtered at once
 _NEVER = 1e4                # energy whose exponential is zero
@@ -120,7 +120,7 @@ def class_probabilities(image, seed, num_labels, confidence=.5, iterations=10, g
     present = np.flatnonzero(np.bincount(seed.ravel(), minlength=256)[:UNDEFINED]).astype(np.uint8)
     if (present >= num_labels).any():
         raise ValueError('the seed holds class %d of %d' % (present.max(), num_labels))
-    if max(seed.shape) > largest_side(gaussian, bilateral) or 255 > _REACH[is_compiled()] * bilateral[1]:
+    if max(seed.shape) > largest_side(gaussian, bilateral) or 2 * 255 > _REACH[is_compiled()] * bilateral[1]:
         raise ValueError('standard deviations %s and %s are too small for an image %s' % (
             gaussian[:1], bilateral[:2], seed.shape))
     table, num_absent = _energies(present, num_labels, confidence), num_labels - len(present)

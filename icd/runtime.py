@@ -39,7 +39,7 @@ _USER_ERRNO = {
 _EXTRAS = {'mxnet': "pip install -e '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
 PARTIAL = '.part'
 _KEPT = 1 << 25         # bytes of freed memory that a process which computes images keeps
-_PATIENCE = 5.         # seconds a worker gets to remove what it is writing
+_PATIENCE = 5.          # seconds a worker gets to remove what it is writing
 
 
 # ------------------------------------------------------------------------------------------------ whole files

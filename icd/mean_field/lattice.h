@@ -195,7 +195,8 @@ private:
                     taken[rank] = (D + 1) * unit(i);
                     key += static_cast<Key>(static_cast<std::int64_t>(group.closest[i][p - start])) * unit(i);
                 }
-                // From vertex to vertex all coordinates grow by one, and the one with the least rest drops by D + 1.
+                // From vertex to vertex all coordinates grow by one, and the one with the next least rest drops
+                // by D + 1.
                 for (int r = 0; r <= D; key += ones() - taken[D - r], ++r) {
                     if (key != known[r]) number[r] = find_or_add(known[r] = key);
                     vertex_[p * (D + 1) + r] = number[r];

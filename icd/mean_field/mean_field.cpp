@@ -109,9 +109,12 @@ __attribute__((always_inline)) inline void infer_blocks(const Problem &problem, 
     std::memcpy(attract_near.data(), problem.gaussian, blocks * sizeof(Four));
     std::memcpy(attract_alike.data(), problem.bilateral, blocks * sizeof(Four));
 
-    for (int iteration = 0; iteration <= problem.iterations; ++iteration) {
-        near.clear_next();
-        alike.clear_next();
+    for (int iteration = 0;; ++iteration) {
+        const bool last = iteration == problem.iterations;
+        if (!last) {
+            near.clear_next();
+            alike.clear_next();
+        }
         // Some pixels at a time: many of the processor's units have work, and what they read is still at hand when
         // they write. Reading the old values, the softmax and spreading the new ones is one pass over the image.
         for (std::size_t start = 0; start < size; start += kGroup) {
@@ -126,7 +129,7 @@ __attribute__((always_inline)) inline void infer_blocks(const Problem &problem, 
                     group[i * blocks + k] = x;
                 }
             for (std::size_t i = 0; i < count; ++i) softmax(&group[i * blocks], blocks);
-            if (iteration == problem.iterations) {
+            if (last) {
                 for (std::size_t l = 0; l < problem.num_labels; ++l)
                     for (std::size_t i = 0; i < count; ++i)
                         probability[l * size + start + i] = group[i * blocks + l / kLabels][l % kLabels];
@@ -138,6 +141,7 @@ __attribute__((always_inline)) inline void infer_blocks(const Problem &problem, 
                     alike.lattice.splat(start + i, group[i * blocks + k], alike.next + k, blocks);
                 }
         }
+        if (last) return;
         near.advance();
         alike.advance();
     }

@@ -113,14 +113,6 @@ def _out_of_date(options, settings, jobs):
         os.path.join(path, job.name + '.npz'), record, *_inputs(options, job.name))]
 
 
-def _check_scores(problems, options, job):
-    for kind in _KINDS if job.classes else ():
-        path = score_map.path(options.snapshot, kind, job.name)
-        found = score_map.problem(path, len(job.classes), options.infer_size)
-        if found:
-            problems.add(found[0], path, found[1])
-
-
 def _check_owner(problems, options):
     """Note when another stage has its settings in the folder: each would take the other's for a change of its own."""
     folder = options.export_scores
@@ -159,7 +151,7 @@ def find_jobs(options, inputs, problems, scores_come=False):
         _Job(name, tuple(np.flatnonzero(labels).tolist()), size)
         for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)])
     for job in () if scores_come else jobs:
-        _check_scores(problems, options, job)
+        preflight.check_scores(problems, options, job.name, len(job.classes), _KINDS)
     folder = (os.path.dirname(path) or '.') if _is_file(path) else path
     preflight.check_folder(problems, folder, sum(_bytes(options, job) for job in jobs))
     if not _is_file(path):

@@ -107,6 +107,15 @@ def check_links(problems, folder, names):
             problems.add('a link leads outside of the folder', os.path.join(folder, sub), 'remove the link')
 
 
+def check_scores(problems, options, name, num_classes, kinds):
+    """Note what is wrong with the headers of the score files of an image; without classes it needs none."""
+    for kind in kinds:
+        path = score_map.path(options.snapshot, kind, name)
+        found = score_map.problem(path, num_classes, options.infer_size)
+        if found and (num_classes or os.path.exists(path)):
+            problems.add(found[0], path, found[1])
+
+
 # ------------------------------------------------------------------------------------------------------ the check
 def read_inputs(options, problems):
     """Names, class names, labels and image sizes of a run; files that are missing or wrong go to `problems`.

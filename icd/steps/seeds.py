@@ -190,16 +190,6 @@ def _out_of_date(options, folders, changed, name):
 
 
 # --------------------------------------------------------------------------------------------------- checks
-def _check_scores(problems, options, job):
-    """Note what is wrong with the headers of the score files of one image."""
-    for kind in sorted({score for key in job.folders for score in _SCORES[key[0]]}):
-        path = score_map.path(options.snapshot, kind, job.name)
-        found = score_map.problem(path, len(job.classes), options.infer_size)
-        # An image without classes has no scores that anybody would miss.
-        if found and (job.classes or os.path.exists(path)):
-            problems.add(found[0], path, found[1])
-
-
 def _check_image(problems, options, job, size):
     """Note what is wrong with the saliency map of one image, and with its size."""
     if any(key[0] == 'sal' for key in job.folders):
@@ -237,7 +227,8 @@ def find_jobs(options, inputs, problems, scores_come=False):
         if wanted and size:
             job = _Job(name, tuple(np.flatnonzero(labels).tolist()), wanted)
             if not scores_come:
-                _check_scores(problems, options, job)
+                preflight.check_scores(problems, options, name, len(job.classes),
+                                       sorted({score for key in wanted for score in _SCORES[key[0]]}))
             _check_image(problems, options, job, size)
             jobs.append((size[0] * size[1], job))
     return [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
