@@ -288,7 +288,10 @@ def process_map(function, items, num_process, total=None, desc=None):
         keep_freed_memory()
     bar = progress(total=total, desc=desc) if desc else contextlib.nullcontext()
     with bar:
-        results = map(function, items) if num_process <= 1 else _pool_map(function, items, num_process)
+        if num_process <= 1:
+            results = map(function, items)
+        else:
+            results = _pool_map(function, items, num_process if total is None else max(1, min(num_process, total)))
         with contextlib.closing(results) if num_process > 1 else contextlib.nullcontext():
             for result in results:
                 if desc:
@@ -300,6 +303,9 @@ def _pool_map(function, items, num_process):
     with _one_thread_each():
         pool = concurrent.futures.ProcessPoolExecutor(
             num_process, multiprocessing.get_context('spawn'), _start_worker)
+        # All workers start with the first item, before the thread that watches them. Otherwise a pool starts them as
+        # items come, and when one is killed meanwhile, that thread closes the pipes the next is being given.
+        pool._safe_to_dynamically_spawn_children = False
         waiting = set()
         try:
             for item in items:
@@ -323,8 +329,8 @@ def _pool_map(function, items, num_process):
 def _submit(pool, item, function):
     try:
         return pool.submit(_work, function, item)
-    except (OSError, RuntimeError):
-        # Starting one more process while the pool closes itself, because another was killed, finds its pipes closed.
+    except Exception:
+        # While the pool closes itself, because a worker was killed, an item finds one thing or another already gone.
         if pool._broken:
             raise BrokenProcessPool from None
         raise

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -73,6 +74,18 @@ def test_stage_settings_is_touched_only_by_a_change(tmp_path):
     assert os.stat(path).st_mtime == 100
     runtime.stage_settings(str(tmp_path), {'a': 2})
     assert os.stat(path).st_mtime > 100
+
+
+@pytest.mark.parametrize('items, processes, started', [(8, 3, 3), (2, 9, 2)])
+def test_workers_all_start_before_the_thread_that_closes_their_pipes(items, processes, started, monkeypatch):
+    start, watchers, before = multiprocessing.context.SpawnProcess.start, [], threading.active_count()
+
+    def watched(process):
+        watchers.append(threading.active_count() - before)
+        start(process)
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, 'start', watched)
+    assert sorted(runtime.process_map(square, range(items), processes)) == [x * x for x in range(items)]
+    assert watchers == [0] * started
 
 
 @pytest.mark.parametrize('killed, error, text', [(True, UserError, 'process was killed'), (False, OSError, 'closed')])
