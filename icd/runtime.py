@@ -3,6 +3,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import errno
+import fcntl
 import functools
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from concurrent.futures.process import BrokenProcessPool
 
 import cv2
@@ -31,6 +33,7 @@ _USER_ERRNO = {
     errno.EIO: 'the device reports a read or write error: check the disk',
     errno.ENOENT: 'the file is gone: restore it and run the same command again',
     errno.ENOTDIR: 'a part of this path is a file, not a folder: choose another path',
+    errno.EEXIST: 'this is a file, not a folder: choose another path',
     errno.EISDIR: 'this is a folder, not a file: choose another path',
     errno.EMFILE: 'too many open files: raise the limit (ulimit -n)',
     errno.ENAMETOOLONG: 'the file name is too long: shorten it',
@@ -48,7 +51,7 @@ def whole_file(path):
     """Give the name of a file beside `path` to write to; on success it becomes `path` in one step.
 
     The file is synced before the rename, so `path` is either absent, what it was, or complete, also after a
-    crash. On an exception nothing is left.
+    crash. On an exception nothing is left. The file is locked meanwhile: what is left of a killed process has no lock.
 
     Parameters
     ----------
@@ -59,19 +62,89 @@ def whole_file(path):
     ------
     str
         Name to write to: `.NAME.part` in the same folder, with the ending of `path` kept out of the way.
+
+    Raises
+    ------
+    UserError
+        When another process is writing the same file.
     """
     folder, name = os.path.split(path)
     os.makedirs(folder or '.', exist_ok=True)
     partial = os.path.join(folder, '.' + name + PARTIAL)
     try:
-        yield partial
-        with open(partial, 'rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with _locked_file(partial, path) as file:
+            yield partial
+            os.fsync(file)
+            os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.remove(partial)
+            _remove_unlocked(partial)
         raise
+
+
+@contextlib.contextmanager
+def _locked_file(partial, path):
+    """The descriptor of the file `partial`, new and locked, in which `path` is going to be written."""
+    while True:
+        file = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(file):
+                raise UserError('%s: another run is writing this file: wait for it, then run the same command again' %
+                                path)
+            # Between opening and locking, its last owner may have moved or removed it.
+            if _is_at(file, partial):
+                os.ftruncate(file, 0)
+                yield file
+                return
+        finally:
+            os.close(file)
+
+
+def _lock(file):
+    """Lock an open file or folder; False when another process has it. File systems without locks have no others."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _is_at(file, path):
+    """Whether the open file is the one that `path` names."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def alone_in(folder, what):
+    """Hold a folder that only one run may change.
+
+    Parameters
+    ----------
+    folder : str
+        Created when missing.
+    what : str
+        What another run may not do here meanwhile, and what the user can do, for the message.
+
+    Raises
+    ------
+    UserError
+        When another process holds it, and a moment later still does: the children of a killed one need that to end.
+    """
+    os.makedirs(folder, exist_ok=True)
+    file, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + _PATIENCE
+    try:
+        while not _lock(file):
+            if time.monotonic() > deadline:
+                raise UserError('%s: another run %s' % (folder, what))
+            time.sleep(.05)
+        yield
+    finally:
+        os.close(file)
 
 
 def save_bytes(path, data):
@@ -100,13 +173,26 @@ def save_image(path, image, *parameters):
 
 
 def clear_partial(folder):
-    """Remove what a killed run left half-written in `folder` (no error when the folder does not exist)."""
+    """Remove what a killed run left half-written in `folder` (no error when the folder does not exist).
+
+    What another process is writing at the moment stays.
+    """
     with contextlib.suppress(FileNotFoundError):
         with os.scandir(folder) as entries:
             stale = [e.path for e in entries if e.name.startswith('.') and e.name.endswith(PARTIAL)]
         for path in stale:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                _remove_unlocked(path)
+
+
+def _remove_unlocked(path):
+    """Remove a file unless another process is writing it."""
+    file = os.open(path, os.O_RDWR)
+    try:
+        if _lock(file) and _is_at(file, path):
+            os.remove(path)
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
@@ -142,6 +228,20 @@ def up_to_date(output, *inputs):
     return made is not None and all(made >= (stamp(path) or 0) for path in inputs)
 
 
+def checksum(name):
+    """CRC-32 of a file's content."""
+    value = 0
+    with open(name, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 24), b''):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def place(path, folder):
+    """How the settings of the outputs in `folder` note an input: moving both together is no change."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+
+
 def settings_path(folder):
     """The file in an output folder that says what its files were made with."""
     return os.path.join(folder, 'settings.json')
@@ -149,11 +249,15 @@ def settings_path(folder):
 
 def same_settings(folder, settings):
     """True when `stage_settings` noted these settings in `folder`; writes nothing."""
+    return _noted_settings(folder) == settings
+
+
+def _noted_settings(folder):
     try:
         with open(settings_path(folder), encoding='utf-8') as file:
-            return json.load(file) == settings
+            return json.load(file)
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
+        return None
 
 
 def stage_settings(folder, settings):
@@ -174,8 +278,11 @@ def stage_settings(folder, settings):
     str
         The path of `settings.json`.
     """
-    path = settings_path(folder)
-    if not same_settings(folder, settings):
+    path, noted = settings_path(folder), _noted_settings(folder)
+    if noted != settings:
+        if isinstance(noted, dict):
+            say('%s: what is there is made again, for it was made with another %s' % (folder, ', '.join(
+                sorted(word for word in set(noted) | set(settings) if noted.get(word) != settings.get(word)))))
         save_json(path, settings)
     return path
 
@@ -402,16 +509,20 @@ def devices(spec):
     """
     kind, _, count = (spec or '').partition(':')
     indices = None if spec is None else spec.split(',')
-    if kind == 'cpu' and (spec == 'cpu' or count.isdigit() and int(count) > 0):
+    if kind == 'cpu' and (spec == 'cpu' or _is_number(count) and int(count) > 0):
         import mxnet as mx
         return [mx.cpu(i) for i in range(int(count or 1))]
-    if indices and (not all(i.isdigit() for i in indices) or len(set(indices)) < len(indices)):
+    if indices and (not all(map(_is_number, indices)) or len(set(indices)) < len(indices)):
         raise UserError("--gpus %s: give different GPU indices like 0,1, or 'cpu', or 'cpu:2'" % spec)
     usable = gpu.check(indices and [int(i) for i in indices])
     import mxnet as mx
     if spec is None:
         _say_once('no --gpus: computing on %s' % ('GPU ' + ','.join(map(str, usable)) if usable else 'the CPU'))
     return [mx.gpu(i) for i in usable] or [mx.cpu()]
+
+
+def _is_number(text):
+    return text.isascii() and text.isdigit()
 
 
 @functools.lru_cache(maxsize=None)
@@ -440,40 +551,65 @@ def door(run, arguments=None):
     Returns
     -------
     int
-        Exit code: 0 done, 2 the user's mistake, 130 interrupted, 143 terminated.
+        Exit code: 0 done, 2 the user's mistake, 130 interrupted, 141 nobody reads the output any more, 143 terminated.
     """
-    def complain(text):
-        for line in str(text).splitlines():
-            print('%s: %s' % (os.path.basename(sys.argv[0]), line), file=sys.stderr)
-
-    def terminate(*_):
-        raise SystemExit(143)
-    signal.signal(signal.SIGTERM, terminate)
+    _open_output()
+    signal.signal(signal.SIGTERM, _terminate)
     use_all_cores()
     try:
-        run(sys.argv[1:] if arguments is None else arguments)
+        return _outcome(run, sys.argv[1:] if arguments is None else arguments)
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):         # what is left in their buffers would fail again at the exit
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _open_output():
+    """Have something to write to where the shell closed it, and text that the terminal's encoding lacks written out."""
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
+
+
+def _terminate(*_):
+    raise SystemExit(143)
+
+
+def _complain(text):
+    for line in str(text).splitlines():
+        print('%s: %s' % (os.path.basename(sys.argv[0]), line), file=sys.stderr)
+
+
+def _outcome(run, arguments):
+    """Exit code of a command; what is the user's to mend is said."""
+    try:
+        run(arguments)
     except UserError as error:
-        complain(error)
+        _complain(error)
         return 2
     except KeyboardInterrupt:
-        complain('interrupted: what was finished is kept; run the same command again to continue')
+        _complain('interrupted: what was finished is kept; run the same command again to continue')
         return 130
     except SystemExit as leaving:
         if leaving.code != 143:
             raise
-        complain('terminated: what was finished is kept; run the same command again to continue')
+        _complain('terminated: what was finished is kept; run the same command again to continue')
         return 143
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except MemoryError:
+        _complain('out of memory: what was finished is kept; run the same command again where more is free, or with a '
+                  'smaller --num-process')
+        return 2
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:
             raise
-        complain('the package %s is not installed: %s' % (error.name, _EXTRAS[error.name]))
+        _complain('the package %s is not installed: %s' % (error.name, _EXTRAS[error.name]))
         return 2
     except OSError as error:
         if error.errno not in _USER_ERRNO:
             raise
-        complain('%s: %s' % (error.filename or 'output', _USER_ERRNO[error.errno]))
+        _complain('%s: %s' % (error.filename or 'output', _USER_ERRNO[error.errno]))
         return 2
     return 0

@@ -104,6 +104,69 @@ def test_a_pool_that_closes_itself_while_it_starts_a_process_says_why(monkeypatc
         list(runtime.process_map(square, range(4), 2))
 
 
+def hold(path):
+    """Write a file for ever."""
+    with runtime.whole_file(path) as partial:
+        runtime.save_bytes(path + '.begun', b'')
+        with open(partial, 'wb') as file:
+            file.write(b'theirs')
+            file.flush()
+            time.sleep(60)
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """Another process, which is writing the file `a`."""
+    process = multiprocessing.get_context('fork').Process(target=hold, args=(str(tmp_path / 'a'),))
+    process.start()
+    wait_until((tmp_path / 'a.begun').exists)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_file_that_another_run_writes_is_left_to_it(other_run, tmp_path):
+    path, partial = str(tmp_path / 'a'), str(tmp_path / '.a.part')
+    with pytest.raises(UserError, match='a: another run is writing this file: wait for it'):
+        runtime.save_bytes(path, b'ours')
+    runtime.clear_partial(str(tmp_path))
+    wait_until(lambda: open(partial, 'rb').read() == b'theirs')
+    other_run.kill()
+    other_run.join()
+    assert os.path.exists(partial) and not os.path.exists(path)
+    runtime.save_bytes(path, b'ours')
+    assert open(path, 'rb').read() == b'ours' and not os.path.exists(partial)
+
+
+def test_what_another_run_left_is_removed_once_it_is_gone(other_run, tmp_path):
+    other_run.kill()
+    other_run.join()
+    runtime.clear_partial(str(tmp_path))
+    assert sorted(os.listdir(str(tmp_path))) == ['a.begun']
+
+
+def be_alone(folder):
+    with runtime.alone_in(folder, 'is here'):
+        runtime.save_bytes(os.path.join(folder, 'begun'), b'')
+        time.sleep(60)
+
+
+def test_one_run_alone_holds_a_folder(tmp_path, monkeypatch):
+    folder = str(tmp_path / 'held')
+    process = multiprocessing.get_context('fork').Process(target=be_alone, args=(folder,))
+    process.start()
+    wait_until((tmp_path / 'held' / 'begun').exists)
+    monkeypatch.setattr(runtime, '_PATIENCE', .2)
+    with pytest.raises(UserError, match='held: another run is here'):
+        with runtime.alone_in(folder, 'is here'):
+            pass
+    process.kill()
+    process.join()
+    with runtime.alone_in(folder, 'is here'):
+        pass
+    assert os.listdir(folder) == ['begun']
+
+
 @pytest.mark.parametrize('processes', [1, 2])
 def test_process_map_gives_every_result(processes):
     assert sorted(runtime.process_map(square, range(20), processes)) == [x * x for x in range(20)]
@@ -159,12 +222,33 @@ def test_a_users_mistake_crosses_processes(processes):
     (UserError('list.txt: empty:\ngive names'), 2, 'list.txt: empty:\n'),
     (KeyboardInterrupt(), 130, 'interrupted'),
     (OSError(errno.ENOSPC, 'No space left', 'out/a.png'), 2, 'out/a.png: the disk is full'),
-    (PermissionError(errno.EACCES, 'no', '/etc/x'), 2, '/etc/x: permission denied')])
+    (PermissionError(errno.EACCES, 'no', '/etc/x'), 2, '/etc/x: permission denied'),
+    (MemoryError(), 2, 'out of memory: what was finished is kept')])
 def test_door_turns_mistakes_into_lines(capsys, raised, code, said):
     def run(_):
         raise raised
     assert runtime.door(run, []) == code
     assert said.strip() in capsys.readouterr().err
+
+
+def command(code, tail):
+    """Exit code and what is left on the screen of a command of the shell: `python -c ... TAIL`."""
+    program = 'import sys; from icd import runtime\ndef run(_):\n    %s\nsys.exit(runtime.door(run, []))' % code
+    done = subprocess.run(['bash', '-o', 'pipefail', '-c', '"$0" -c "$1" ' + tail, sys.executable, program],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii'))
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize('code, tail, expected, said', [
+    ('for _ in range(99999): runtime.say("a line")', '2>&1 | head -1', 141, 'a line'),
+    ('for _ in range(99999): print("a line")', '| head -1', 141, 'a line'),
+    ('import time; time.sleep(.5); raise runtime.UserError("mend it")', '2>&1 | true', 141, ''),
+    ('runtime.say("done"); print("out")', '2>&-', 0, 'out'),
+    ('print("out"); runtime.say("done")', '>&-', 0, 'done'),
+    ('print("d\\xf6g")', '', 0, '\\xf6g')])
+def test_the_door_when_nobody_reads(code, tail, expected, said):
+    returned, shown = command(code, tail)
+    assert returned == expected and said in shown and 'Traceback' not in shown and 'Error' not in shown
 
 
 def test_door_leaves_bugs_their_traceback():

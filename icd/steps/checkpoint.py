@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import zlib
 from collections import namedtuple
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from icd.errors import UserError
 from icd.model import params
 from icd.model.network import ICDNet
-from icd.runtime import whole_file
+from icd.runtime import checksum, whole_file
 
 Position = namedtuple('Position', 'epoch batch step')
 Position.__doc__ = """Where a training stands: the epoch it is in, batches of it that are done, steps done in all."""
@@ -86,15 +85,6 @@ def find_start(options):
 
 def _states(parameter_file):
     return os.path.splitext(parameter_file)[0] + '.states'
-
-
-def checksum(name):
-    """CRC-32 of a file's content."""
-    value = 0
-    with open(name, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 24), b''):
-            value = zlib.crc32(block, value)
-    return value
 
 
 def save(name, net, momentum, position, settings):

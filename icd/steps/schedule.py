@@ -22,7 +22,7 @@ class Schedule:
     warm_up_steps : int
         Steps over which the gradient of the top-down branch is faded in: two epochs.
     log_every : int
-        Steps between log lines.
+        Steps between log lines; by default a twentieth of an epoch, at least 5 unless an epoch has fewer.
     """
 
     def __init__(self, options, num_names):
@@ -31,7 +31,7 @@ class Schedule:
         self.batches, self.epochs = self.images // self.batch, options.num_epoch
         self.steps = self.batches * self.epochs
         self.warm_up_steps = 2 * self.images // self.batch
-        self.log_every = options.log_frequency or max(self.images // (self.batch * 20), 5)
+        self.log_every = options.log_frequency or min(max(self.images // (self.batch * 20), 5), max(self.batches, 1))
         self._rate, self._ramp = options.learning_rate, options.ramp_epochs * self.batches
 
     def learning_rate(self, epoch, batch=0):

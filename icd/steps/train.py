@@ -16,7 +16,7 @@ from icd.model import params
 from icd.model.losses import warm_up
 from icd.model.network import ICDNet
 from icd.model.vgg import BLOCKS, scaled
-from icd.runtime import clear_partial, devices, number_of_cores, say
+from icd.runtime import alone_in, checksum, clear_partial, devices, number_of_cores, say
 from icd.steps import checkpoint, preflight
 from icd.steps.checkpoint import Checkpoint, Position
 from icd.steps.schedule import Schedule
@@ -40,7 +40,7 @@ def settings(options, inputs):
     values['annotation_root'] = '%08x' % zlib.crc32(inputs.labels.tobytes())
     values['pretrained'] = options.pretrained
     if os.path.isfile(options.pretrained):
-        values['pretrained'] = '%08x' % checkpoint.checksum(options.pretrained)
+        values['pretrained'] = '%08x' % checksum(options.pretrained)
     return json.loads(json.dumps(values))       # as they read back: lists, not tuples
 
 
@@ -80,6 +80,15 @@ def _run(options, inputs):
     if options.batch_size % (machines * len(contexts)):
         raise UserError('--batch-size %d: cannot be dealt out evenly to %d devices: take a multiple of %d' % (
             (options.batch_size,) + 2 * (machines * len(contexts),)))
+    with contextlib.ExitStack() as held:
+        if rank == 0:
+            held.enter_context(alone_in(options.snapshot, 'is training here: wait for it, or give another --snapshot'))
+        _go(options, inputs, contexts, kvstore, machines, rank)
+    return rank == 0
+
+
+def _go(options, inputs, contexts, kvstore, machines, rank):
+    """Train on what was found of devices and machines."""
     schedule, shared = Schedule(options, len(inputs.names)), settings(options, inputs)
     start = choose_start(options, schedule, shared)
     if machines > 1:
@@ -91,7 +100,7 @@ def _run(options, inputs):
         _clear(options)
     if start.position.epoch >= options.num_epoch:
         say('training: all %d epochs are done' % options.num_epoch)
-        return rank == 0
+        return
     # The loader's processes are forked before anything is on a GPU.
     with contextlib.closing(_loader(options, inputs, rank, machines)) as loader:
         net = _start_network(options, start, contexts)
@@ -101,7 +110,6 @@ def _run(options, inputs):
         if start.momentum:
             step.set_momentum(start.momentum)
         train(options, schedule, start.position, loader, net, step, shared, writes=rank == 0)
-    return rank == 0
 
 
 def _clear(options):

@@ -42,7 +42,8 @@ def test_accumulated_batches_make_larger_steps():
 
 
 def test_other_numbers_of_images():
-    assert schedule(num_sample=100).batches == 3 and schedule(num_sample=100).log_every == 5
+    assert schedule(num_sample=100).batches == 3 and schedule(num_sample=100).log_every == 3
+    assert schedule(num_sample=320).log_every == 5 and schedule(num_sample=9).log_every == 1
     assert schedule(log_frequency=7).log_every == 7
 
 

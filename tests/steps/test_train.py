@@ -131,6 +131,21 @@ def test_values_are_those_of_their_step_though_read_late(data, tmp_path, monkeyp
         [line[name] for name in kept] for line in log_lines(tmp_path / 'at once')]
 
 
+def test_a_short_epoch_has_a_line_and_a_sheet(data, tmp_path):
+    run(data, tmp_path / 'snap', log_frequency=0)
+    assert [(line['epoch'], line['batch']) for line in log_lines(tmp_path / 'snap')] == [('0', '2'), ('1', '2')]
+    assert len(glob.glob(str(tmp_path / 'snap' / 'vgg16_icd_visdemo' / '*.jpg'))) == 2
+
+
+def test_two_trainings_never_share_a_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, '_PATIENCE', .1)
+    with runtime.alone_in(str(tmp_path / 'snap'), 'is here'):
+        with pytest.raises(UserError, match='snap: another run is training here: wait for it, or give another --snapshot'):
+            run(data, tmp_path / 'snap')
+    assert not os.listdir(str(tmp_path / 'snap'))
+    run(data, tmp_path / 'snap', num_epoch=1)
+
+
 def test_only_the_newest_checkpoints_are_kept(data, tmp_path):
     options = run(data, tmp_path, num_epoch=4, num_save=2)
     assert checkpoint.epochs(options) == [3, 2]
