@@ -197,8 +197,9 @@ def paired_bootstrap(counts, counts_other, resamples=1000, seed=0):
         draws = min(50, resamples - first)
         chosen = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
         weights = np.bincount(chosen.ravel(), minlength=draws * n).reshape(draws, n)
-        drawn.append((weights.astype(np.float64) @ both.reshape(n, -1)).reshape((draws,) + both.shape[1:]))
-    return mean_iou(np.concatenate(drawn)).T
+        sums = weights.astype(np.float64) @ both.reshape(n, -1)
+        drawn.append(mean_iou(sums.reshape((draws,) + both.shape[1:])))
+    return np.concatenate(drawn).T
 
 
 def interval(values, level=95):

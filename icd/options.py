@@ -29,6 +29,7 @@ def _number(kind, low, high=None, above=False):
                 high is not None and value > high):
             raise argparse.ArgumentTypeError('%r is not %s' % (text, want))
         return value
+    convert.metavar = {int: 'N', float: 'X'}[kind]
     return convert
 
 
@@ -44,8 +45,8 @@ def _image_size(text):
 def _choices(*names):
     """A comma-separated choice of `names`."""
     def convert(text):
-        chosen = text.split(',')
-        if not chosen or any(c not in names for c in chosen):
+        chosen = [part.strip() for part in text.split(',')]
+        if any(c not in names for c in chosen):
             raise argparse.ArgumentTypeError('%r: choose from %s, separated by commas' % (text, ', '.join(names)))
         return tuple(n for n in names if n in chosen)
     return convert
@@ -58,12 +59,12 @@ def _path(text):
 
 
 def _numbers(count, deviations):
-    """`count` positive numbers separated by commas, of which the first are standard deviations of at least 1."""
+    """`count` positive numbers separated by commas: first standard deviations of at least 1, then weights."""
     def convert(text):
         values = text.split(',')
         if len(values) != count:
             raise argparse.ArgumentTypeError('%r is not %d numbers separated by commas' % (text, count))
-        return tuple((_deviation if i < deviations else _above_zero)(v) for i, v in enumerate(values))
+        return tuple((_deviation if i < deviations else _weight)(v) for i, v in enumerate(values))
     return convert
 
 
@@ -75,8 +76,10 @@ def _shares(text):
     return shares
 
 
+_image_size.metavar = 'N'
 _positive, _count = _number(int, 1), _number(int, 0)
-_not_negative, _above_zero, _deviation = _number(float, 0), _number(float, 0, above=True), _number(float, 1)
+_not_negative, _above_zero = _number(float, 0), _number(float, 0, above=True)
+_deviation, _weight = _number(float, 1, 1e6), _number(float, 0, 1e6, above=True)
 
 
 # ------------------------------------------------------------------------------------------------------ the table
@@ -90,15 +93,30 @@ class Option:
     def name(self):
         return self.flag.lstrip('-').replace('-', '_')
 
+    @property
+    def shown(self):
+        """The default as one would type it; empty for a switch and where there is none."""
+        if self.default is None or self.default is False:
+            return ''
+        return ','.join('%g' % v if isinstance(v, float) else str(v) for v in self.default) if isinstance(
+            self.default, tuple) else str(self.default)
+
+    def _placeholder(self):
+        """What stands for the value in the usage line."""
+        if self.type is _path:
+            return 'DIR' if self.text.startswith('folder') else 'FILE'
+        return getattr(self.type, 'metavar', self.name.rpartition('_')[2].upper())
+
     def add_to(self, parser):
-        words = dict(self.words, help=self.text.replace('%', '%%'))
+        note = ' (required)' if self.words.get('required') else ' (default: %s)' % self.shown if self.shown else ''
+        words = dict(self.words, help=(self.text + note).replace('%', '%%'))
         if self.type is None:
             words['action'] = 'store_true'
         else:
             words.update(type=self.type)
             words.setdefault('default', self.default)
-            if not self.words.get('required'):
-                words.setdefault('metavar', self.name.rpartition('_')[2].upper())
+            if 'choices' not in words:
+                words.setdefault('metavar', self._placeholder())
         parser.add_argument(self.flag, **words)
 
 
@@ -145,7 +163,8 @@ RUN = {
         Option('--begin-epoch', 0, 'first epoch; above 0 the checkpoint of the epoch before is loaded', _count),
         Option('--num-sample', 0, "images an epoch; 0: the list's length", _count),
         Option('--num-save', 5, 'newest checkpoints to keep', _positive),
-        Option('--log-frequency', 0, 'batches between log lines; 0: a twentieth of an epoch, at least 5', _count),
+        Option('--log-frequency', 0, 'batches between log lines; 0: a twentieth of an epoch, at least 5 or '
+               'an epoch', _count),
         Option('--resume', 'auto', 'auto: continue from the newest whole checkpoint of the snapshot folder, if there is one; '
                'no: start over, which removes them', str, nargs='?', const='auto', choices=('auto', 'no')),
         Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', _count),
@@ -177,7 +196,7 @@ RUN = {
         Option('--infer-batch-size', 4, 'images a batch', _positive),
         Option('--only-infer', False, 'skip training; stop after inference'),
         Option('--export-scores', None, 'also write the score maps for other programs: a folder (NAME.npz each) or '
-               'one FILE.npz', _path),
+               'one FILE.npz', _path, metavar='DIR|FILE.npz'),
         Option('--export-full-size', False, 'exported maps at image size, too'),
     ],
     'Seeds': [
@@ -189,7 +208,7 @@ RUN = {
         Option('--cam-threshold', (.3,), 'for --seeds cam: shares of the maximum below which CAM is background, '
                'separated by commas; a folder cam_0.30 each', _shares),
         Option('--confidence', .5, "probability the CRF's unary gives a seed's class", _number(float, 0, 1, above=True)),
-        Option('--crf-iterations', 10, 'mean-field iterations', _count),
+        Option('--crf-iterations', 10, 'mean-field iterations', _number(int, 0, 10000)),
         Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', _numbers(2, 1)),
         Option('--crf-bilateral', (80., 13., 10.), 'SXY,SRGB,COMPAT of the bilateral pairwise term', _numbers(3, 2)),
         Option('--colour', False, 'also write copies in VOC colours and overlays for the eye'),
@@ -258,8 +277,7 @@ DEMO = {
 # ----------------------------------------------------------------------------------------------------- parsing
 def parser(groups, prog, description):
     """An argument parser of the options in `groups` (one of the tables of this module)."""
-    made = CommandLine(prog, description=description, allow_abbrev=False,
-                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made = CommandLine(prog, description=description, allow_abbrev=False)
     made.add_argument('--version', action='version', version='icd ' + __version__)
     for title, options in groups.items():
         group = made.add_argument_group(title)
@@ -326,9 +344,8 @@ def tables():
         lines = ['| option | default | meaning |', '|---|---|---|']
         for options in groups.values():
             for o in options:
-                value = ','.join(map(str, o.default)) if isinstance(o.default, tuple) else o.default
-                shown = '' if o.default is None or o.default is False else '`%s`' % value
-                lines.append('| `%s` | %s | %s |' % (o.flag, shown, o.text))
+                text = o.text + (': ' + ', '.join(o.words['choices']) if 'choices' in o.words else '')
+                lines.append('| `%s` | %s | %s |' % (o.flag, '`%s`' % o.shown if o.shown else '', text))
         yield title, '\n'.join(lines)
 
 

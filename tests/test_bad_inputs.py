@@ -6,6 +6,7 @@ say on each of its lines the file (or the option) and the remedy, print no trace
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -39,6 +40,16 @@ def folder(path):
             os.remove(path)
         os.makedirs(path)
     return make
+
+
+def bitmap(path, width, height):
+    """The header of a BMP file: what a size is read from."""
+    return put(path, b'BM' + struct.pack('<IIIIiiHHIIiiII', 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0))
+
+
+def devkit():
+    for part in ('train', 'val'):
+        runtime.save_bytes('ImageSets/Segmentation/%s.txt' % part, b'z\n')
 
 
 def array(path, value, **words):
@@ -99,7 +110,10 @@ TABLE = {
     'class names repeat': ('run', put('names.txt', 'x\nx\n'), ['--class-names', 'names.txt'], r'names\.txt: a class is named twice: remove'),
     # photographs
     'image missing': ('run', remove('images/a.jpg'), [], r'images/a\.jpg.*: no such photograph.*check --image-root'),
-    'all images missing': ('train', remove('images'), [], r'images/a\.jpg, .*\(4 files\): check --image-root'),
+    'all images missing': ('train', remove('images'), [], r'--image-root images: no such folder: check'),
+    'all images missing for merging': ('merge', remove('images'), [], r'--image-root images: no such folder: check'),
+    'all annotations missing': ('seeds', remove('annotations'), [], r'--annotation-root annotations: no such folder'),
+    'image of too many pixels': ('seeds', bitmap('images/b.jpg', 20000, 20000), [], r'images/b\.jpg: more than 178 million'),
     'image empty': ('train', put('images/b.jpg', ''), [], r'images/b\.jpg: not an image'),
     'image is text': ('infer', put('images/b.jpg', '<html>'), [], r'images/b\.jpg: not an image'),
     'image cut in its header': ('seeds', cut('images/b.jpg', 60), [], r'images/b\.jpg: not an image'),
@@ -126,7 +140,8 @@ TABLE = {
                                     r'superpixels/a\.png \(45x36, not 44x36\)'),
     'superpixels are text': ('train', put('superpixels/a.png', 'x'), [], r'superpixels/a\.png: not an image'),
     'superpixels cut in their header': ('infer', cut('superpixels/a.png', 20), [], r'superpixels/a\.png: not an image'),
-    'superpixel folder wrong': ('train', nothing, ['--superpixel-root', 'nowhere'], r'nowhere/a\.png.*--superpixel-root'),
+    'superpixel folder wrong': ('train', nothing, ['--superpixel-root', 'nowhere'], r'--superpixel-root nowhere: no such folder: check'),
+    'raw superpixel folder wrong': ('merge', nothing, ['--superpixel-root', 'nowhere'], r'nowhere: no such folder: make them'),
     'raw superpixels missing': ('merge', remove('raw/a.png'), [], r'raw/a\.png'),
     'raw superpixels of another size': ('merge', picture('raw/a.png', (36, 45, 3)), [], r'raw/a\.png.*45.*36'),
     'raw superpixels are text': ('merge', put('raw/a.png', 'x'), [], r'raw/a\.png'),
@@ -135,6 +150,8 @@ TABLE = {
                          r'saliency/a\.png: no such saliency map: check --saliency-root'),
     'saliency of another size': ('seeds', picture('saliency/a.png', (9, 9)), ['--seeds', 'sal'],
                                  r'saliency/a\.png \(9x9, not 44x36\)'),
+    'saliency folder wrong': ('run', nothing, ['--use-sal', '--saliency-root', 'nowhere'],
+                              r'--saliency-root nowhere: no such folder: check'),
     'saliency is text': ('seeds', put('saliency/a.png', 'x'), ['--seeds', 'sal'], r'saliency/a\.png: not an image'),
     # parameters
     'parameters missing': ('train', nothing, ['--pretrained', 'no.params'], r'no\.params: .*--pretrained none'),
@@ -165,7 +182,13 @@ TABLE = {
     # exported scores
     'export needs pickles': ('run', nothing, ['--export-scores', 'maps.npy'], r'--export-scores maps\.npy: .*pickles'),
     'export folder is a file': ('run', nothing, ['--export-scores', 'list.txt'], r'list\.txt: .*choose another folder'),
-    'export among the results': ('run', nothing, ['--export-scores', 'snap/results'], r'snap/results: .*folder of its own'),
+    'export among the results': ('run', nothing, ['--export-scores', 'snap/results'], r'snap/results: .*place of its own'),
+    'export among the scores': ('run', nothing, ['--export-scores', 'snap/results/scores_cam'], r'scores_cam: .*its own'),
+    'export among seeds to come': ('run', nothing, ['--snapshot', 'fresh', '--export-scores', 'fresh/results/seeds/crf'],
+                                   r'seeds/crf: .*place of its own'),
+    'export among the photographs': ('seeds', nothing, ['--export-scores', 'images'], r'images: .*place of its own'),
+    'export over the list': ('seeds', put('x.npz', 'a\n'), ['--data-list', 'x.npz', '--export-scores', 'x.npz'],
+                             r'x\.npz: .*place of its own'),
     'export below a file': ('infer', nothing, ['--export-scores', 'list.txt/a.npz'], r'list\.txt: .*choose another folder'),
     'scores to export missing': ('seeds', remove(SCORES), ['--seeds', 'cam', '--export-scores', 'maps'],
                                  r'scores_icd/a\.npy: no such score file'),
@@ -179,6 +202,11 @@ TABLE = {
     'no number': ('run', nothing, ['--num-epoch', 'x'], r"--num-epoch: 'x'"),
     'kind of seed': ('seeds', nothing, ['--seeds', 'best'], r'--seeds.*crf, sal, raw'),
     'superpixels to keep': ('merge', nothing, ['--max-superpixel-num', '0'], r'--max-superpixel-num'),
+    'two stages alone': ('run', nothing, ['--only-infer', '--only-train'], r'--only-train, --only-infer.*give one'),
+    'digits of another kind': ('run', nothing, ['--gpus', '\u00b2'], r'--gpus \u00b2: '),
+    'iterations without end': ('seeds', nothing, ['--crf-iterations', '3000000000'], r'--crf-iterations.*<= 10000'),
+    'deviation of a CRF': ('seeds', nothing, ['--crf-gaussian', '1e308,1'], r"--crf-gaussian: '1e308'.*<= 1e\+06"),
+    'weight of a CRF': ('seeds', nothing, ['--crf-gaussian', '3,1e39'], r"--crf-gaussian: '1e39'.*<= 1e\+06"),
     'classes to judge': ('evaluate', nothing, ['--num-cls', '0'], r'--num-cls'),
     'required option': ('evaluate', nothing, ['--pred'], r'--pred'),
     # folders
@@ -188,6 +216,10 @@ TABLE = {
                          r'fresh/results/seeds/crf: .*choose another folder'),
     'seeds over saliency maps': ('run', nothing, ['--snapshot', 'fresh', '--use-sal', '--saliency-root',
                                                   'fresh/results/seeds/sal'], r'would overwrite the saliency maps'),
+    'colour copies are a file': ('run', put('fresh/results/seeds/crf_colour', 'x'), ['--snapshot', 'fresh', '--colour'],
+                                 r'fresh/results/seeds/crf_colour: .*choose another folder'),
+    'a link leads out of the overlays': ('seeds', link('snap/results/seeds/crf_overlay/sub', '../../../..'), ['--colour'],
+                                         r'seeds/crf_overlay/sub: a link leads outside'),
     'snapshot is a broken link': ('run', link('lost', 'nowhere/at/all'), ['--snapshot', 'lost'], r'lost: .*link'),
     'a link leads out of the snapshot': ('seeds', link('snap/results/seeds/crf/sub', '../../../..'), [],
                                         r'seeds/crf/sub: a link leads outside'),
@@ -205,9 +237,15 @@ TABLE = {
     'prediction in colours': ('evaluate', picture('pred/a.png', (36, 44, 3), value=128), [], r'pred/a\.png'),
     'prediction of unknown class': ('evaluate', picture('pred/a.png', (36, 44), value=77), [], r'pred/a\.png.*77'),
     'prediction is text': ('evaluate', put('pred/a.png', 'x'), [], r'pred/a\.png'),
+    'figures over the list': ('evaluate', nothing, ['--json', 'list.txt'], r'--json list\.txt: .*name another'),
+    'figures over a seed': ('evaluate', nothing, ['--json', 'pred/x.png'], r'--json pred/x\.png: .*name another'),
+    'page over a photograph': ('evaluate', nothing, ['--html', 'images/a.jpg', '--image-root', 'images'],
+                               r'--html images/a\.jpg: would be written over'),
     'figures cannot be written': ('evaluate', nothing, ['--json', 'list.txt/x.json'], r'list\.txt'),
     # lists of a devkit
     'devkit missing': ('lists', nothing, ['--devkit', 'nowhere', '--segmentation-class-aug', 'truth'], r'nowhere'),
+    'lists where a file is': ('lists', devkit, ['--devkit', '.', '--segmentation-class-aug', 'truth', '--any', '--out', 'list.txt'],
+                              r'list\.txt: .*choose another path'),
     'neither SBD nor masks': ('lists', nothing, ['--devkit', '.'], r'--sbd'),
 }
 
@@ -249,6 +287,43 @@ def test_all_problems_are_reported_grouped_and_counted(valid, tmp_path, monkeypa
     assert 'n09.jpg' in photographs and 'n10.jpg' not in photographs and '(12 files)' in photographs
     assert len([line for line in lines if re.search(r'no such superpixel map \(13 files\)', line)]) == 1
     assert any('pretrained.params' in line for line in lines) and any('--gpus 5' in line for line in lines)
+
+
+def test_files_with_one_mistake_take_one_line(valid, tmp_path, monkeypatch, capfd):
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    for name in NAMES:
+        put('annotations/%s.xml' % name, ANNOTATION % 'wolf')()
+    assert run('seeds') == 2
+    line, = capfd.readouterr().err.splitlines()         # and nothing about scores, which are of other classes now
+    assert re.search(r"annotations/a\.xml, .*: unknown class 'wolf' \(4 files\): the 20 known ones.*--class-names", line)
+
+
+def test_only_what_is_missing_needs_room(valid, tmp_path, monkeypatch):
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    from icd import options as tables
+    from icd.steps import preflight
+    options = tables.parse(tables.RUN, '', '', COMMANDS['run'][1] + ['--colour', '--width', '1'])
+    inputs = preflight.read_inputs(options, preflight.Problems())
+    stages = ['train', 'infer', 'seeds']
+    needed = [preflight.bytes_to_write(options, [stage], inputs) for stage in stages]
+    assert needed[0] > 1e9 and needed[1] == 0 and needed[2] > 3 * 4 * 4096
+    assert preflight.bytes_to_write(options, stages, inputs) == sum(needed)
+    assert run('run', ['--colour']) == 0
+    assert preflight.bytes_to_write(options, stages, inputs) < needed[0]
+    assert preflight.bytes_to_write(options, stages[1:], inputs) == 0
+
+
+def test_without_the_packages_the_scripts_say_so(tmp_path):
+    project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for script in ('run_icd.py', 'generate_superpixel.py'):
+        done = subprocess.run([sys.executable, '-S', '-E', os.path.join(project, script)], cwd=str(tmp_path),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode == 2 and not done.stdout
+        assert re.fullmatch(script + r': the package \w+ is not installed: `make env`, then .*activate`\n', done.stderr.decode())
 
 
 @pytest.mark.parametrize('module', ['mxnet'])

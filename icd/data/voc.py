@@ -162,11 +162,14 @@ def image_size(path, remedy='check the image folder and the list of names'):
     try:
         with Image.open(path) as image:
             width, height = image.size
-            on_its_side = _on_its_side(image)
+            on_its_side = image.format != 'WEBP' and _on_its_side(image)     # which OpenCV does not turn
     except (FileNotFoundError, NotADirectoryError):
         raise UserError('%s: no such file: %s' % (path, remedy)) from None
     except PermissionError:
         raise UserError('%s: may not be read: change its permissions' % path) from None
+    except Image.DecompressionBombError:
+        raise UserError('%s: more than %d million pixels: scale it down' % (
+            path, 2 * Image.MAX_IMAGE_PIXELS // 1000000)) from None
     except DAMAGE:
         raise UserError('%s: not an image: %s' % (path, remedy)) from None
     return (width, height) if on_its_side else (height, width)
@@ -423,6 +426,8 @@ def read_mask(path):
         raise UserError('%s: a colour picture (mode %s): masks hold class indices, in a grey or palette PNG' % (
             path, mode))
     bits = data[24]                                     # of the header: Pillow stretches 2 and 4 bits of grey to 8
+    if data[12:16] != b'IHDR':
+        raise UserError('%s: not a whole PNG image: copy or make it again' % path)
     if mode == 'L' and bits < 8:
         mask = mask // (255 // (2 ** bits - 1))
     if mask.max() > 255:
@@ -527,7 +532,8 @@ def check_lists(lists):
     return wrong
 
 
-def main(arguments):
+def parse(arguments):
+    """The command line of `main`, read."""
     parser = runtime.CommandLine('python -m icd.data.voc', description='Write the name lists of VOC 2012.')
     parser.add_argument('--devkit', required=True, help='folder VOCdevkit/VOC2012')
     source = parser.add_mutually_exclusive_group(required=True)
@@ -535,7 +541,12 @@ def main(arguments):
     source.add_argument('--segmentation-class-aug', help='folder SegmentationClassAug')
     parser.add_argument('--out', default='data/VOC2012', help='folder to write to (default: %(default)s)')
     parser.add_argument('--any', action='store_true', help='write lists that are not the ones the field uses, too')
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments):
+    """Write the lists that the command line asks for."""
+    options = parse(arguments)
     lists = devkit_lists(options.devkit, options.sbd, options.segmentation_class_aug)
     wrong = check_lists(lists)
     if wrong and not options.any:

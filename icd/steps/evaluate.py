@@ -35,7 +35,7 @@ class _Unusable(Exception):
     @classmethod
     def of(cls, error, path):
         """The same from a `UserError` that reads 'path: what: remedy'."""
-        what, _, remedy = str(error)[len(path) + 2:].partition(': ')
+        what, remedy = error.parts(path)
         return cls(what, path, remedy)
 
 
@@ -59,7 +59,7 @@ def _read_masks(task, name, problems):
             masks[role] = _read_mask(path)
         except UserError as error:
             problems.append(_Unusable.of(error, path) if os.path.lexists(path) else _Unusable(
-                _MISSING[role], path, 'check --%s and the list, or leave such names out with --skip-bad' % role))
+                _MISSING[role], path, 'check --%s and the list' % role))
     return masks
 
 
@@ -71,7 +71,7 @@ def _check_mask(path, mask, shape, num_cls):
     index = confusion.unknown_index(mask, num_cls)
     if index is not None:
         raise _Unusable('has an index beyond the %d classes' % num_cls, '%s (index %d)' % (path, index),
-                        'give their number with --num-cls, or check the file')
+                        'name all classes (--class-names or --num-cls), or check the file')
 
 
 def _certainty_counts(task, name, masks):
@@ -184,12 +184,26 @@ def _check(options):
             problems.add('this is a folder', '%s %s' % (flag, path), 'name a file')
         elif path is not None:
             preflight.check_folder(problems, os.path.dirname(path) or '.', 0)
+    _check_overwriting(problems, options)
     if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
         problems.add('one file for two purposes', '--json and --html %s' % options.html, 'give them different names')
     if options.scores and not options.annotation_root:
         problems.add('does not say which classes the scores are of', '--scores %s' % options.scores,
                      'give --annotation-root, too')
     problems.settle()
+
+
+def _check_overwriting(problems, options):
+    """Note when an output is one of the inputs."""
+    files = [os.path.realpath(path) for path in (options.list, options.class_names) if path]
+    folders = [(os.path.join(os.path.realpath(folder), ''), ending) for folder, ending in (
+        (options.pred, '.png'), (options.truth, '.png'), (options.versus, '.png'), (options.scores, '.npy'),
+        (options.annotation_root, '.xml'), (options.image_root, '.jpg')) if folder]
+    for flag, path in (('--json', options.json), ('--html', options.html)):
+        real = path and os.path.realpath(path)
+        if real and (real in files or any(real.startswith(folder) and real.endswith(ending)
+                                          for folder, ending in folders)):
+            problems.add('would be written over what the command reads', '%s %s' % (flag, path), 'name another file')
 
 
 # ------------------------------------------------------------------------------------------------------ figures
@@ -245,7 +259,7 @@ def _settle(counted, names, skip):
     """End the command for what could not be counted or, to `skip` it, say what that is."""
     problems = preflight.Problems()
     for _, what, item, remedy in counted.problems:
-        problems.add(what, item, remedy)
+        problems.add(what, item, remedy + ('' if skip else ', or leave such names out with --skip-bad'))
     if not skip or not counted.indices:
         problems.settle()
     if problems:

@@ -9,7 +9,7 @@ import numpy as np
 
 from icd import runtime
 from icd.data import score_map, voc
-from icd.steps import preflight
+from icd.steps import preflight, seeds
 
 _KINDS = ('cam', 'icd')
 _Job = collections.namedtuple('_Job', 'name classes size')
@@ -75,6 +75,11 @@ def _is_file(path):
     return path.lower().endswith('.npz') and not os.path.isdir(path)
 
 
+def _folder(path):
+    """The folder that is written to."""
+    return (os.path.dirname(path) or '.') if _is_file(path) else path
+
+
 # ------------------------------------------------------------------------------------------------- what to do
 def _inputs(options, name):
     """Files an image's export is made from."""
@@ -83,8 +88,10 @@ def _inputs(options, name):
 
 
 def _settings(options, class_names):
-    return {'infer_size': options.infer_size, 'full_size': bool(options.export_full_size),
-            'class_names': list(class_names)}
+    folder = _folder(options.export_scores)
+    roots = {word: runtime.place(getattr(options, word), folder) for word in ('image_root', 'annotation_root', 'snapshot')}
+    return dict(roots, infer_size=options.infer_size, full_size=bool(options.export_full_size),
+                class_names=list(class_names))
 
 
 def _is_current(options, settings, names):
@@ -95,7 +102,8 @@ def _is_current(options, settings, names):
     try:
         with np.load(path, allow_pickle=False) as file:
             return str(file['settings']) == json.dumps(settings) and file['names'].tolist() == names
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
+            zipfile.BadZipFile):        # whatever else the file is
         return False
 
 
@@ -114,12 +122,21 @@ def _out_of_date(options, settings, jobs):
 
 
 def _check_owner(problems, options):
-    """Note when another stage has its settings in the folder: each would take the other's for a change of its own."""
-    folder = options.export_scores
-    record, results = runtime.settings_path(folder), os.path.join(options.snapshot, 'results')
-    if os.path.realpath(folder) == os.path.realpath(results) or (
+    """Note when the folder or file belongs to an input or another stage.
+
+    Two stages in one folder would take each other's settings for a change of their own.
+    """
+    path, others = options.export_scores, [options.data_list, options.class_names, options.pretrained]
+    if not _is_file(path):
+        results = os.path.join(options.snapshot, 'results')
+        others += [options.snapshot, results, os.path.join(results, 'scores_demo'), options.image_root,
+                   options.annotation_root, options.superpixel_root, options.saliency_root]
+        others += [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in _KINDS]
+        others += seeds.seed_folders(options).values()
+    record = runtime.settings_path(path)
+    if os.path.realpath(path) in [os.path.realpath(other) for other in others if other] or (
             os.path.isfile(record) and b'"full_size"' not in voc.read_bytes(record, 'remove it')):
-        problems.add('something else keeps its settings.json there', folder, 'give --export-scores a folder of its own')
+        problems.add('belongs to an input or to another stage', path, 'give --export-scores a place of its own')
 
 
 def _bytes(options, job):
@@ -150,13 +167,12 @@ def find_jobs(options, inputs, problems, scores_come=False):
     jobs = _out_of_date(options, _settings(options, inputs.class_names), [
         _Job(name, tuple(np.flatnonzero(labels).tolist()), size)
         for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)])
-    for job in () if scores_come else jobs:
+    for job in () if scores_come else [job for job in jobs if job.size]:
         preflight.check_scores(problems, options, job.name, len(job.classes), _KINDS)
-    folder = (os.path.dirname(path) or '.') if _is_file(path) else path
-    preflight.check_folder(problems, folder, sum(_bytes(options, job) for job in jobs))
+    preflight.check_folder(problems, _folder(path), sum(_bytes(options, job) for job in jobs))
     if not _is_file(path):
         preflight.check_links(problems, path, inputs.names)
-        _check_owner(problems, options)
+    _check_owner(problems, options)
     return jobs
 
 

@@ -15,8 +15,8 @@ from icd.data.loader import InferenceLoader
 from icd.model import coverage, params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.network import ICDNet, ScoreMaps, grey_canvases
-from icd.runtime import (devices, nothing_partial, number_of_cores, progress, save_image, save_npy, say,
-                         stage_settings, up_to_date)
+from icd.runtime import (checksum, devices, nothing_partial, number_of_cores, place, progress, save_image, save_npy,
+                         say, stage_settings, up_to_date)
 from icd.steps import checkpoint, preflight, sheets
 
 KINDS = ('cam', 'icd')
@@ -45,14 +45,18 @@ def run(options, inputs=None):
     inputs = inputs or preflight.check(options, ('infer',))
     weights = checkpoint.find_trained(options)
     contexts = devices(options.gpus)
-    record = _settings(options)
+    record = _settings(options, weights)
     wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(up_to_date(
-        score_map.path(options.snapshot, kind, name), weights, record, voc.image_path(options.image_root, name),
-        os.path.join(options.annotation_root, name + '.xml')) for kind in KINDS)]
+        score_map.path(options.snapshot, kind, name), record, *_sources(options, name)) for kind in KINDS)]
     folders = [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS]
     with nothing_partial(folders + [_sheet_folder(options)], inputs.names):
         net = _score(options, inputs, wanted, weights, contexts)
         _write_sheets(options, inputs, weights, record, net, contexts)
+
+
+def _sources(options, name):
+    """Files of an image that its scores are made from."""
+    return voc.image_path(options.image_root, name), os.path.join(options.annotation_root, name + '.xml')
 
 
 def _score(options, inputs, wanted, weights, contexts):
@@ -75,9 +79,16 @@ def _extents(options, scaled):
     return coverage.extents(score_map.cells(scaled, options.infer_size), options.infer_size)
 
 
-def _settings(options):
+def _settings(options, weights):
+    """The file that says what, beside the content of the input folders, decides the scores.
+
+    An earlier checkpoint, and the files of another folder, need not be newer than the scores.
+    """
+    folder = os.path.join(options.snapshot, 'results')
     settings = {word: getattr(options, word) for word in ('infer_size', 'num_cls', 'width')}
-    return stage_settings(os.path.join(options.snapshot, 'results'), settings)
+    settings.update({word: place(getattr(options, word), folder) for word in ('image_root', 'annotation_root')})
+    settings['parameters'] = '%08x' % checksum(weights)
+    return stage_settings(folder, settings)
 
 
 def _load(options, weights, contexts):
@@ -123,15 +134,33 @@ def _sheet_folder(options):
 
 def _write_sheets(options, inputs, weights, record, net, contexts):
     """`scores_demo/class_%d.jpg`: single-label images with all their score maps, positive and negative part."""
-    single = inputs.labels.sum(axis=1) == 1
+    folder, single = _sheet_folder(options), inputs.labels.sum(axis=1) == 1
+    shown = [np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS] for c in range(options.num_cls)]
+    record_of_sheets = _sheet_settings(options, [[inputs.names[i] for i in own] for own in shown])
     for c in range(options.num_cls):
-        shown = np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS]
-        path = os.path.join(_sheet_folder(options), 'class_%d.jpg' % c)
-        if not len(shown) or (up_to_date(path, weights, record) and not options.force):
+        path = os.path.join(folder, 'class_%d.jpg' % c)
+        if not len(shown[c]):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)                         # of images that were shown before
+            continue
+        sources = [source for i in shown[c] for source in _sheet_sources(options, inputs.names[i])]
+        if up_to_date(path, record, record_of_sheets, *sources) and not options.force:
             continue
         net = net or _load(options, weights, contexts)
-        rows = [_sheet_row(options, net, contexts[0], inputs.names[i], inputs.labels[i], c) for i in shown]
+        rows = [_sheet_row(options, net, contexts[0], inputs.names[i], inputs.labels[i], c) for i in shown[c]]
         save_image(path, sheets.below(rows))
+
+
+def _sheet_settings(options, shown):
+    """The file that says what the sheets show; `shown`: names of each class."""
+    folder = _sheet_folder(options)
+    superpixels = None if options.no_superpixel else place(options.superpixel_root, folder)
+    return stage_settings(folder, {'shown': shown, 'superpixel_root': superpixels})
+
+
+def _sheet_sources(options, name):
+    superpixels = () if options.no_superpixel else (superpixel_map.path(options.superpixel_root, name),)
+    return _sources(options, name) + superpixels
 
 
 def _sheet_row(options, net, device, name, label, c):

@@ -43,7 +43,12 @@ def _image(options, name):
 def _settings(options):
     """What, beside the input files, decides the merged maps."""
     settings = {word: getattr(options, word) for word in ('max_superpixel_num', 'image_size', 'width')}
-    settings['pretrained'] = os.path.basename(options.pretrained)
+    # The files of another folder, superpixels of another kind say, need not be newer than the merged ones.
+    settings.update({word: runtime.place(getattr(options, word), options.save_superpixel_root)
+                     for word in ('image_root', 'superpixel_root')})
+    settings['pretrained'] = options.pretrained
+    if os.path.isfile(options.pretrained):
+        settings['pretrained'] = '%08x' % runtime.checksum(options.pretrained)
     if options.pretrained == 'none':
         settings['seed'] = options.seed
     return settings
@@ -54,16 +59,17 @@ def _out_of_date(options, names):
     root = options.save_superpixel_root
     if options.force or not runtime.same_settings(root, _settings(options)):
         return names
-    made_from = [runtime.settings_path(root)] + [options.pretrained] * (options.pretrained != 'none')
     return [name for name in names if not runtime.up_to_date(
-        _merged(options, name), _raw(options, name), _image(options, name), *made_from)]
+        _merged(options, name), _raw(options, name), _image(options, name), runtime.settings_path(root))]
 
 
 def _check_files(options, names):
     """Sizes of the photographs by name; raise a `UserError` with all that headers and folders tell."""
     problems, sizes = preflight.Problems(), {}
     make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
-    for name in names:
+    there = [preflight.is_folder(problems, options, 'image_root'),
+             preflight.is_folder(problems, options, 'superpixel_root', make_raw)]
+    for name in names if all(there) else ():
         image, raw = _image(options, name), _raw(options, name)
         size = preflight.check_size(problems, image, None, 'photograph', 'check --image-root and the list of names')
         raw_size = preflight.check_size(problems, raw, None, 'raw superpixels', make_raw)

@@ -49,6 +49,11 @@ def _draw(paths):
     runtime.save_image(over, overlay(image, mask), cv2.IMWRITE_JPEG_QUALITY, 92)
 
 
+def beside(folder):
+    """Where the pictures of a folder of seeds go: (folder, ending) of the colour copies and of the overlays."""
+    return (folder + '_colour', '.png'), (folder + '_overlay', '.jpg')
+
+
 def draw_seeds(folders, names, image_root, num_process):
     """Draw the seeds of some folders.
 
@@ -66,11 +71,11 @@ def draw_seeds(folders, names, image_root, num_process):
     UserError
         When a seed or photograph is missing or damaged, or they differ in size.
     """
-    paths = ((os.path.join(folder, name + '.png'), voc.image_path(image_root, name),
-              os.path.join(folder + '_colour', name + '.png'), os.path.join(folder + '_overlay', name + '.jpg'))
+    paths = ((os.path.join(folder, name + '.png'), voc.image_path(image_root, name)) +
+             tuple(os.path.join(drawn, name + ending) for drawn, ending in beside(folder))
              for folder in folders for name in names)
     wanted = [p for p in paths if not (runtime.up_to_date(p[2], p[0]) and runtime.up_to_date(p[3], p[0], p[1]))]
-    with runtime.nothing_partial([f + kind for f in folders for kind in ('_colour', '_overlay')], names):
+    with runtime.nothing_partial([drawn for f in folders for drawn, _ in beside(f)], names):
         for _ in runtime.process_map(_draw, wanted, num_process, desc='pictures') if wanted else ():
             pass
 
@@ -79,30 +84,35 @@ def draw_seeds(folders, names, image_root, num_process):
 def _columns(csv_path):
     """Columns of a log as lists of float; what is no number is NaN. A half-written last line does no harm."""
     text = voc.read_bytes(csv_path, 'train first').decode('utf-8', 'replace')
-    rows = [row for row in csv.DictReader(io.StringIO(text.replace('\0', ''), newline='')) if None not in row.values()]
+    try:
+        rows = [row for row in csv.DictReader(io.StringIO(text.replace('\0', ''), newline=''))
+                if None not in row.values()]
+    except csv.Error as error:
+        raise UserError('%s: not a log of a training: %s: remove it' % (csv_path, error)) from None
 
     def number(cell):
         try:
             return float(cell)
         except (TypeError, ValueError):
             return math.nan
-    names = [name for _, columns in _PANELS for name in columns] + ['epoch', 'step']
+    names = [name for _, columns in _PANELS for name in columns] + ['epoch', 'batch', 'step']
     return {name: np.array([number(row.get(name)) for row in rows]) for name in names}
 
 
 def _draw_panel(axes, title, columns, values):
-    """One panel: `columns` over the steps, epochs marked."""
+    """One panel: `columns` over the steps, the beginnings of epochs marked."""
     axes.set_title(title, fontsize=10, loc='left')
-    axes.set_xlabel('step', fontsize=8)
+    axes.set_xlabel('step (dotted: an epoch begins)', fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(color='.92')
     axes.spines[['top', 'right']].set_visible(False)
-    steps, epochs = values['step'], values['epoch']
+    steps, epochs, batches = values['step'], values['epoch'], values['batch']
     drawn = [name for name in columns if np.isfinite(values[name] + steps).any()]
     for name in drawn:
         axes.plot(steps, values[name], marker='.' if len(steps) < 40 else None, lw=1.3, label=name.replace('_', ' '))
-    for step in steps[1:][epochs[1:] != epochs[:-1]] if len(steps) < 4000 else ():
-        axes.axvline(step, color='.85', lw=.8, zorder=0)
+    starts = (steps - batches - 1)[1:][epochs[1:] != epochs[:-1]]       # steps done when an epoch begins
+    for step in starts[np.isfinite(starts)] if len(starts) < 100 else ():
+        axes.axvline(step, color='.45', lw=.9, ls=':', zorder=1.7)
     if not drawn:
         axes.text(.5, .5, 'no values yet', ha='center', va='center', transform=axes.transAxes, color='.5')
     elif len(drawn) > 1:

@@ -11,6 +11,7 @@ The rules all stages share:
 - `.npy` files load without pickles, XML without entities, parameter files after a check of their structure.
 """
 import collections
+import contextlib
 import os
 import shutil
 
@@ -25,7 +26,7 @@ Inputs.__doc__ = """What a run reads first.
 names : list of str
 class_names : tuple of str
 labels : ndarray (names, classes) float32, 0 or 1
-sizes : list of (int, int), height and width of the photographs
+sizes : list of (int, int), height and width of the photographs; None where anything of an image is missing
 """
 _NAMED = 10             # problems of a kind that are named
 _SPARE = 64 << 20       # bytes that stay free on the disk
@@ -41,9 +42,13 @@ class Problems:
         """Note that `item` (a file, mostly) has the problem `what`."""
         self._kinds.setdefault((what, remedy), {})[item] = None        # stages may share a file
 
-    def note(self, error):
-        """Note a `UserError` of another module as a problem of its own."""
-        self._kinds.setdefault((str(error), None), {})
+    def note(self, error, path=None):
+        """Note a `UserError` of another module: as a problem of its own, or as one that the file `path` has."""
+        if path is None:
+            self._kinds.setdefault((str(error), None), {})
+        else:
+            what, remedy = error.parts(path)
+            self.add(what, path, remedy)
 
     def __bool__(self):
         return bool(self._kinds)
@@ -72,9 +77,9 @@ def check_size(problems, path, wanted, what, remedy):
         problems.add('no such %s' % what, path, remedy)
         return None
     try:
-        size = voc.image_size(path)
-    except UserError:
-        problems.add('not an image that can be read', path, 'copy or make it again, or change its permissions')
+        size = voc.image_size(path, 'copy or make it again')
+    except UserError as error:
+        problems.note(error, path)
         return None
     if wanted is not None and tuple(size) != tuple(wanted):
         problems.add('%s of another size than its photograph' % what, '%s (%dx%d, not %dx%d)' % (
@@ -134,20 +139,45 @@ def read_inputs(options, problems):
         raise UserError('--num-cls %d, but %s: give the names of all classes with --class-names FILE' % (
             options.num_cls, 'VOC has 20 classes' if options.class_names is None else
             '%s names %d classes' % (options.class_names, len(class_names))))
-    names = voc.read_list(options.data_list)
+    images, annotations = (is_folder(problems, options, word) for word in ('image_root', 'annotation_root'))
+    try:
+        names = voc.read_list(options.data_list)
+    except UserError as error:
+        problems.note(error)
+        problems.settle()
     labels, sizes = voc.no_labels(names, class_names), []
     for row, name in zip(labels, names):
-        path = os.path.join(options.annotation_root, name + '.xml')
-        if os.path.isfile(path):
-            try:
-                row[list(voc.read_annotation(path, class_names))] = 1
-            except UserError as error:
-                problems.note(error)
-        else:
-            problems.add('no such annotation', path, 'check --annotation-root and the list of names')
-        sizes.append(check_size(problems, voc.image_path(options.image_root, name), None, 'photograph',
-                                'check --image-root and the list of names'))
+        known = annotations and _read_labels(problems, options, name, row, class_names)
+        size = images and check_size(problems, voc.image_path(options.image_root, name), None, 'photograph',
+                                     'check --image-root and the list of names')
+        sizes.append(size if known and size else None)
     return Inputs(names, class_names, labels, sizes)
+
+
+def is_folder(problems, options, word, remedy='check the path'):
+    """Whether the option `word` names a folder; noted when not: one line, not one a file in it."""
+    folder, flag = getattr(options, word), '--' + word.replace('_', '-')
+    if not os.path.isdir(folder):
+        problems.add('no such folder', '%s %s' % (flag, folder), remedy)
+        return False
+    if not os.access(folder, os.R_OK | os.X_OK):
+        problems.add('may not be read', '%s %s' % (flag, folder), 'change its permissions')
+        return False
+    return True
+
+
+def _read_labels(problems, options, name, row, class_names):
+    """Read the classes of an image into its row of labels; whether they are known."""
+    path = os.path.join(options.annotation_root, name + '.xml')
+    if not os.path.isfile(path):
+        problems.add('no such annotation', path, 'check --annotation-root and the list of names')
+        return False
+    try:
+        row[list(voc.read_annotation(path, class_names))] = 1
+    except UserError as error:
+        problems.note(error, path)
+        return False
+    return True
 
 
 def check(options, stages):
@@ -171,14 +201,15 @@ def check(options, stages):
     """
     problems = Problems()
     inputs = read_inputs(options, problems)
-    if not options.no_superpixel and ('train' in stages or 'infer' in stages):
+    superpixels = not options.no_superpixel and ('train' in stages or 'infer' in stages)
+    if superpixels and is_folder(problems, options, 'superpixel_root'):
         for name, size in zip(inputs.names, inputs.sizes):
             check_size(problems, superpixel_map.path(options.superpixel_root, name), size, 'superpixel map',
                        'make them with makeSuperpixel and generate_superpixel.py, or check --superpixel-root')
     if 'train' in stages or 'infer' in stages:
         _check_network(problems, options, stages, inputs)
     _check_outputs(problems, options, stages, inputs)
-    check_folder(problems, options.snapshot, _bytes_to_write(options, stages, inputs))
+    check_folder(problems, options.snapshot, bytes_to_write(options, stages, inputs))
     for folder in _output_folders(options, stages):
         check_folder(problems, folder, 0)
         check_links(problems, folder, inputs.names)
@@ -221,24 +252,43 @@ def _check_outputs(problems, options, stages, inputs):
 
 def _output_folders(options, stages):
     """Folders in which a run writes a file for every name."""
-    from icd.steps import seeds
-    folders = []
+    return [folder for folder, _, _ in _outputs(options, stages)]
+
+
+def _outputs(options, stages):
+    """Folder, ending of the files, bytes of a file for each class of its image and for each of its pixels."""
+    from icd.steps import pictures, seeds
+    found = []
     if 'infer' in stages:
-        folders += [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in ('cam', 'icd')]
+        side = options.infer_size // superpixel_map.STRIDE + 1
+        found += [(os.path.dirname(score_map.path(options.snapshot, kind, '')), '.npy', (4 * side * side, 0))
+                  for kind in ('cam', 'icd')]
     if 'seeds' in stages:
-        folders += seeds.seed_folders(options).values()
-    return folders
+        folders = list(seeds.seed_folders(options).values())
+        found += [(folder, '.png', (0, 1 / 16)) for folder in folders]
+        if options.colour:
+            found += [(drawn, ending, (0, 1 / 16 if ending == '.png' else 1 / 3))
+                      for folder in folders for drawn, ending in pictures.beside(folder)]
+    return found
 
 
-def _bytes_to_write(options, stages, inputs):
-    """About how much a run writes, generously."""
+def bytes_to_write(options, stages, inputs):
+    """About how much a run adds to what is there, generously."""
     total = 0
     if 'train' in stages:
         parameters = 40e6 * options.width ** 2 + 1e5            # float32 values of a VGG16 with all branches
-        total += 2 * 4 * parameters * (options.num_save + 2)    # with momentum
-    if 'infer' in stages:
-        side = options.infer_size // superpixel_map.STRIDE + 1
-        total += 2 * (4 * side * side * float(inputs.labels.sum()) + 4096 * len(inputs.names))
-    if 'seeds' in stages:
-        total += sum(4096 + size[0] * size[1] / 16 for size in inputs.sizes if size)
+        total += max(0, 2 * 4 * parameters * (options.num_save + 2) - _size_of_checkpoints(options))
+    for folder, ending, (of_class, of_pixel) in _outputs(options, stages):
+        for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
+            if size and not os.path.exists(os.path.join(folder, name + ending)):
+                total += 4096 + of_class * float(labels.sum()) + of_pixel * size[0] * size[1]
     return int(total)
+
+
+def _size_of_checkpoints(options):
+    """Bytes of this model's checkpoints, which newer ones replace."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with os.scandir(options.snapshot) as entries:
+            return sum(entry.stat().st_size for entry in entries if entry.name.startswith(options.model + '-') and
+                       entry.name.endswith(('.params', '.states')))
+    return 0

@@ -149,7 +149,8 @@ def folders(result):
 def _worst(result, image_root, colours):
     if not result['worst']:
         return '<section><h2>Images that differ most</h2><p>No image differs.</p></section>'
-    articles = [_article(entry, folders(result), image_root, colours) for entry in result['worst']]
+    articles = [_article(entry, folders(result), image_root, colours)
+                for entry in runtime.progress(result['worst'], desc='pictures')]
     advice = '' if image_root else ' With <code class="word">--image-root</code> the photographs show through.'
     return ('<section><h2>Images that differ most</h2><p class="faint">%d of %d images, those with the largest share '
             'of differing pixels, of those the truth defines.%s</p><div class="worst">%s</div></section>' % (
@@ -299,4 +300,4 @@ def page(result, image_root=None):
 
 def write(path, result, image_root=None):
     """Write the `page` of a result to `path`, whole or not at all."""
-    runtime.save_bytes(path, page(result, image_root).encode())
+    runtime.save_bytes(path, page(result, image_root).encode(errors='replace'))

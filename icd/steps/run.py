@@ -5,6 +5,7 @@ import os
 from icd import distributed
 from icd import options as option_tables
 from icd import runtime
+from icd.errors import UserError
 from icd.steps import export, pictures, preflight
 from icd.steps.schedule import Schedule
 
@@ -24,6 +25,8 @@ def run(options):
         distributed.serve(options.kvstore)
         return
     only = {'train': options.only_train, 'infer': options.only_infer, 'seeds': options.only_gen_seeds}
+    if sum(only.values()) > 1:
+        raise UserError('--only-train, --only-infer, --only-gen-seeds: each leaves the other stages out: give one of them')
     stages = [stage for stage in only if only[stage]] or list(only)
     inputs = preflight.check(options, stages)
     if options.dry_run:

@@ -15,6 +15,7 @@ UNDEFINED = crf.UNDEFINED
 _TINY = 1e-5                # scores below this share of their maximum are none
 _SALIENT = .01              # saliency 0..1 from which a pixel is salient
 _FEW_SALIENT = .01          # share of salient pixels below which saliency alone does not make background
+_COLOURED = 32              # difference of channels from which a picture is no grey one, lossily compressed or not
 
 NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
 _SCORES = {'crf': ('icd', 'cam'), 'raw': ('icd', 'cam'), 'sal': ('icd', 'cam'), 'cam': ('cam',)}
@@ -152,14 +153,15 @@ def _two_decimals(threshold):
     return ('%.4f' % threshold).rstrip('0').ljust(4, '0')
 
 
-def _settings(kind, threshold, options):
-    """What, beside the input files, decides the seeds of a folder."""
+def _settings(kind, threshold, folder, options):
+    """What, beside the content of the input folders, decides the seeds in `folder`."""
     settings = {'kind': kind, 'infer_size': options.infer_size,
                 'class_names': list(voc.read_class_names(options.class_names))}
     if kind == 'cam':
         settings['threshold'] = threshold
-    if kind == 'sal':       # the maps of another model are no newer, as a rule
-        settings['saliency_root'] = os.path.realpath(options.saliency_root)
+    # The files of another folder, the saliency maps of another model say, are no newer than the seeds as a rule.
+    for root in ('image_root', 'annotation_root') + (('saliency_root',) if kind == 'sal' else ()):
+        settings[root] = runtime.place(getattr(options, root), folder)
     if kind in _REFINED:
         settings.update(confidence=options.confidence, iterations=options.crf_iterations,
                         gaussian=list(options.crf_gaussian), bilateral=list(options.crf_bilateral))
@@ -219,8 +221,10 @@ def find_jobs(options, inputs, problems, scores_come=False):
     if ('sal', None) in folders and os.path.realpath(options.saliency_root) in map(os.path.realpath, folders.values()):
         problems.add('seeds would overwrite the saliency maps', options.saliency_root,
                      'keep the maps in another folder and give it to --saliency-root')
+    if ('sal', None) in folders and not preflight.is_folder(problems, options, 'saliency_root'):
+        del folders['sal', None]            # one line is enough
     changed = {key for key, folder in folders.items()
-               if not runtime.same_settings(folder, _settings(*key, options=options))}
+               if not runtime.same_settings(folder, _settings(*key, folder, options))}
     jobs = []
     for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
         wanted = folders if scores_come else _out_of_date(options, folders, changed, name)
@@ -237,34 +241,41 @@ def find_jobs(options, inputs, problems, scores_come=False):
 # ----------------------------------------------------------------------------------------------------- the step
 def _read_saliency(path, shape):
     """A saliency map (H, W) uint8 of the size of its image."""
-    saliency = cv2.cvtColor(voc.decode_image(voc.read_bytes(path, NO_SALIENCY), path), cv2.COLOR_BGR2GRAY)
+    image = voc.decode_image(voc.read_bytes(path, NO_SALIENCY), path)
+    if cv2.absdiff(image[..., 1:], image[..., :-1]).max() > _COLOURED:
+        raise UserError('%s: a colour picture: saliency maps are grey, 0 to 255: %s' % (path, NO_SALIENCY))
+    saliency = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if saliency.shape != shape:
         raise UserError('%s: the saliency map has %dx%d pixels, the photograph %dx%d: make it again from this '
                         'photograph' % ((path,) + saliency.shape[::-1] + shape[::-1]))
     return saliency
 
 
-def _before_crf(kind, threshold, options, job, scores, shape):
+def _before_crf(kind, threshold, options, job, scores, shape, saliency):
     """The seed (H, W) uint8 of one kind as the scores tell it."""
     if kind == 'cam':
         return cam_seed_map(scores.get('cam'), job.classes, shape, options.infer_size, threshold)
-    saliency = _read_saliency(_saliency_path(options, job.name), shape) if kind == 'sal' else None
-    return seed_map(scores.get('icd'), scores.get('cam'), job.classes, shape, options.infer_size, saliency)
+    return seed_map(scores.get('icd'), scores.get('cam'), job.classes, shape, options.infer_size,
+                    saliency if kind == 'sal' else None)
 
 
 def _make(options, num_labels, job):
-    """Make the seeds of one image in every folder of the job."""
+    """Make the seeds of one image in every folder of the job; whether its saliency map is all but black."""
     image = voc.read_image(_image_path(options, job.name))
     shape = image.shape[:2]
     needed = {score for kind, _ in job.folders for score in _SCORES[kind]} if job.classes else ()
     scores = {kind: score_map.read(score_map.path(options.snapshot, kind, job.name), len(job.classes),
                                    options.infer_size) for kind in needed}
+    saliency = None
+    if any(kind == 'sal' for kind, _ in job.folders):
+        saliency = _read_saliency(_saliency_path(options, job.name), shape)
     for (kind, threshold), folder in job.folders.items():
-        seed = _before_crf(kind, threshold, options, job, scores, shape)
+        seed = _before_crf(kind, threshold, options, job, scores, shape, saliency)
         if kind in _REFINED and job.classes:
             seed = crf.dense_crf(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
                                  options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
         voc.save_mask(os.path.join(folder, job.name + '.png'), seed)
+    return saliency is not None and 0 < saliency.max() / 255 < _SALIENT
 
 
 def run(options, inputs=None):
@@ -297,11 +308,13 @@ def run(options, inputs=None):
                     'three times the time')
     with runtime.nothing_partial(folders.values(), names):
         for key, folder in folders.items():
-            runtime.stage_settings(folder, _settings(*key, options=options))
+            runtime.stage_settings(folder, _settings(*key, folder, options))
         make = functools.partial(_make, options, len(class_names) + 1)
-        for _ in runtime.process_map(make, jobs, num_process, desc='seeds') if jobs else ():
-            pass
-    if not jobs:
-        runtime.say('seeds: all %d are up to date' % len(names))
+        dark = sum(runtime.process_map(make, jobs, num_process, desc='seeds') if jobs else ())
+    if dark:
+        runtime.say('seeds: %d saliency maps of %s hold no pixel above 2: saliency is 0 to 255; multiply maps of 0 and 1 '
+                    'by 255' % (dark, options.saliency_root))
+    runtime.say('seeds: %s: %s' % ('%d images are done' % len(jobs) if jobs else 'all %d are up to date' % len(names),
+                                   ', '.join(folders.values())))
     if options.colour:
         pictures.draw_seeds(list(folders.values()), names, options.image_root, num_process)

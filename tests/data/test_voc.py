@@ -2,6 +2,7 @@
 import hashlib
 import io
 import os
+import struct
 import zlib
 
 import cv2
@@ -220,6 +221,14 @@ def test_damaged_masks(tmp_path, content):
         voc.read_mask(path)
 
 
+def test_a_mask_with_a_chunk_before_its_header(tmp_path):
+    good = cv2.imencode('.png', random_mask())[1].tobytes()
+    gamma = b'gAMA' + struct.pack('>I', 0)
+    path = write(tmp_path / 'a.png', good[:8] + struct.pack('>I', 4) + gamma + struct.pack('>I', zlib.crc32(gamma)) + good[8:])
+    with refused(path, 'not a whole PNG'):
+        voc.read_mask(path)
+
+
 def test_save_mask_wants_indices(tmp_path):
     for wrong in (np.zeros((3, 3)), np.zeros((3, 3, 3), np.uint8)):
         with pytest.raises(ValueError):
@@ -236,6 +245,15 @@ def test_image_is_bgr_whatever_it_was(tmp_path):
     path = write(tmp_path / 'a.jpg', photograph(ending='.png'))
     assert (voc.read_image(path) == random_mask(1, (40, 60, 3))).all()
     assert voc.read_image(write(tmp_path / 'a.jpg', photograph((40, 60)))).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+def test_the_size_of_a_turned_photograph_is_the_one_it_is_decoded_to(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    path = str(tmp_path / 'a.jpg')
+    Image.fromarray(random_mask(1, (40, 60, 3))).save(path, kind, exif=exif)
+    assert voc.image_size(path) == voc.read_image(path).shape[:2]
 
 
 @pytest.mark.parametrize('ending', ['.jpg', '.png'])

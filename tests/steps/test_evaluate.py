@@ -178,7 +178,7 @@ def spoil(folder):
     return {'m00': r'pred/m00\.png: no such seed: ', 'm01': r'truth/m01\.png: no such truth: ',
             'm02': r'pred/m02\.png \(8x9, not 42x22\): of another size than the truth: ',
             'm03': r'pred/m03\.png: a colour picture \(mode RGB\): ',
-            'm04': r'truth/m04\.png \(index 77\): has an index beyond the 4 classes: give .*--num-cls',
+            'm04': r'truth/m04\.png \(index 77\): has an index beyond the 4 classes: name all .*--num-cls',
             'm05': r'pred/m05\.png: .*whole.*: '}
 
 

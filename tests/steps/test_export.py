@@ -1,4 +1,6 @@
+import io
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -99,8 +101,10 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
     two = one_file if place.endswith('.npz') else {'maps/two.npz'}
     runtime.save_npy(path, np.load(path) + 1)
     assert run(options) == two
+    time.sleep(.05)         # the kernel's clock for files ticks in milliseconds
     os.utime(os.path.join(options.annotation_root, 'two.xml'))
     assert run(options) == two
+    time.sleep(.05)
     os.utime(os.path.join(options.image_root, 'two.jpg'))
     assert run(options) == two
     every = one_file if place.endswith('.npz') else {'maps/%s.npz' % name for name in IMAGES} | {'maps/settings.json'}
@@ -156,14 +160,28 @@ def test_another_list_makes_another_file(small, tmp_path):
     assert load(options.export_scores)['names'].tolist() == ['two']
 
 
-@pytest.mark.parametrize('garbage', [b'', b'PK\x03\x04 garbage', None])
+def npy():
+    data = io.BytesIO()
+    np.save(data, np.arange(3))
+    return data.getvalue()
+
+
+def strange_method(whole):
+    """A zip file of which the members are compressed in a way nobody knows."""
+    data = bytearray(whole)
+    for entry in re.finditer(b'PK\x01\x02', whole):
+        data[entry.start() + 10] = 99
+    return bytes(data)
+
+
+@pytest.mark.parametrize('garbage', [b'', b'PK\x03\x04 garbage', npy(), strange_method, None])
 def test_a_damaged_file_is_made_again(small, tmp_path, garbage):
     options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
     export.run(options)
     with open(options.export_scores, 'rb') as file:
         whole = file.read()
     with open(options.export_scores, 'wb') as file:
-        file.write(whole[:len(whole) // 2] if garbage is None else garbage)
+        file.write(whole[:len(whole) // 2] if garbage is None else garbage(whole) if callable(garbage) else garbage)
     export.run(options)
     with open(options.export_scores, 'rb') as file:
         assert file.read() == whole
@@ -223,7 +241,7 @@ def test_folders_with_settings_of_others_are_refused(small, tmp_path, place):
     if place == 'others':
         runtime.stage_settings(options.export_scores, {'infer_size': SIDE})
     before = contents(small.snapshot)
-    with pytest.raises(UserError, match=place + ': something else keeps its settings.json there'):
+    with pytest.raises(UserError, match=place + ': belongs to an input or to another stage'):
         export.run(options)
     assert contents(small.snapshot) == before
 

@@ -77,3 +77,51 @@ def test_what_is_missing_is_computed_and_nothing_else(data):
     assert (np.load(lost) == first['icd', 'e']).all()
     assert {key for key in first if os.stat(score_map.path('first', *key)).st_mtime_ns != stamps[key]} == {
         ('cam', 'e'), ('icd', 'e')}
+
+
+# ------------------------------------------------------------------------------------------- what is made again
+SMALL = ['--infer-size', str(SIZE), '--no-superpixel', '--snapshot', 'first']
+
+
+def scores():
+    return {(kind, name): np.load(score_map.path('first', kind, name)) for kind in ('cam', 'icd') for name in PHOTOGRAPHS}
+
+
+def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd):
+    newer = infer('first')
+    arrays = params.read('first/vgg16_icd-0000.params')
+    arrays['arg:fc8_weight'] = 2 * arrays['arg:fc8_weight']
+    params.write('first/vgg16_icd-0000.params', arrays)
+    os.utime('first/vgg16_icd-0000.params', (100, 100))
+    assert run('infer', SMALL) == 0
+    assert 'made again, for it was made with another parameters' in capfd.readouterr().err
+    again = scores()
+    assert all((again['cam', name] != newer['cam', name]).any() for name in PHOTOGRAPHS)
+
+
+def test_annotations_of_another_folder_make_other_scores_however_old_they_are(data):
+    before = infer('first')
+    shutil.copytree('annotations', 'others')
+    text = open('others/a.xml').read().replace('dog', 'cat')
+    runtime.save_bytes('others/a.xml', text.encode())
+    for name in PHOTOGRAPHS:
+        os.utime('others/%s.xml' % name, (100, 100))
+    assert run('infer', SMALL + ['--annotation-root', 'others']) == 0
+    after = scores()
+    assert (after['cam', 'a'] != before['cam', 'a']).any() and (after['cam', 'b'] == before['cam', 'b']).all()
+
+
+def test_sheets_show_the_images_their_class_has_now(data):
+    infer('first')
+    sheets = 'first/results/scores_demo/class_%d.jpg'
+    dog, cat, person = (sheets % voc.CATEGORIES.index(c) for c in ('dog', 'cat', 'person'))
+    with_a = cv2.imread(dog).shape[0]
+    assert os.path.exists(person) and not os.path.exists(cat)
+    text = open('annotations/a.xml').read()
+    runtime.save_bytes('annotations/a.xml', text.replace('dog', 'cat').encode())
+    runtime.save_bytes('annotations/g.xml', text.encode())
+    assert run('infer', SMALL) == 0
+    assert os.path.exists(cat) and not os.path.exists(person)           # g was the only person alone
+    runtime.save_bytes('annotations/g.xml', text.replace('dog', 'cat').encode())
+    assert run('infer', SMALL) == 0
+    assert cv2.imread(dog).shape[0] < with_a

@@ -1,5 +1,6 @@
 """The merging stage: files in, files out, nothing computed twice, every mistake told before anything is computed."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -150,6 +151,31 @@ def test_only_what_changed_is_made_again(drawn):
     assert not os.path.exists(left)
 
 
+def test_superpixels_of_another_folder_are_merged_however_old_they_are(drawn):
+    merge_superpixels.run(drawn)
+    before, other = maps(drawn), drawn.superpixel_root + '2'
+    shutil.copytree(drawn.superpixel_root, other)
+    labels = raw(drawn, 'few')
+    superpixel_map.write(superpixel_map.path(other, 'few'), labels[:, ::-1].copy())
+    for name in os.listdir(other):
+        os.utime(os.path.join(other, name), (100, 100))
+    drawn.superpixel_root = other
+    merge_superpixels.run(drawn)
+    after = maps(drawn)
+    assert (after['few'] == superpixel_map.renumber(labels[:, ::-1])).all() and (after['few'] != before['few']).any()
+
+
+def test_a_data_set_may_move_with_its_maps(drawn, tmp_path, capsys):
+    merge_superpixels.run(drawn)
+    here, there = str(tmp_path), str(tmp_path) + '_moved'
+    shutil.move(here, there)
+    vars(drawn).update({key: value.replace(here, there) for key, value in vars(drawn).items()
+                        if isinstance(value, str)})
+    capsys.readouterr()
+    merge_superpixels.run(drawn)
+    assert 'all 5 are up to date' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('changes', [dict(max_superpixel_num=5), dict(force=True)], ids=['settings', 'force'])
 def test_other_settings_and_force_make_all_again(drawn, changes):
     merge_superpixels.run(drawn)
@@ -177,6 +203,8 @@ def complaint(options):
 
 def test_missing_superpixels_are_counted_and_the_remedy_is_named(drawn):
     drawn.superpixel_root = os.path.join(drawn.superpixel_root, 'not here')
+    assert complaint(drawn).startswith('--superpixel-root %s: no such folder: make them' % drawn.superpixel_root)
+    os.makedirs(drawn.superpixel_root)
     with open(drawn.data_list, 'w') as file:
         for i in range(12):
             cv2.imwrite(os.path.join(drawn.image_root, '%02d.jpg' % i), np.zeros((5, 5, 3), np.uint8))

@@ -110,6 +110,23 @@ def test_a_half_written_line_changes_nothing(tmp_path):
     assert np.array_equal(drawing(tmp_path, ''.join(LINES)), drawing(tmp_path, ''.join(LINES) + '3,1,1'))
 
 
+def test_the_dotted_lines_stand_where_epochs_begin(tmp_path):
+    def column_of_line(batch):
+        rows = ['epoch,batch,step,loss\n'] + ['%d,%d,%d,1\n' % (step // 21, batch(step), step + 1) for step in range(5, 42, 6)]
+        image = drawing(tmp_path, ''.join(rows))[100:300, 70:470].astype(int)
+        grey = ((image.max(2) < 200) & (image.max(2) - image.min(2) < 9)).sum(0)
+        return int(grey.argmax()), int(grey.max())
+    column, height = column_of_line(lambda step: step % 21)
+    first, last, width = 6 - .05 * 36, 42 + .05 * 36, .945 / 3.32 * 1500        # of the axis: steps, pixels
+    assert height > 40 and abs((60 + (21 - first) / (last - first) * width) - (70 + column)) < 3
+    assert column_of_line(lambda step: step % 21 - 9)[0] > column + 50
+
+
+def test_a_field_without_end_is_no_log(tmp_path):
+    with pytest.raises(UserError, match='log.csv: not a log of a training: .*remove it'):
+        drawing(tmp_path, LINES[0] + '1' * 140000)
+
+
 def test_no_log(tmp_path):
     with pytest.raises(UserError, match='log.csv: no such file: train first'):
         pictures.curves(str(tmp_path / 'log.csv'), str(tmp_path / 'curves.png'))

@@ -377,11 +377,13 @@ def test_what_became_out_of_date_is_made_again_and_nothing_else(small):
 @pytest.mark.parametrize('values, expected', [
     ({}, set()), ({'confidence': .6}, {'crf', 'cam'}), ({'crf_gaussian': (3., 4.)}, {'crf', 'cam'}),
     ({'crf_bilateral': (80., 13., 9.)}, {'crf', 'cam'}), ({'crf_iterations': 9}, {'crf', 'cam'}),
-    ({'saliency_root': 'other'}, {'sal'}), ({'cam_threshold': (.4,)}, {'cam'}),
+    ({'saliency_root': 'other'}, {'sal'}), ({'image_root': 'other'}, {'crf', 'sal', 'raw', 'cam'}),
+    ({'annotation_root': 'other'}, {'crf', 'sal', 'raw', 'cam'}), ({'cam_threshold': (.4,)}, {'cam'}),
     ({'infer_size': 73}, {'crf', 'sal', 'raw', 'cam'}), ({'class_names': 'names.txt'}, {'crf', 'sal', 'raw', 'cam'})])
 def test_settings_that_make_a_folder_out_of_date(small, tmp_path, monkeypatch, values, expected):
     runtime.save_bytes(str(tmp_path / 'list.txt'), b'row')
     runtime.save_bytes(str(tmp_path / 'names.txt'), '\n'.join(voc.CATEGORIES[:9]).encode())
+    (tmp_path / 'other').mkdir()
     monkeypatch.chdir(tmp_path)
     options = changed(small, seeds=('crf', 'sal', 'raw', 'cam'))
     seeds.run(options)
@@ -547,6 +549,22 @@ def test_what_turns_bad_later_ends_it_in_one_line(small, case, processes):
     left = contents(os.path.join(small.snapshot, 'results', 'seeds'))
     assert processes > 1 or 'crf/sub/large.png' in left
     assert not [path for path in left if path.endswith(runtime.PARTIAL)]
+
+
+def test_a_saliency_map_in_colours(small):
+    colours = np.full((48, 64, 3), (9, 99, 199), np.uint8)
+    saliency_bytes(cv2.imencode('.png', colours)[1].tobytes())(small)
+    with pytest.raises(UserError, match='two.png: a colour picture: saliency maps are grey, 0 to 255: check --saliency'):
+        seeds.run(changed(small, seeds=('sal',)))
+
+
+@pytest.mark.parametrize('value, counted', [(1, True), (2, True), (3, False), (0, False)])
+def test_saliency_maps_of_zeros_and_ones_are_told(small, value, counted, capsys):
+    saliency = np.zeros((48, 64), np.uint8)
+    saliency[:20] = value
+    saliency_bytes(cv2.imencode('.png', saliency)[1].tobytes())(small)
+    seeds.run(changed(small, seeds=('raw', 'sal')))
+    assert ('1 saliency maps of %s hold no pixel above 2' % small.saliency_root in capsys.readouterr().err) == counted
 
 
 def test_a_saliency_map_that_changes_meanwhile(small, monkeypatch):
