@@ -23,6 +23,7 @@ $(INSTALLED): setup.py $(wildcard icd/mean_field/*) .ci/make_venv.sh .ci/system_
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'setuptools<81' wheel
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
 	@touch $@
+	@echo "installed: type '. $(VENV)/bin/activate', then the README's commands"
 
 $(PROGRAM): $(INSTALLED) $(wildcard external/superpixel/*.cpp external/superpixel/src/* external/superpixel/include/*) external/superpixel/Makefile
 	$(MAKE) -C external/superpixel

@@ -2,7 +2,11 @@
 """Merge raw superpixels to at most 64 an image; `--help` lists the options."""
 import sys
 
-from icd.steps.merge_superpixels import door
+try:
+    from icd.steps.merge_superpixels import door
+except ModuleNotFoundError as error:
+    sys.stderr.write('generate_superpixel.py: the package %s is not installed: `make env`, then `. .venv/bin/activate`\n' % error.name)
+    sys.exit(2)
 
 if __name__ == '__main__':
     sys.exit(door())

@@ -1,4 +1,5 @@
 """What the README says can be typed and looked up is there."""
+import importlib
 import os
 import re
 import shlex
@@ -24,6 +25,12 @@ def commands():
                     yield word, words[i + 1:]
 
 
+def modules():
+    """Modules that the README runs, with their arguments."""
+    for line in re.findall(r'^ *python -m (icd\.(?:model|data)\..*)$', README, re.M):
+        yield line.split()[0], shlex.split(line)[1:]
+
+
 def test_every_option_is_in_the_readme_as_it_is():
     for title, table in options.tables():
         assert table in README, 'run python -m icd.options and put its tables into the README (%s)' % title
@@ -34,8 +41,13 @@ def test_the_readmes_commands_are_understood(command, words):
     options.parse(TABLES[command], command, '', [word for word in words if word != '...'])
 
 
+@pytest.mark.parametrize('module, words', list(modules()))
+def test_the_readmes_modules_understand_their_arguments(module, words):
+    importlib.import_module(module).parse(words)
+
+
 def test_the_readme_shows_commands():
-    assert len(list(commands())) > 5
+    assert len(list(commands())) > 5 and len(list(modules())) > 1
 
 
 @pytest.mark.parametrize('target', re.findall(r'\]\((?!http)([^)#]+)', README))

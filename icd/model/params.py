@@ -9,6 +9,7 @@ aborts or allocates without bounds on a damaged file, and does not notice a full
 import os
 import re
 import struct
+import textwrap
 
 import mxnet as mx
 import numpy as np
@@ -374,11 +375,11 @@ def _zoo_parameters(options):
         return vision.vgg16(pretrained=True), 'vgg16'
     except (OSError, RuntimeError) as error:
         raise UserError('--from-zoo vgg16: cannot be downloaded (%s): download it elsewhere and give the file'
-                        % ' '.join(str(error).split())[:200]) from None
+                        % textwrap.shorten(str(error), 200, placeholder=' ...')) from None
 
 
-def main(arguments):
-    """Convert a VGG16 of the Gluon model zoo to a file for `--pretrained`."""
+def parse(arguments):
+    """The command line of `main`, read."""
     parser = runtime.CommandLine('python -m icd.model.params', description=main.__doc__)
     parser.add_argument('file', metavar='FILE.params', nargs='?', help='parameters of the zoo network')
     parser.add_argument('output', metavar='OUT.params', help='file to write')
@@ -386,6 +387,12 @@ def main(arguments):
     options = parser.parse_args(arguments)
     if bool(options.file) == bool(options.from_zoo):
         parser.error('give either FILE.params or --from-zoo vgg16')
+    return options
+
+
+def main(arguments):
+    """Convert a VGG16 of the Gluon model zoo to a file for `--pretrained`."""
+    options = parse(arguments)
     source, name = _zoo_parameters(options)
     try:
         values = convert_gluon_vgg16(source)
