@@ -1,4 +1,5 @@
 """`makeSuperpixel` on the command line: what it reads, keeps, refuses, and says."""
+import fcntl
 import os
 import shutil
 import signal
@@ -276,6 +277,20 @@ def test_a_killed_run_is_continued(images):
     assert make(images, '--method', 'graph')[0] == 0
     found = files(images / 'out')
     assert sorted(found) == sorted(name + '.png' for name in names) and len(set(found.values())) == 1
+
+
+def test_a_map_that_another_run_writes_is_left_to_it(images):
+    os.makedirs(str(images / 'out'))
+    name = (images / 'list.txt').read_text().split()[0]
+    partial = images / 'out' / ('.%s.png.part' % name)
+    with open(str(partial), 'wb') as file:
+        file.write(b'theirs')
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, said = make(images)
+        assert code == 2 and '%s.png: another run is writing this file: wait for it' % name in said[0], said
+        assert partial.read_bytes() == b'theirs'
+    assert make(images)[0] == 0 and not partial.exists()
 
 
 # ------------------------------------------------------------------------------------------------ the machine

@@ -48,7 +48,7 @@ public:
     // BadImage: labels above 24 bits, no valid place for this name. UserError: the disk is full, or the like.
     void write(const std::string &name, const std::int32_t *labels, int width, int height) const;
 
-    // Removes what a killed run may have left of NAME.png.
+    // Removes what a killed run may have left of NAME.png, not what another run is writing.
     void remove_partial(const std::string &name) const;
 
 private:

@@ -1,6 +1,7 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ std::string reason(int error) {
         case EEXIST: return "this is a file, not a folder: choose another path";
         case ENOENT: return "no such file or folder: check the path";
         case ENODEV: return "not a file: restore it or take the name off the list";
+        case EWOULDBLOCK: return "another run is writing this file: wait for it, then run the same command again";
         case EIO: return "the device reports a read or write error: check the disk";
         default: return std::string(std::strerror(error)) + ": check the path";
     }
@@ -72,15 +74,38 @@ int read_image_bytes(const std::string &path, std::vector<uchar> &bytes) {
     return S_ISREG(status.st_mode) ? read_bytes(path, bytes) : ENODEV;
 }
 
-int write_bytes(const std::string &path, const std::vector<uchar> &bytes) {
-    const File file(path, O_WRONLY | O_CREAT | O_TRUNC);
-    if (file.descriptor < 0) return errno;
+int write_bytes(const File &file, const std::vector<uchar> &bytes) {
+    if (::ftruncate(file.descriptor, 0) != 0) return errno;
     for (std::size_t done = 0; done < bytes.size();) {
         const ssize_t put = ::write(file.descriptor, bytes.data() + done, bytes.size() - done);
         if (put < 0 && errno != EINTR) return errno;
         if (put > 0) done += static_cast<std::size_t>(put);
     }
     return ::fsync(file.descriptor) == 0 ? 0 : errno;
+}
+
+// Locks a file to be written; false when another process has it. What a killed process leaves has no lock.
+bool lock(const File &file) { return ::flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+
+// Whether the opened file is the one that `path` names: its last owner may have moved or removed it meanwhile.
+bool is_at(const File &file, const std::string &path) {
+    struct stat opened, named;
+    return ::fstat(file.descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+// Writes `target` by way of the file `beside` it, whole or not at all; 0 or an errno.
+int write_whole(const std::string &beside, const std::string &target, const std::vector<uchar> &bytes) {
+    for (;;) {
+        const File file(beside, O_WRONLY | O_CREAT);
+        if (file.descriptor < 0) return errno;
+        if (!lock(file)) return EWOULDBLOCK;
+        if (!is_at(file, beside)) continue;
+        int error = write_bytes(file, bytes);
+        if (!error && ::rename(beside.c_str(), target.c_str()) != 0) error = errno;
+        if (error) ::unlink(beside.c_str());
+        return error;
+    }
 }
 
 // OpenCV fills what a JPEG that ends too early leaves open with grey and says nothing. Behind the header, whose
@@ -247,7 +272,11 @@ bool LabelWriter::would_replace(const std::string &image, const std::string &nam
     return fs::equivalent(image, path(name), error) && !error;
 }
 
-void LabelWriter::remove_partial(const std::string &name) const { ::unlink(partial(name).c_str()); }
+void LabelWriter::remove_partial(const std::string &name) const {
+    const std::string left = partial(name);
+    const File file(left, O_WRONLY);
+    if (file.descriptor >= 0 && lock(file) && is_at(file, left)) ::unlink(left.c_str());
+}
 
 void LabelWriter::write(const std::string &name, const std::int32_t *labels, int width, int height) const {
     cv::Mat image(height, width, CV_8UC3);
@@ -273,11 +302,7 @@ void LabelWriter::write(const std::string &name, const std::int32_t *labels, int
             throw BadImage(target.string() +
                            ": a link leads out of the folder: remove it or take the name off the list");
     }
-    const std::string beside = partial(name);
-    int error = write_bytes(beside, bytes);
-    if (!error && ::rename(beside.c_str(), target.c_str()) != 0) error = errno;
-    if (error) {
-        ::unlink(beside.c_str());
+    if (const int error = write_whole(partial(name), target.string(), bytes)) {
         if (error == ENAMETOOLONG) throw BadImage(target.string() + ": " + reason(error));
         throw UserError(target.string() + ": " + reason(error));
     }
