@@ -189,6 +189,7 @@ TABLE = {
     'export among the photographs': ('seeds', nothing, ['--export-scores', 'images'], r'images: .*place of its own'),
     'export over the list': ('seeds', put('x.npz', 'a\n'), ['--data-list', 'x.npz', '--export-scores', 'x.npz'],
                              r'x\.npz: .*place of its own'),
+    'export of full size only': ('seeds', nothing, ['--export-full-size'], r'--export-full-size: .*give --export-scores'),
     'export below a file': ('infer', nothing, ['--export-scores', 'list.txt/a.npz'], r'list\.txt: .*choose another folder'),
     'scores to export missing': ('seeds', remove(SCORES), ['--seeds', 'cam', '--export-scores', 'maps'],
                                  r'scores_icd/a\.npy: no such score file'),

@@ -89,8 +89,9 @@ def _inputs(options, name):
 
 def _settings(options, class_names):
     folder = _folder(options.export_scores)
-    roots = {word: runtime.place(getattr(options, word), folder) for word in ('image_root', 'annotation_root', 'snapshot')}
-    return dict(roots, infer_size=options.infer_size, full_size=bool(options.export_full_size),
+    places = {word: runtime.place(getattr(options, word), folder)
+              for word in ('image_root', 'annotation_root', 'snapshot')}
+    return dict(places, infer_size=options.infer_size, full_size=bool(options.export_full_size),
                 class_names=list(class_names))
 
 

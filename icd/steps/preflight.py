@@ -246,6 +246,8 @@ def _check_outputs(problems, options, stages, inputs):
     scores_come = 'infer' in stages
     if 'seeds' in stages:
         seeds.find_jobs(options, inputs, problems, scores_come)
+    if options.export_full_size and not options.export_scores:
+        problems.add('nothing is exported', '--export-full-size', 'give --export-scores, too')
     if options.export_scores and list(stages) != ['train']:
         export.find_jobs(options, inputs, problems, scores_come)
 

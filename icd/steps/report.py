@@ -46,7 +46,7 @@ svg { display: block; max-width: 100%; height: auto; }
 .side svg { width: 100%; max-width: 600px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: 14px; }
-th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid #edf0f4; white-space: nowrap; }
+th, td { text-align: right; padding: 4px 7px; border-bottom: 1px solid #edf0f4; white-space: nowrap; }
 th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 thead th { color: #5a6675; font-weight: 500; border-bottom: 1px solid #cfd6de; }
 tbody th { font-weight: 400; }
@@ -185,11 +185,11 @@ def _numbers(result):
 
 
 def _table(result, colours):
-    columns = [('IoU', result['IoU'], result['mIoU']), ('IoU, defined', result['IoU_defined'], result['mIoU_defined']),
+    columns = [('IoU', result['IoU'], result['mIoU']), ('defined', result['IoU_defined'], result['mIoU_defined']),
                ('precision', result['precision'], None), ('recall', result['recall'], None),
-               ('IoU, exchanged', result['exchanged']['IoU'], result['exchanged']['mIoU'])]
+               ('exchanged', result['exchanged']['IoU'], result['exchanged']['mIoU'])]
     if 'versus' in result:
-        columns.append(('IoU, other seeds', result['versus']['IoU'], result['versus']['mIoU']))
+        columns.append(('versus', result['versus']['IoU'], result['versus']['mIoU']))
 
     def row(head, values):
         return '<tr><th scope="row">%s</th>%s</tr>' % (head, ''.join('<td>%s</td>' % plots.percent(v, 2)
@@ -208,23 +208,27 @@ def _legend(result):
     if versus:
         words.append('<span><i class="key" style="background:%s"></i>%s</span>' % (
             plots.SECOND, _escape(versus['folder'])))
-    words.append('<span><b>|</b>&nbsp; over pixels both define, where that differs</span>')
+    if any(seeds['IoU'] != seeds['IoU_defined'] for seeds in (result, versus) if seeds):
+        words.append('<span><b>|</b>&nbsp; over pixels both define, where that differs</span>')
     return '<p class="keys faint small">%s</p>' % ''.join(words)
 
 
 def _plots(result, colours):
+    """Bars and curve side by side, then the table; without a curve the table has its place."""
     versus = result.get('versus')
     bars = plots.bars([(seeds['IoU'], seeds['IoU_defined']) for seeds in (result, versus) if seeds], colours)
+    shown, beside = '', _table(result, colours)
     if 'curve' in result:
         curve = ('<p class="faint small">Pixels whose score (<code>%s</code>) is surer than a threshold keep their '
                  'class, the others are ignored; the circles are thresholds 0, 0.1, … 1 of the largest score in the '
                  'image.</p><div class="scroll">%s</div>' % (
                      _escape(result['curve']['scores']), plots.curve(result['curve'])))
+        shown, beside = beside, '<section><h2>Ignoring unsure pixels</h2>%s</section>' % curve
     else:
-        curve = ('<p class="faint">Not drawn: it needs the score maps. Give <code class="word">'
+        bars += ('<p class="faint small">What ignoring unsure pixels would give is drawn with <code class="word">'
                  '--scores SNAPSHOT/results/scores_icd</code> and <code class="word">--annotation-root</code>.</p>')
-    return ('<div class="side"><section><h2>IoU of each class, percent</h2>%s<div class="scroll">%s</div></section>'
-            '<section><h2>Ignoring unsure pixels</h2>%s</section></div>' % (_legend(result), bars, curve))
+    return ('<div class="side"><section><h2>IoU of each class, percent</h2>%s<div class="scroll">%s</div></section>%s'
+            '</div>%s' % (_legend(result), bars, beside, shown))
 
 
 def _confusion(result, colours):
@@ -263,8 +267,8 @@ def _notes(result):
 _MEANING = """<section><h2>What is counted</h2>
 <p>IoU of a class: pixels that are of the class in seeds and truth, of those that are in either; mIoU is the mean over
 the classes. Pixels the truth ignores (255) are left out. Pixels the seeds ignore count as missed for their true class;
-“defined” leaves them out, too. “Exchanged” takes the seeds for the truth and the truth for the seeds.
-Agreement: pixels with the same index, 255 included, of all pixels.</p>%s</section>"""
+“defined” leaves them out, too. “Exchanged” takes the seeds for the truth and the truth for the seeds. “Versus” is the
+IoU of other seeds. Agreement: pixels with the same index, 255 included, of all pixels.</p>%s</section>"""
 
 
 def page(result, image_root=None):
@@ -291,7 +295,7 @@ def page(result, image_root=None):
     body = [
         '<h1>Seeds compared</h1><p class="faint"><code>%s</code>%s against <code>%s</code>, names of <code>%s</code>. '
         'All in percent.</p>' % (_escape(result['pred']), against, _escape(result['truth']), _escape(result['list'])),
-        _numbers(result), _notes(result), _plots(result, colours), _table(result, colours),
+        _numbers(result), _notes(result), _plots(result, colours),
         _confusion(result, colours), _worst(result, image_root, colours), _MEANING % interval]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Seeds compared</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head>'

@@ -26,7 +26,7 @@ def run(options):
         return
     only = {'train': options.only_train, 'infer': options.only_infer, 'seeds': options.only_gen_seeds}
     if sum(only.values()) > 1:
-        raise UserError('--only-train, --only-infer, --only-gen-seeds: each leaves the other stages out: give one of them')
+        raise UserError('--only-train, --only-infer, --only-gen-seeds: each leaves the others out: give one of them')
     stages = [stage for stage in only if only[stage]] or list(only)
     inputs = preflight.check(options, stages)
     if options.dry_run:

@@ -47,8 +47,8 @@ def folder(tmp_path_factory):
 
 def compare(folder, **values):
     paths = {'pred': 'pred', 'truth': 'truth', 'list': 'list.txt', 'class_names': 'classes.txt'}
-    made = {key: str(folder / path) for key, path in paths.items()}
-    made.update(resamples=30, **values)
+    made = dict({key: str(folder / path) for key, path in paths.items()}, resamples=30)
+    made.update(values)
     return evaluate.run(option_tables.defaults(option_tables.EVALUATE, **made))
 
 
@@ -160,6 +160,20 @@ def test_without_photographs_and_scores_the_page_says_so(folder, tmp_path):
     text = report.page(result, str(tmp_path))
     for name, problem in (('n00', 'not an image'), ('n01', 'another size'), ('n02', 'no such file')):
         assert re.search(r'%s\.jpg: [^<]*%s' % (name, problem), text)
+
+
+def test_the_table_stands_beside_the_bars_where_there_is_no_curve(folder, full):
+    def beside(text):
+        return re.findall('<h2>(.*?)</h2>', text.split('<div class="side">')[1])[:3]
+    bars, curve, table = 'IoU of each class, percent', 'Ignoring unsure pixels', 'Figures of each class, percent'
+    assert beside(full[1]) == [bars, curve, table]
+    text = report.page(compare(folder))
+    assert beside(text)[:2] == [bars, table] and curve not in text and text.count('<table') == 1
+
+
+def test_the_mark_is_explained_where_there_is_one(folder, full):
+    assert 'where that differs' in full[1]
+    assert 'where that differs' not in report.page(compare(folder, pred=str(folder / 'truth')))
 
 
 def test_nothing_differs(folder):
