@@ -320,6 +320,7 @@ _working = False        # in a worker: whether it is at an item
 
 def _start_worker():
     def leave(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)   # the pool sends more while this process removes its files
         # Between items the pool's own code runs, which an exception could leave with a lock taken.
         if not _working:
             os._exit(143)
@@ -340,8 +341,11 @@ def _work(function, item):
             return function(item)
         finally:
             _working = False
-    except SystemExit as leaving:       # the pool would take it for a result and go on
-        os._exit(leaving.code)
+    except SystemExit as leaving:
+        code = leaving.code
+    # The exception is gone by now, and with it context managers that it met while they were being entered: they have
+    # cleaned up, too. Returning it would make the pool take it for a result and go on.
+    os._exit(code)
 
 
 @contextlib.contextmanager

@@ -304,6 +304,42 @@ def test_a_mistake_ends_the_other_workers_and_leaves_nothing_half_written(tmp_pa
     assert os.listdir(str(tmp_path)) == []
 
 
+class Interrupted:
+    """A context manager during whose start the process is terminated, when the one inside has already begun."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __enter__(self):
+        self.inner.__enter__()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    def __exit__(self, *error):
+        raise AssertionError('was never entered')
+
+
+def terminated_while_entering(folder):
+    with Interrupted(runtime.whole_file(os.path.join(folder, 'a'))):
+        pass
+
+
+def terminated_twice(folder):
+    remove = os.remove
+    os.remove = lambda path: (os.kill(os.getpid(), signal.SIGTERM), remove(path))
+    with runtime.whole_file(os.path.join(folder, 'a')):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+
+@pytest.mark.parametrize('function', [terminated_while_entering, terminated_twice])
+def test_a_terminated_worker_removes_its_file_whenever_it_happens(tmp_path, function):
+    folders = [str(tmp_path / name) for name in 'ab']
+    with pytest.raises(UserError, match='a worker process was killed'):
+        list(runtime.process_map(function, folders, 2))
+    assert [os.listdir(folder) for folder in folders if os.path.exists(folder)] in ([[]], [[], []])
+
+
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='counts processes under /proc')
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = ('import sys; sys.path.insert(0, %r); from icd import runtime; import test_runtime\n'
