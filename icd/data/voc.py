@@ -27,7 +27,7 @@ COUNTS = {'train_aug': 10582, 'val': 1449, 'test': 1456}
 _LARGEST_LIST = 64 << 20            # bytes
 _LARGEST_XML = 4 << 20
 _DEEPEST_XML = 64
-_EXIF_ORIENTATION = 0x112
+_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x112, 0x100, 0x101
 _LARGEST_CLASS_COUNT = 254          # 0 is the background, 255 is ignored
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _AGAIN = 'copy or download it again'
@@ -132,10 +132,15 @@ def read_image(path):
 
 def _on_its_side(image):
     """True when the EXIF data of an open image, if it has any that can be read, turn it by a quarter."""
-    exif = Image.Exif()
+    tags = Image.Exif()
     try:
-        exif.load(image.info.get('exif', b''))
-        return exif.get(_EXIF_ORIENTATION, 1) in range(5, 9)
+        if image.format == 'TIFF':
+            tags = image.tag_v2
+            if image.size != (tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]):
+                return False                    # newer releases of Pillow have turned the size already
+        else:
+            tags.load(image.info.get('exif', b''))
+        return tags.get(_EXIF_ORIENTATION, 1) in range(5, 9)
     except DAMAGE:
         return False
 
