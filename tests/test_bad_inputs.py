@@ -301,6 +301,28 @@ def test_files_with_one_mistake_take_one_line(valid, tmp_path, monkeypatch, capf
     assert re.search(r"annotations/a\.xml, .*: unknown class 'wolf' \(4 files\): the 20 known ones.*--class-names", line)
 
 
+def test_what_is_missing_is_told_once(valid, tmp_path, monkeypatch, capfd):
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+
+    def said(*words):
+        assert run('seeds', list(words)) == 2
+        return capfd.readouterr().err.splitlines()
+    saliency, = said('--use-sal', '--saliency-root', 'nowhere')
+    assert '--saliency-root nowhere: no such folder' in saliency
+    folder, names = said('--image-root', 'nowhere', '--data-list', 'none.txt')
+    assert '--image-root nowhere: no such folder' in folder and 'none.txt: no such file' in names
+    remove('images/a.jpg')()
+    remove(SCORES)()
+    photograph, = said('--seeds', 'cam', '--export-scores', 'maps')
+    assert 'images/a.jpg: no such photograph' in photograph
+    access = os.access
+    monkeypatch.setattr(os, 'access', lambda path, mode: access(path, mode) and path != 'images')
+    closed, = said()
+    assert '--image-root images: may not be read: change its permissions' in closed
+
+
 def test_only_what_is_missing_needs_room(valid, tmp_path, monkeypatch):
     root = str(tmp_path / 'data')
     shutil.copytree(valid, root)

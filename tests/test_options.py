@@ -51,6 +51,17 @@ def test_a_wrong_option_is_named_in_one_line(words, complaint):
     assert complaint in str(caught.value) and '\n' not in str(caught.value)
 
 
+def test_the_help_shows_defaults_as_they_are_typed():
+    run, judge = (' '.join(options.parser(table, '', '').format_help().split()) for table in (options.RUN, options.EVALUATE))
+    assert '--crf-bilateral' in run and 'term (default: 80,13,10)' in run and 'comma (default: scale,mirror)' in run
+    assert judge.count('(required)') == 3 and '{none,ram}' in run and '--image-root DIR' in run
+    assert not any(word in text for word in ('None', 'False', "('") for text in (run, judge))
+
+
+def test_blanks_around_commas_do_no_harm():
+    assert options.parse(options.RUN, '', '', ['--seeds', 'crf, sal']).seeds == ('crf', 'sal')
+
+
 def test_command_line_reads_back():
     words = ['--gpus', 'cpu:2', '--seeds', 'crf,raw', '--crf-gaussian', '3,4.5', '--snapshot', 'my run', '--use-sal']
     first = options.parse(options.RUN, 'run_icd.py', '', words)

@@ -145,6 +145,41 @@ def test_what_another_run_left_is_removed_once_it_is_gone(other_run, tmp_path):
     assert sorted(os.listdir(str(tmp_path))) == ['a.begun']
 
 
+def taken_over(monkeypatch, action):
+    """Have another process act between the opening and the locking of a file."""
+    lock, late = runtime._lock, [action]
+
+    def locked(file):
+        while late:
+            late.pop()()
+        return lock(file)
+    monkeypatch.setattr(runtime, '_lock', locked)
+
+
+def test_a_file_that_its_last_owner_finishes_meanwhile_is_not_written_into(tmp_path, monkeypatch):
+    path, partial = str(tmp_path / 'a'), str(tmp_path / '.a.part')
+    with open(partial, 'wb') as file:
+        file.write(b'theirs')
+    taken_over(monkeypatch, lambda: os.replace(partial, path))
+    with runtime.whole_file(path) as ours:
+        assert open(path, 'rb').read() == b'theirs'
+        with open(ours, 'wb') as file:
+            file.write(b'ours')
+    assert open(path, 'rb').read() == b'ours' and os.listdir(str(tmp_path)) == ['a']
+
+
+def test_a_file_that_is_begun_meanwhile_is_not_cleared_away(tmp_path, monkeypatch):
+    partial = tmp_path / '.a.part'
+    partial.write_bytes(b'old')
+
+    def begin():
+        os.replace(str(partial), str(tmp_path / 'a'))
+        partial.write_bytes(b'new')
+    taken_over(monkeypatch, begin)
+    runtime.clear_partial(str(tmp_path))
+    assert partial.read_bytes() == b'new' and (tmp_path / 'a').read_bytes() == b'old'
+
+
 def be_alone(folder):
     with runtime.alone_in(folder, 'is here'):
         runtime.save_bytes(os.path.join(folder, 'begun'), b'')

@@ -67,8 +67,8 @@ def _check_files(options, names):
     """Sizes of the photographs by name; raise a `UserError` with all that headers and folders tell."""
     problems, sizes = preflight.Problems(), {}
     make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
-    there = [preflight.is_folder(problems, options, 'image_root'),
-             preflight.is_folder(problems, options, 'superpixel_root', make_raw)]
+    there = [preflight.check_input_folder(problems, options, 'image_root'),
+             preflight.check_input_folder(problems, options, 'superpixel_root', make_raw)]
     for name in names if all(there) else ():
         image, raw = _image(options, name), _raw(options, name)
         size = preflight.check_size(problems, image, None, 'photograph', 'check --image-root and the list of names')

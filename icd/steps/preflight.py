@@ -139,7 +139,7 @@ def read_inputs(options, problems):
         raise UserError('--num-cls %d, but %s: give the names of all classes with --class-names FILE' % (
             options.num_cls, 'VOC has 20 classes' if options.class_names is None else
             '%s names %d classes' % (options.class_names, len(class_names))))
-    images, annotations = (is_folder(problems, options, word) for word in ('image_root', 'annotation_root'))
+    images, annotations = (check_input_folder(problems, options, word) for word in ('image_root', 'annotation_root'))
     try:
         names = voc.read_list(options.data_list)
     except UserError as error:
@@ -154,8 +154,8 @@ def read_inputs(options, problems):
     return Inputs(names, class_names, labels, sizes)
 
 
-def is_folder(problems, options, word, remedy='check the path'):
-    """Whether the option `word` names a folder; noted when not: one line, not one a file in it."""
+def check_input_folder(problems, options, word, remedy='check the path'):
+    """Note when the option `word` names no folder that can be read: in one line, not one a file in it. True if it does."""
     folder, flag = getattr(options, word), '--' + word.replace('_', '-')
     if not os.path.isdir(folder):
         problems.add('no such folder', '%s %s' % (flag, folder), remedy)
@@ -202,7 +202,7 @@ def check(options, stages):
     problems = Problems()
     inputs = read_inputs(options, problems)
     superpixels = not options.no_superpixel and ('train' in stages or 'infer' in stages)
-    if superpixels and is_folder(problems, options, 'superpixel_root'):
+    if superpixels and check_input_folder(problems, options, 'superpixel_root'):
         for name, size in zip(inputs.names, inputs.sizes):
             check_size(problems, superpixel_map.path(options.superpixel_root, name), size, 'superpixel map',
                        'make them with makeSuperpixel and generate_superpixel.py, or check --superpixel-root')

@@ -221,7 +221,7 @@ def find_jobs(options, inputs, problems, scores_come=False):
     if ('sal', None) in folders and os.path.realpath(options.saliency_root) in map(os.path.realpath, folders.values()):
         problems.add('seeds would overwrite the saliency maps', options.saliency_root,
                      'keep the maps in another folder and give it to --saliency-root')
-    if ('sal', None) in folders and not preflight.is_folder(problems, options, 'saliency_root'):
+    if ('sal', None) in folders and not preflight.check_input_folder(problems, options, 'saliency_root'):
         del folders['sal', None]            # one line is enough
     changed = {key for key, folder in folders.items()
                if not runtime.same_settings(folder, _settings(*key, folder, options))}

@@ -193,6 +193,12 @@ def test_every_bad_file_is_named_and_nothing_written(case):
     assert not (folder / 'out').exists()
 
 
+def test_leaving_bad_files_out_is_offered(case):
+    os.remove(str(case[0] / 'pred/m06.png'))
+    with pytest.raises(UserError, match='no such seed: check --pred and the list, or leave such names out with --skip-bad$'):
+        evaluate.run(options(case[0]))
+
+
 def test_bad_files_can_be_left_out_aloud(case, capsys):
     folder, masks = case
     left_out = list(spoil(folder)) + ['m06']
@@ -208,6 +214,7 @@ def test_bad_files_can_be_left_out_aloud(case, capsys):
         'not a whole PNG image': ['pred/m05.png']}
     assert same(result, expected(masks, names=[n for n in NAMES if n not in left_out])[0])
     said = capsys.readouterr().err
+    assert '--skip-bad' not in said
     assert '7 of 15 names are left out' in said and 'pred/m06.png: no such seed (2 files)' in said
     assert 'names left out: 7 (files: 2 no such seed, 1 no such truth, 1 of another size' in evaluate.table(result)
 

@@ -124,6 +124,18 @@ def test_settings_that_make_all_out_of_date(small, tmp_path, values, place):
     assert len(export.find_jobs(changed(options, **values), inputs, problems)) == len(IMAGES)
 
 
+@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
+@pytest.mark.parametrize('word', ['image_root', 'annotation_root', 'snapshot'])
+def test_other_inputs_make_all_out_of_date_however_old_they_are(small, tmp_path, word, place):
+    options = changed(small, export_scores=str(tmp_path / place))
+    export.run(options)
+    shutil.copytree(getattr(options, word), str(tmp_path / 'other'))            # with the dates of the first
+    problems = export.preflight.Problems()
+    inputs = export.preflight.read_inputs(options, problems)
+    jobs = export.find_jobs(changed(options, **{word: str(tmp_path / 'other')}), inputs, problems)
+    assert len(jobs) == len(IMAGES) and not problems
+
+
 def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
     export.run(small)
     options, path = changed(small, export_full_size=True), score_map.path(small.snapshot, 'icd', 'two')

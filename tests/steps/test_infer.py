@@ -9,7 +9,7 @@ import pytest
 from small_data import ANNOTATION, run
 
 from icd import runtime
-from icd.data import score_map, voc
+from icd.data import score_map, superpixel_map, voc
 from icd.data.augment import whole_view
 from icd.model import params
 from icd.model.network import ICDNet
@@ -125,3 +125,30 @@ def test_sheets_show_the_images_their_class_has_now(data):
     runtime.save_bytes('annotations/g.xml', text.replace('dog', 'cat').encode())
     assert run('infer', SMALL) == 0
     assert cv2.imread(dog).shape[0] < with_a
+
+
+def test_photographs_of_another_folder_make_other_scores_however_old_they_are(data):
+    before = infer('first')
+    shutil.copytree('images', 'others')
+    runtime.save_image('others/a.jpg', voc.read_image('images/a.jpg')[:, ::-1])
+    os.utime('others/a.jpg', (100, 100))
+    assert run('infer', SMALL + ['--image-root', 'others']) == 0
+    after = scores()
+    assert (after['cam', 'a'] != before['cam', 'a']).any() and (after['cam', 'b'] == before['cam', 'b']).all()
+
+
+@pytest.mark.parametrize('elsewhere', [True, False])
+def test_sheets_follow_the_superpixels_and_scores_do_not(valid, tmp_path, monkeypatch, elsewhere):
+    shutil.copytree(valid, str(tmp_path / 'data'))
+    monkeypatch.chdir(tmp_path / 'data')
+    assert run('infer') == 0
+    sheet, score = 'snap/results/scores_demo/class_11.jpg', score_map.path('snap', 'icd', 'a')
+    before = cv2.imread(sheet), os.stat(score).st_mtime_ns
+    folder = 'others' if elsewhere else 'superpixels'
+    if elsewhere:
+        shutil.copytree('superpixels', folder)
+    superpixel_map.write(folder + '/a.png', np.zeros((36, 44), np.int32))
+    if elsewhere:
+        os.utime(folder + '/a.png', (100, 100))
+    assert run('infer', ['--superpixel-root', folder]) == 0
+    assert (cv2.imread(sheet) != before[0]).any() and os.stat(score).st_mtime_ns == before[1]

@@ -3,6 +3,7 @@ import base64
 import html.parser
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -174,6 +175,13 @@ def test_the_table_stands_beside_the_bars_where_there_is_no_curve(folder, full):
 def test_the_mark_is_explained_where_there_is_one(folder, full):
     assert 'where that differs' in full[1]
     assert 'where that differs' not in report.page(compare(folder, pred=str(folder / 'truth')))
+
+
+def test_names_of_folders_that_are_no_text(folder):
+    strange = os.fsdecode(bytes(str(folder), 'utf-8') + b'/seeds\xff')
+    shutil.copytree(str(folder / 'pred'), strange)
+    compare(folder, pred=strange, html=str(folder / 'strange.html'))
+    assert '/seeds?' in (folder / 'strange.html').read_text(encoding='utf-8')
 
 
 def test_nothing_differs(folder):
