@@ -170,19 +170,21 @@ def test_photographs_or_parameters_of_another_file_make_all_again(drawn, tmp_pat
     from icd.model.vgg import VGG16
     net = VGG16(drawn.width)
     params.load_pretrained('none', net, 0)
-    for name, scale in (('one', 1), ('two', 2)):
-        values = {'arg:' + key[key.index('conv'):]: scale * value.data() for key, value in net.collect_params().items()}
-        os.makedirs(str(tmp_path / name))
-        params.write(str(tmp_path / name / 'vgg.params'), values)
-        os.utime(str(tmp_path / name / 'vgg.params'), (100, 100))
-    drawn.pretrained = str(tmp_path / 'one' / 'vgg.params')
+    drawn.pretrained = str(tmp_path / 'vgg.params')
+
+    def write(scale):
+        params.write(drawn.pretrained, {'arg:' + key[key.index('conv'):]: scale * value.data()
+                                        for key, value in net.collect_params().items()})
+        os.utime(drawn.pretrained, (100, 100))
+    write(1)
     merge_superpixels.run(drawn)
     names = [name for name, *_ in DRAWN]
     assert not merge_superpixels._out_of_date(drawn, names)
     shutil.copytree(drawn.image_root, str(tmp_path / 'others'))                 # with the dates of the first
-    for word, value in (('image_root', str(tmp_path / 'others')), ('pretrained', str(tmp_path / 'two' / 'vgg.params'))):
-        other = option_tables.Options(**dict(vars(drawn), **{word: value}))
-        assert merge_superpixels._out_of_date(other, names) == names
+    other = option_tables.Options(**dict(vars(drawn), image_root=str(tmp_path / 'others')))
+    assert merge_superpixels._out_of_date(other, names) == names
+    write(2)
+    assert merge_superpixels._out_of_date(drawn, names) == names
 
 
 def test_a_data_set_may_move_with_its_maps(drawn, tmp_path, capsys):
