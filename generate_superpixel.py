@@ -3,10 +3,10 @@
 import sys
 
 try:
-    from icd.steps.merge_superpixels import door
+    from icd.steps.merge_superpixels import command
 except ModuleNotFoundError as error:
     sys.stderr.write('generate_superpixel.py: the package %s is not installed: `make env`, then `. .venv/bin/activate`\n' % error.name)
     sys.exit(2)
 
 if __name__ == '__main__':
-    sys.exit(door())
+    sys.exit(command())

@@ -50,8 +50,8 @@ setup(
         'dev': ['hypothesis>=6', 'pytest>=7', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
-        'icd-run = icd.steps.run:door',
-        'icd-superpixel = icd.steps.merge_superpixels:door',
-        'icd-evaluate = icd.steps.evaluate:door',
+        'icd-run = icd.steps.run:command',
+        'icd-superpixel = icd.steps.merge_superpixels:command',
+        'icd-evaluate = icd.steps.evaluate:command',
     ]},
 )

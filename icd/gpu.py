@@ -6,10 +6,8 @@ is imported, so no `LD_LIBRARY_PATH` is needed. The driver is asked through its 
 import contextlib
 import ctypes
 import glob
-import importlib.abc
 import importlib.util
 import os
-import sys
 from importlib import metadata
 
 from icd.errors import UserError
@@ -94,21 +92,6 @@ def _compiler_version(library):
     return major.value, minor.value
 
 
-class BeforeMXNet(importlib.abc.MetaPathFinder):
-    """Calls `prepare` when MXNet is about to be imported: programs that never need it load nothing."""
-
-    def find_spec(self, name, path=None, target=None):
-        """Leave finding to the others."""
-        if name == 'mxnet':
-            prepare()
-
-
-def watch_import():
-    """Have `prepare` called before MXNet is imported."""
-    if not any(isinstance(finder, BeforeMXNet) for finder in sys.meta_path):
-        sys.meta_path.insert(0, BeforeMXNet())
-
-
 # ------------------------------------------------------------------------------------------------------ the driver
 class Driver:
     """The NVIDIA driver.
@@ -128,16 +111,16 @@ class Driver:
         try:
             self._library = library or ctypes.CDLL('libcuda.so.1')
         except OSError:
-            raise UserError('the installed MXNet needs the NVIDIA driver, and libcuda.so.1 is not there: install the '
-                            'driver, or the CPU version: pip uninstall %s; pip install mxnet==1.9.1'
-                            % (wheel() or _WHEELS[-1:])[0]) from None
+            raise UserError('the installed MXNet needs the NVIDIA driver, and libcuda.so.1 is not there',
+                            remedy='install the driver, or the CPU version: '
+                                   f'pip uninstall {(wheel() or _WHEELS[-1:])[0]}; pip install mxnet==1.9.1') from None
 
     def _number(self, function, *words):
         value = ctypes.c_int()
         error = getattr(self._library, function)(ctypes.byref(value), *words)
         if error:
-            raise UserError('the NVIDIA driver answers %s with error %d: check nvidia-smi, %s' % (
-                function, error, _CPU))
+            raise UserError(f'the NVIDIA driver answers {function} with error {error}',
+                            remedy=f'check nvidia-smi, {_CPU}')
         return value.value
 
     def start(self):
@@ -150,8 +133,8 @@ class Driver:
         """
         error = self._library.cuInit(0)
         if error not in (0, 100):           # CUDA_SUCCESS, CUDA_ERROR_NO_DEVICE
-            raise UserError('the NVIDIA driver does not start (cuInit: error %d): check nvidia-smi, %s' % (
-                error, _CPU))
+            raise UserError(f'the NVIDIA driver does not start (cuInit: error {error})',
+                            remedy=f'check nvidia-smi, {_CPU}')
         return error == 0
 
     def version(self):
@@ -191,8 +174,8 @@ def check(indices=None, driver=None):
     installed = wheel()
     if installed is None:
         if indices:
-            raise UserError('--gpus %s: the installed MXNet computes on the CPU only: pip uninstall mxnet; pip install '
-                            '.[cu117], %s' % (_spelled(indices), _CPU))
+            raise UserError('the installed MXNet computes on the CPU only', f'--gpus {_spelled(indices)}',
+                            f'pip uninstall mxnet; pip install .[cu117], {_CPU}')
         return []
     driver = driver or Driver()
     count = driver.count()
@@ -200,20 +183,21 @@ def check(indices=None, driver=None):
         return []
     wrong = [i for i in indices or () if i >= count]
     if wrong:
-        raise UserError('--gpus %s: GPU %d does not exist (the driver shows %d): choose another index, %s' % (
-            _spelled(indices), wrong[0], count, _CPU))
+        raise UserError(f'GPU {wrong[0]} does not exist (the driver shows {count})', f'--gpus {_spelled(indices)}',
+                        f'choose another index, {_CPU}')
     if driver.version() < installed[1]:
-        older = ' or install .[cu112] in place of %s,' % installed[0] if installed[1] > (11, 2) else ''
-        raise UserError('the NVIDIA driver knows CUDA up to %d.%d, %s needs %d.%d: install a newer driver,%s %s' % (
-            driver.version() + (installed[0],) + installed[1] + (older, _CPU)))
+        older = f' or install .[cu112] in place of {installed[0]},' if installed[1] > (11, 2) else ''
+        known, needed = ('.'.join(map(str, version)) for version in (driver.version(), installed[1]))
+        raise UserError(f'the NVIDIA driver knows CUDA up to {known}, {installed[0]} needs {needed}',
+                        remedy=f'install a newer driver,{older} {_CPU}')
     wanted = range(count) if indices is None else indices
     capabilities = {i: driver.capability(i) for i in wanted}
     usable = [i for i in wanted if CAPABILITIES[0] <= capabilities[i] <= CAPABILITIES[1]]
     for i in wanted:
         if i not in usable and (indices or not usable):
-            raise UserError('GPU %d has compute capability %d.%d: MXNet 1.9.1 has code for %d.%d to %d.%d only (Maxwell '
-                            'to Ada): choose another GPU, %s' % (
-                                (i,) + capabilities[i] + CAPABILITIES[0] + CAPABILITIES[1] + (_CPU,)))
+            found, least, most = ('.'.join(map(str, c)) for c in (capabilities[i],) + CAPABILITIES)
+            raise UserError(f'GPU {i} has compute capability {found}: MXNet 1.9.1 has code for {least} to {most} only '
+                            '(Maxwell to Ada)', remedy=f'choose another GPU, {_CPU}')
     return usable
 
 
@@ -238,9 +222,10 @@ def check_memory(free, needed):
     """
     for index, available in free.items():
         if available < needed:
-            raise UserError('GPU %d has %.1f GB of free memory, a training step needs more than %.1f GB: end what else '
-                            'runs on it (nvidia-smi), or give a smaller --batch-size with --accumulate' % (
-                                index, available / 1e9, needed / 1e9))
+            raise UserError(f'GPU {index} has {available / 1e9:.1f} GB of free memory, a training step needs more than '
+                            f'{needed / 1e9:.1f} GB',
+                            remedy='end what else runs on it (nvidia-smi), or give a smaller --batch-size with '
+                                   '--accumulate')
 
 
 @contextlib.contextmanager
@@ -251,5 +236,6 @@ def memory_errors_told():
     except Exception as error:
         if type(error).__name__ != 'MXNetError' or not any(word in str(error) for word in _NO_MEMORY):
             raise
-        raise UserError('the memory of a device does not suffice: give a smaller --batch-size (with --accumulate in '
-                        'training) or --infer-batch-size, or end what else runs on it') from None
+        raise UserError('the memory of a device does not suffice',
+                        remedy='give a smaller --batch-size (with --accumulate in training) or '
+                               '--infer-batch-size, or end what else runs on it') from None

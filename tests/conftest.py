@@ -1,44 +1,15 @@
 """Where the tests find recordings and photographs."""
-import glob
 import os
 
-import numpy as np
 import pytest
 
-import icd  # noqa: F401  (makes MXNet importable on newer NumPy before any test imports it)
+# Tests measure properties, not machines: one thread keeps them comparable and lets them run beside each other.
+os.environ.setdefault('OMP_NUM_THREADS', '2')
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-PROJECT = os.path.dirname(HERE)
-
-
-def pytest_configure():
-    # Tests measure properties, not machines: one thread keeps them comparable and lets them run beside each other.
-    os.environ.setdefault('OMP_NUM_THREADS', '2')
+import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumPy before any test imports it)
+from tests.helpers import PROJECT, small_data  # noqa: E402
 
 
-def parity_files(pattern):
-    """Recordings of one kind in `ICD_PARITY_ROOT` (by default the project's own); none at all is a failure.
-
-    Parameters
-    ----------
-    pattern : str
-        File pattern, like ``'seeds_*.npz'``.
-
-    Returns
-    -------
-    list of str
-        For `pytest.mark.parametrize(..., ids=os.path.basename)`.
-    """
-    root = os.environ.get('ICD_PARITY_ROOT', os.path.join(HERE, 'fixtures', 'original'))
-    found = sorted(glob.glob(os.path.join(root, pattern)))
-    return found or [os.path.join(root, pattern)]
-
-
-def load_recording(path):
-    """Arrays of one recording as a dict."""
-    assert os.path.isfile(path), 'no recording %s: ICD_PARITY_ROOT must hold at least one of each kind' % path
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 @pytest.fixture(scope='session')
@@ -56,7 +27,6 @@ def photographs():
 @pytest.fixture(scope='session')
 def valid(tmp_path_factory):
     """A folder with a small, valid data set (`small_data`); copy it before changing anything."""
-    import small_data
     root = str(tmp_path_factory.mktemp('valid'))
     small_data.make(root)
     return root

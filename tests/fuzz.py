@@ -16,10 +16,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if __name__ == '__main__':
     sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
+from icd.data import images, masks
 from icd.data import score_map, superpixel_map, voc     # noqa: E402
 from icd.errors import UserError                        # noqa: E402
-from icd.model import params                            # noqa: E402
-from small_data import ANNOTATION                       # noqa: E402
+from icd.weights import params                          # noqa: E402
+from tests.helpers.small_data import ANNOTATION                       # noqa: E402
 
 
 # ------------------------------------------------------------------------------------------------- valid files
@@ -44,14 +45,14 @@ def valid_files():
     labels = rng.randint(0, 70000, (9, 11)).astype(np.int32)
 
     def image(path):
-        size, read = voc.image_size(path), voc.read_image(path)
+        size, read = images.image_size(path), images.read_image(path)
         return read.dtype == np.uint8 and read.shape == tuple(size) + (3,)
 
     def names(path):
         return all(not os.path.isabs(n) and '..' not in n.split('/') for n in voc.read_list(path))
 
     def mask(path):
-        return voc.read_mask(path).dtype == np.uint8
+        return masks.read_mask(path).dtype == np.uint8
 
     def arrays(path):
         return all(isinstance(name, str) for name in params.read(path))
@@ -65,7 +66,7 @@ def valid_files():
         'superpixels': (_saved(lambda path: superpixel_map.write(path[:-4] + '.png', labels) or os.rename(
             path[:-4] + '.png', path)), lambda path: superpixel_map.read(path).dtype == np.int32),
         'mask': (_encoded('.png', rng.randint(0, 21, (9, 11), np.uint8)), mask),
-        'colour mask': (_saved(lambda path: voc.save_colour(path[:-4] + '.png', rng.randint(
+        'colour mask': (_saved(lambda path: masks.save_colour(path[:-4] + '.png', rng.randint(
             0, 21, (9, 11)).astype(np.uint8)) or os.rename(path[:-4] + '.png', path)), mask),
         'scores': (_saved(lambda path: np.save(path, rng.randn(2, 7, 7).astype(np.float32))),
                    lambda path: score_map.read(path, 2, 49).shape == (2, 7, 7)),

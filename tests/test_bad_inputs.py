@@ -13,8 +13,12 @@ import sys
 import numpy as np
 import pytest
 
-from icd import runtime
-from small_data import ANNOTATION, COMMANDS, NAMES, files, run
+from tests.helpers.small_data import ANNOTATION, COMMANDS, NAMES, list_files, run
+
+from icd import cli, files
+from icd.errors import Problems
+from icd.steps import infer, seeds, train
+from tests.helpers import read_inputs
 
 # ---------------------------------------------------------------------------------------------------- what breaks
 def remove(path):
@@ -23,7 +27,7 @@ def remove(path):
 
 def put(path, content):
     content = content if isinstance(content, bytes) else content.encode()
-    return lambda: runtime.save_bytes(path, content)
+    return lambda: files.save_bytes(path, content)
 
 
 def cut(path, size):
@@ -31,7 +35,7 @@ def cut(path, size):
 
 
 def picture(path, shape, dtype=np.uint8, value=0):
-    return lambda: runtime.save_image(path, np.full(shape, value, dtype))
+    return lambda: files.save_image(path, np.full(shape, value, dtype))
 
 
 def folder(path):
@@ -49,7 +53,7 @@ def bitmap(path, width, height):
 
 def devkit():
     for part in ('train', 'val'):
-        runtime.save_bytes('ImageSets/Segmentation/%s.txt' % part, b'z\n')
+        files.save_bytes('ImageSets/Segmentation/%s.txt' % part, b'z\n')
 
 
 def array(path, value, **words):
@@ -258,13 +262,13 @@ def test_bad_input(row, valid, tmp_path, monkeypatch, capfd):
     shutil.copytree(valid, root)
     monkeypatch.chdir(root)
     break_it()
-    before = files('.')
+    before = list_files('.')
     code = run(command, extra)
     said = capfd.readouterr().err
     assert code == 2, said
     assert re.search(message, said), said
     assert 'Traceback' not in said
-    assert files('.') == before
+    assert list_files('.') == before
 
 
 def test_the_valid_data_set_is_valid(valid, tmp_path, monkeypatch):
@@ -327,17 +331,15 @@ def test_only_what_is_missing_needs_room(valid, tmp_path, monkeypatch):
     root = str(tmp_path / 'data')
     shutil.copytree(valid, root)
     monkeypatch.chdir(root)
-    from icd import options as tables
-    from icd.steps import preflight
-    options = tables.parse(tables.RUN, '', '', COMMANDS['run'][1] + ['--colour', '--width', '1'])
-    inputs = preflight.read_inputs(options, preflight.Problems())
-    stages = ['train', 'infer', 'seeds']
-    needed = [preflight.bytes_to_write(options, [stage], inputs) for stage in stages]
-    assert needed[0] > 1e9 and needed[1] == 0 and needed[2] > 3 * 4 * 4096
-    assert preflight.bytes_to_write(options, stages, inputs) == sum(needed)
+    options = cli.parse(cli.RUN, '', '', COMMANDS['run'][1] + ['--colour', '--width', '1'])
+    inputs = read_inputs(options)
+
+    def needed(stage, upcoming=()):
+        return stage.check(options, inputs, Problems(), upcoming)
+    before = needed(train), needed(infer, ('train',)), needed(seeds, ('train', 'infer'))
+    assert before[0] > 1e9 and before[1] == 0 and before[2] > 3 * 4 * 4096
     assert run('run', ['--colour']) == 0
-    assert preflight.bytes_to_write(options, stages, inputs) < needed[0]
-    assert preflight.bytes_to_write(options, stages[1:], inputs) == 0
+    assert needed(train) < before[0] and needed(infer) == needed(seeds) == 0
 
 
 def test_without_the_packages_the_scripts_say_so(tmp_path):
@@ -353,7 +355,7 @@ def test_without_the_packages_the_scripts_say_so(tmp_path):
 def test_a_missing_package_is_named(module, valid, tmp_path):
     hide = ('class Hidden:\n    def find_spec(self, name, path, target=None):\n        if name == %r:\n'
             '            raise ModuleNotFoundError("No module named %s", name=name)\n' % (module, module))
-    code = 'import sys\n%ssys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.door())' % hide
+    code = 'import sys\n%ssys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.command())' % hide
     done = subprocess.run([sys.executable, '-c', code] + COMMANDS['train'][1], cwd=valid, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(
                               os.path.abspath(__file__)))))

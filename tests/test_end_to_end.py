@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import PROJECT
-from icd.data import superpixel_map, voc
+from tests.helpers import PROJECT
+from icd.data import geometry, masks, superpixel_map, voc
 
 NETWORK = ['--width', '0.125', '--pretrained', 'none', '--gpus', 'cpu']
 
@@ -35,11 +35,11 @@ def test_the_four_stages_make_a_seed_of_every_photograph(photographs, tmp_path):
     call(*run)
     seeds, names = tmp_path / 'snap' / 'results' / 'seeds' / 'crf', voc.read_list(names_file)
     for name in names:
-        seed = voc.read_mask(str(seeds / (name + '.png')))
+        seed = masks.read_mask(str(seeds / (name + '.png')))
         with Image.open(os.path.join(images, name + '.jpg')) as photograph:
             assert seed.shape == photograph.size[::-1]
         own = voc.read_annotation(os.path.join(data, 'Annotations', name + '.xml'), voc.CATEGORIES)
-        assert set(np.unique(seed)) <= {0, voc.IGNORE} | {c + 1 for c in own}
+        assert set(np.unique(seed)) <= {0, geometry.IGNORE} | {c + 1 for c in own}
         merged = superpixel_map.read(superpixel_map.path(str(tmp_path / 'merged'), name))
         assert merged.shape == seed.shape and merged.max() < 64
     call(sys.executable, '-m', 'icd.steps.evaluate', '--pred', seeds, '--truth',

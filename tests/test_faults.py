@@ -17,9 +17,9 @@ import time
 
 import pytest
 
-from icd import runtime
+from icd import console, files
 from icd.data import loader, voc
-from small_data import COMMANDS, files, run
+from tests.helpers.small_data import COMMANDS, list_files, run
 
 TRAIN = ['--resume', 'auto', '--snapshot', 'new', '--checkpoint-every', '1', '--num-epoch', '2']
 STAGES = {
@@ -34,7 +34,7 @@ def results(stage):
     """Contents of the files that count, by name."""
     _, _, folder, pattern = STAGES[stage]
     found = {}
-    for path in files(folder):
+    for path in list_files(folder):
         if re.search(pattern, path):
             with open(path, 'rb') as file:
                 found[path] = file.read()
@@ -112,7 +112,7 @@ def shorten(path):
 
 
 def give_back():
-    for path in files('.'):
+    for path in list_files('.'):
         if path.endswith('.kept'):
             os.replace(path, path[:-len('.kept')])
 
@@ -161,7 +161,7 @@ def test_fault(fault, data, undisturbed, monkeypatch, capfd):
     said = capfd.readouterr().err
     assert ended == code, said
     assert one_line(said, message), said
-    assert not [path for path in files('.') if path.endswith(runtime.PARTIAL)]
+    assert not [path for path in list_files('.') if path.endswith(files.PARTIAL)]
     give_back()
     assert go(stage) == 0
     assert results(stage) == undisturbed[stage]
@@ -211,9 +211,9 @@ def test_the_disk_is_really_full(data, undisturbed, capfd):
         with open('small/filler', 'wb', buffering=0) as file, pytest.raises(OSError):
             while True:
                 file.write(b'0' * 4096)
-        assert runtime.door(merge_superpixels.main, arguments) == 2
+        assert console.run_command(merge_superpixels.main, arguments) == 2
         assert one_line(capfd.readouterr().err, 'disk is full|free some space')
-        assert [path for path in files('small') if path.endswith('.part')] == []
+        assert [path for path in list_files('small') if path.endswith('.part')] == []
     finally:
         subprocess.run(['umount', 'small'], check=True)
     assert go('merge') == 0 and results('merge') == undisturbed['merge']
@@ -227,7 +227,7 @@ def test_the_clock_jumps(stage, year, data, undisturbed, monkeypatch):
         patch.setattr(os, 'replace', at(5, send(signal.SIGINT))(os.replace))
         assert go(stage) == 130
     stamp = (year - 1970) * 365.25 * 86400
-    for path in files(STAGES[stage][2]):
+    for path in list_files(STAGES[stage][2]):
         os.utime(path, (stamp, stamp))
     assert go(stage) == 0
     assert results(stage) == undisturbed[stage]
@@ -237,7 +237,7 @@ def test_the_clock_jumps(stage, year, data, undisturbed, monkeypatch):
 def test_the_main_process_is_killed(stage, seconds, data, undisturbed):
     command, arguments, _, _ = STAGES[stage]
     module, common = COMMANDS[command]
-    code = 'import sys, %s as m; from icd import runtime; sys.exit(runtime.door(m.main))' % module
+    code = 'import sys, %s as m; from icd import console; sys.exit(console.run_command(m.main))' % module
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     process = subprocess.Popen([sys.executable, '-c', code] + common + arguments, stderr=subprocess.DEVNULL,
                                env=dict(os.environ, PYTHONPATH=root))
@@ -248,4 +248,4 @@ def test_the_main_process_is_killed(stage, seconds, data, undisturbed):
         process.wait()
     assert go(stage) == 0
     assert results(stage) == undisturbed[stage]
-    assert not [path for path in files('.') if path.endswith(runtime.PARTIAL)]
+    assert not [path for path in list_files('.') if path.endswith(files.PARTIAL)]

@@ -1,6 +1,6 @@
 import pytest
 
-from fuzz import check, fuzz
+from tests.fuzz import check, fuzz
 from icd.errors import UserError
 
 

@@ -5,9 +5,9 @@ import sys
 
 import mxnet as mx
 import pytest
-from conftest import PROJECT
+from tests.helpers import PROJECT
 
-from icd import gpu, runtime
+from icd import gpu, mxnet_setup
 from icd.errors import UserError
 
 
@@ -80,10 +80,10 @@ def test_devices_are_the_usable_gpus(cuda_build, monkeypatch):
     monkeypatch.setattr(gpu, 'Driver', lambda library=None: FakeDriver)
     FakeDriver = type('', (), dict(count=lambda: 3, version=lambda: (12, 0),
                                    capability=lambda i: [VOLTA, HOPPER, AMPERE][i]))
-    assert runtime.devices(None) == [mx.gpu(0), mx.gpu(2)] and runtime.devices('2,0') == [mx.gpu(2), mx.gpu(0)]
-    assert runtime.devices('cpu:2') == [mx.cpu(0), mx.cpu(1)]
+    assert mxnet_setup.devices(None) == [mx.gpu(0), mx.gpu(2)] and mxnet_setup.devices('2,0') == [mx.gpu(2), mx.gpu(0)]
+    assert mxnet_setup.devices('cpu:2') == [mx.cpu(0), mx.cpu(1)]
     with pytest.raises(UserError, match='GPU 1'):
-        runtime.devices('0,1')
+        mxnet_setup.devices('0,1')
 
 
 def test_a_cpu_build_says_what_to_install(monkeypatch):
@@ -174,7 +174,7 @@ def test_fusion_is_off_when_the_driver_is_older_than_the_compiler(cuda_site):
 
 
 def test_a_missing_driver_is_told(cuda_site):
-    code = 'from icd import runtime\nprint(runtime.door(lambda _: __import__("mxnet"), []))'
+    code = 'from icd import console\nprint(console.run_command(lambda _: __import__("icd.mxnet_setup"), []))'
     said = run_python(code, cuda_site[0], LD_LIBRARY_PATH=None)
     assert 'libcuda.so.1 is not there: install the driver' in said and said.split()[-1] == '2'
     assert 'Traceback' not in said

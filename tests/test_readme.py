@@ -6,13 +6,13 @@ import shlex
 
 import pytest
 
-from conftest import PROJECT
-from icd import options
+from tests.helpers import PROJECT
+from icd import cli
 
 with open(os.path.join(PROJECT, 'README.md'), encoding='utf-8') as file:
     README = file.read()
-TABLES = {'run_icd.py': options.RUN, 'icd-run': options.RUN, 'generate_superpixel.py': options.SUPERPIXEL,
-          'icd-superpixel': options.SUPERPIXEL, 'icd-evaluate': options.EVALUATE}
+TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE}
 
 
 def commands():
@@ -32,13 +32,13 @@ def modules():
 
 
 def test_every_option_is_in_the_readme_as_it_is():
-    for title, table in options.tables():
-        assert table in README, 'run python -m icd.options and put its tables into the README (%s)' % title
+    for title, table in cli.tables():
+        assert table in README, 'run python -m icd.cli and put its tables into the README (%s)' % title
 
 
 @pytest.mark.parametrize('command, words', list(commands()))
 def test_the_readmes_commands_are_understood(command, words):
-    options.parse(TABLES[command], command, '', [word for word in words if word != '...'])
+    cli.parse(TABLES[command], command, '', [word for word in words if word != '...'])
 
 
 @pytest.mark.parametrize('module, words', list(modules()))

@@ -8,10 +8,9 @@ import collections
 import cv2
 import numpy as np
 
-from icd.data import superpixel_map
+from icd.data import geometry, superpixel_map
 
 SCALES = (.5, .75, 1., 1.25, 1.5)
-PADDING = 127                                       # what the network subtracts: padding becomes 0
 PADDING_LABEL = superpixel_map.LARGEST_LABEL + 1    # a superpixel of its own, after every other
 
 View = collections.namedtuple('View', 'height width mirror top left size')
@@ -32,15 +31,6 @@ size : int
 
 def _scaled(side, scale):
     return int(side * scale + .5)
-
-
-def fitted_size(height, width, size):
-    """Height and width a photograph is scaled to for inference: its own where it fits into a square of `size`.
-
-    A larger one keeps its aspect; its longer side becomes `size`.
-    """
-    longer = max(height, width, size)
-    return tuple(max(int(side * size / longer + .5), 1) for side in (height, width))
 
 
 def random_view(height, width, size, rng, scale=True, mirror=True):
@@ -93,7 +83,7 @@ def cut_image(image, view):
     inside = image[view.top:view.top + view.size, view.left:view.left + view.size]
     if inside.shape[:2] == (view.size, view.size):
         return inside
-    square = np.full((view.size, view.size) + image.shape[2:], PADDING, np.uint8)
+    square = np.full((view.size, view.size) + image.shape[2:], geometry.GREY, np.uint8)
     square[:inside.shape[0], :inside.shape[1]] = inside
     return square
 
@@ -190,7 +180,7 @@ def whole_view(image, size):
     scaled : (int, int)
         Height and width of its upper left part that shows the photograph (`fitted_size`).
     """
-    height, width = fitted_size(*image.shape[:2], size=size)
+    height, width = geometry.fitted_size(*image.shape[:2], size=size)
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)    # bilinear would skip pixels
     return cut_image(image, View(height, width, False, 0, 0, size)), (height, width)

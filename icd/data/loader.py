@@ -5,11 +5,11 @@ import mmap
 import os
 
 import numpy as np
-from mxnet import gluon, nd
 
-from icd.data import augment, superpixel_map, voc
+from icd.data import augment, geometry, images, superpixel_map
 from icd.data.workers import Workers
 from icd.errors import UserError
+from icd.mxnet_setup import gluon, nd
 
 TrainingBatch = collections.namedtuple('TrainingBatch', 'image label superpixel names regions')
 InferenceBatch = collections.namedtuple('InferenceBatch', 'names group image sizes scaled_sizes')
@@ -22,7 +22,7 @@ _ORDER, _VIEW = 1, 2
 class _Disk:
     """Reads a file whenever it is asked for."""
 
-    read = staticmethod(voc.read_bytes)
+    read = staticmethod(images.read_bytes)
 
 
 class _Memory:
@@ -44,13 +44,13 @@ class _Memory:
         sizes = [os.stat(path).st_size if os.path.isfile(path) else 0 for path in paths]
         free = _free_memory()
         if free is not None and sum(sizes) > .8 * free:
-            raise UserError('--cache ram: the files take %.1f GB, %.1f GB are free: use --cache none' % (
-                sum(sizes) / 1e9, free / 1e9))
+            raise UserError(f'the files take {sum(sizes) / 1e9:.1f} GB, {free / 1e9:.1f} GB are free', '--cache ram',
+                            'use --cache none')
         self._store, self._place, start = mmap.mmap(-1, sum(sizes) + 1), {}, 0
         for path, size in zip(paths, sizes):
-            data = voc.read_bytes(path, remedy)
+            data = images.read_bytes(path, remedy)
             if len(data) != size:
-                raise UserError('%s: the file changes while it is read: wait until it is complete' % path)
+                raise UserError('the file changes while it is read', path, 'wait until it is complete')
             self._store[start:start + size] = data
             self._place[path] = slice(start, start + size)
             start += size
@@ -104,11 +104,11 @@ class TrainingSet(gluon.data.Dataset):
         if labels.shape != (len(names), num_classes):
             raise ValueError('labels of shape %s for %d names and %d classes' % (
                 labels.shape, len(names), num_classes))
-        if size % superpixel_map.STRIDE != 1:
+        if size % geometry.STRIDE != 1:
             raise ValueError('size %d is not 8k + 1' % size)
         self.names, self.labels = list(names), np.ascontiguousarray(labels, np.float32)
         self.size, self.seed = size, seed
-        self.side = size // superpixel_map.STRIDE + 1
+        self.side = geometry.feature_size(size)
         self._image_root, self._superpixel_root = image_root, superpixel_root
         self._changes, self._superpixels = (scale, mirror), superpixels
         self._files = _Disk
@@ -120,7 +120,7 @@ class TrainingSet(gluon.data.Dataset):
         return len(self.names)
 
     def _paths(self, name):
-        image = voc.image_path(self._image_root, name)
+        image = images.image_path(self._image_root, name)
         return (image, superpixel_map.path(self._superpixel_root, name)) if self._superpixels else (image,)
 
     def __getitem__(self, key):
@@ -148,15 +148,15 @@ class TrainingSet(gluon.data.Dataset):
         rng = np.random.default_rng([_VIEW, self.seed, epoch, position])
         paths = self._paths(self.names[index])
         remedy = 'restore it, or take its name from the list'
-        image = voc.decode_image(self._files.read(paths[0], remedy), paths[0])
+        image = images.decode_image(self._files.read(paths[0], remedy), paths[0])
         view = augment.random_view(image.shape[0], image.shape[1], self.size, rng, *self._changes)
         superpixel = np.arange(self.side ** 2, dtype=np.int32).reshape(self.side, self.side)
         if self._superpixels:
             pixels = superpixel_map.decode_pixels(self._files.read(paths[1], remedy), paths[1])
             if pixels.shape != image.shape:
-                raise UserError('%s: %dx%d, but the photograph is %dx%d: make the superpixels again' % (
-                    (paths[1],) + pixels.shape[1::-1] + image.shape[1::-1]))
-            labels = superpixel_map.labels_of(augment.cut_superpixel(pixels, view, superpixel_map.STRIDE))
+                raise UserError(f'{pixels.shape[1]}x{pixels.shape[0]}, but the image is '
+                                f'{image.shape[1]}x{image.shape[0]}', paths[1], 'make the superpixels again')
+            labels = superpixel_map.labels_of(augment.cut_superpixel(pixels, view, geometry.STRIDE))
             superpixel = superpixel_map.renumber(augment.pad_superpixel(labels, self.side))
         return augment.cut_image(image, view)[..., ::-1].transpose(2, 0, 1), self.labels[index], superpixel
 
@@ -192,15 +192,15 @@ class EpochSampler(gluon.data.Sampler):
 
     def __init__(self, count, batch_size, seed, num_sample=0, part=0, num_parts=1):
         if batch_size % num_parts:
-            raise UserError('--batch-size %d: cannot be dealt out evenly to %d machines: take a multiple of %d' % (
-                batch_size, num_parts, num_parts))
+            raise UserError(f'cannot be dealt out evenly to {num_parts} machines', f'--batch-size {batch_size}',
+                            f'take a multiple of {num_parts}')
         self._count, self._batch_size, self._seed = count, batch_size, seed
         self._num_sample = num_sample or count
         self._part, self._share = part, batch_size // num_parts
         self.epoch = self.skip = 0
         if self._num_sample < batch_size:
-            raise UserError('--batch-size %d: an epoch has only %d images: take a smaller batch' % (
-                batch_size, self._num_sample))
+            raise UserError(f'an epoch has only {self._num_sample} images', f'--batch-size {batch_size}',
+                            'take a smaller batch')
 
     def __len__(self):
         return self._num_sample // self._batch_size
@@ -252,9 +252,9 @@ class TrainingLoader(gluon.data.DataLoader):
         self._workers = Workers(functools.partial(_fill_training, dataset), layout, num_workers)
 
     def __iter__(self):
-        for indices, (images, superpixels) in self._workers.map(self._batch_sampler):
+        for indices, (pixels, superpixels) in self._workers.map(self._batch_sampler):
             # nd.array copies before it returns, so a worker may write into the same place again.
-            yield TrainingBatch(nd.array(images, dtype=np.uint8), nd.array(self._dataset.labels[indices]),
+            yield TrainingBatch(nd.array(pixels, dtype=np.uint8), nd.array(self._dataset.labels[indices]),
                                 nd.array(superpixels, dtype=np.int32), [self._dataset.names[i] for i in indices],
                                 int(superpixels.max()) + 1)
 
@@ -308,7 +308,7 @@ class InferenceSet(gluon.data.Dataset):
 
     def __getitem__(self, index):
         """The image (3, size, size) uint8 RGB, its size (H, W) on disk and its size (h, w) in the square."""
-        image = voc.read_image(voc.image_path(self.image_root, self.names[index]))
+        image = images.read_image(images.image_path(self.image_root, self.names[index]))
         square, scaled = augment.whole_view(image, self.size)
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
 
@@ -346,7 +346,7 @@ class InferenceLoader(gluon.data.DataLoader):
         dataset = InferenceSet(names, image_root, size)
         self._sizes, members = sizes, collections.OrderedDict()
         for i in range(len(names)):
-            key = group and group(augment.fitted_size(*sizes[i], size=size))
+            key = group and group(geometry.fitted_size(*sizes[i], size=size))
             members.setdefault(key, []).append(i)
         self._groups, batches = [], []
         for group, indices in members.items():
@@ -373,13 +373,14 @@ class InferenceLoader(gluon.data.DataLoader):
             When a photograph is missing or damaged or has another size than was said, or a worker was killed.
         """
         filled = self._workers.map(self._batch_sampler)
-        for indices, group, (sizes, (images,)) in zip(self._batch_sampler, self._groups, filled):
+        for indices, group, (sizes, (pixels,)) in zip(self._batch_sampler, self._groups, filled):
             for i, (size, _) in zip(indices, sizes):
                 if self._sizes and tuple(self._sizes[i]) != tuple(size):
-                    raise UserError('%s: was replaced by another photograph meanwhile: run the same command again' %
-                                    voc.image_path(self._dataset.image_root, self._dataset.names[i]))
+                    raise UserError('was replaced by another photograph meanwhile',
+                                    images.image_path(self._dataset.image_root, self._dataset.names[i]),
+                                    'run the same command again')
             yield InferenceBatch([self._dataset.names[i] for i in indices], group,
-                                 nd.array(images[:len(indices)], dtype=np.uint8), [s for s, _ in sizes],
+                                 nd.array(pixels[:len(indices)], dtype=np.uint8), [s for s, _ in sizes],
                                  [s for _, s in sizes])
 
     def close(self):

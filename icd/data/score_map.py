@@ -1,7 +1,7 @@
 """Score maps of an image's own classes: reading them safely, and where their positions lie in the photograph.
 
 Position (i, j) of a map is pixel (8i, 8j) of the network input. A photograph lies in the top left corner of that
-input, scaled down first where it is larger (`icd.data.augment.fitted_size`). Positions that it does not reach
+input, scaled down first where it is larger (`icd.data.geometry.fitted_size`). Positions that it does not reach
 (`cells`) are 0.
 """
 import os
@@ -10,10 +10,10 @@ import tokenize
 import cv2
 import numpy as np
 
-from icd.data import augment
+from icd.data import geometry
+from icd.data.geometry import STRIDE, feature_size
 from icd.errors import UserError
 
-STRIDE = 8
 _AGAIN = 'remove it and run inference again (--only-infer)'
 # What NumPy raises on files that are no arrays.
 _DAMAGE = (ValueError, EOFError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError,
@@ -23,11 +23,6 @@ _DAMAGE = (ValueError, EOFError, SyntaxError, TypeError, KeyError, IndexError, O
 def path(snapshot, kind, name):
     """The file with the scores of kind `'icd'` or `'cam'` of an image."""
     return os.path.join(snapshot, 'results', 'scores_' + kind, name + '.npy')
-
-
-def side(infer_size):
-    """Height and width of the maps of a network input of `infer_size` = 8k + 1 pixels: k + 1."""
-    return (infer_size - 1) // STRIDE + 1
 
 
 def cells(scaled, infer_size):
@@ -44,7 +39,7 @@ def cells(scaled, infer_size):
     (int, int)
         So many rows and columns.
     """
-    whole = side(infer_size)
+    whole = feature_size(infer_size)
     # Bilinear scaling by whole / infer_size, centres aligned: the last pixel lies between this position and the next.
     return tuple(min(((2 * length - 1) * whole - infer_size) // (2 * infer_size) + 2, whole) for length in scaled)
 
@@ -89,15 +84,22 @@ def problem(path, num_classes, infer_size):
     shape, dtype = header
     if dtype.kind != 'f':
         return 'holds no floating-point numbers', _AGAIN
-    if shape[1:] != (side(infer_size),) * 2:
+    if shape[1:] != (feature_size(infer_size),) * 2:
         return ('scores of shape %s, which do not come from --infer-size %d' % ('x'.join(map(str, shape)), infer_size),
                 'give the size they were made with, or run inference again (--only-infer)')
     if shape[0] != num_classes:
         return ('maps of %d classes, the annotation has %d' % (shape[0], num_classes),
                 'run inference again with this annotation folder (--only-infer)')
-    if end - start != num_classes * side(infer_size) ** 2 * dtype.itemsize:
+    if end - start != num_classes * feature_size(infer_size) ** 2 * dtype.itemsize:
         return 'the file is cut short', _AGAIN
     return None
+
+
+def check(problems, path, num_classes, infer_size):
+    """Record what is wrong with the header of a score file; an image without classes needs none."""
+    found = problem(path, num_classes, infer_size)
+    if found and (num_classes or os.path.exists(path)):
+        problems.add(found[0], path, found[1])
 
 
 def read(path, num_classes, infer_size):
@@ -119,14 +121,14 @@ def read(path, num_classes, infer_size):
     """
     found = problem(path, num_classes, infer_size)
     if found:
-        raise UserError('%s: %s: %s' % ((path,) + found))
+        raise UserError(found[0], path, found[1])
     try:
         scores = np.load(path, allow_pickle=False).astype(np.float32)
     except _DAMAGE:
-        raise UserError('%s: changed while it was read: run the same command again' % path) from None
+        raise UserError('changed while it was read', path, 'run the same command again') from None
     if not np.isfinite(scores).all():
-        raise UserError('%s: holds NaN or infinite scores: training diverged: train again with a smaller '
-                        '--learning-rate' % path)
+        raise UserError('holds NaN or infinite scores: training diverged', path,
+                        'train again with a smaller --learning-rate')
     return scores
 
 
@@ -148,7 +150,7 @@ def at_image_size(scores, image_shape, infer_size):
         and scaled to the photograph's size where that is larger than the input.
     """
     height, width = image_shape
-    rows, columns = augment.fitted_size(height, width, infer_size)
+    rows, columns = geometry.fitted_size(height, width, infer_size)
     full = np.empty((len(scores), height, width), np.float32)
     for one, score in zip(full, scores):
         score = cv2.resize(score, (infer_size, infer_size), interpolation=cv2.INTER_LINEAR)[:rows, :columns]
@@ -163,5 +165,5 @@ def inside(scores, image_shape, infer_size):
 
     h = (fitted height - 1) // 8 + 1, likewise w: every eighth pixel of the photograph as the network saw it.
     """
-    rows, columns = augment.fitted_size(image_shape[0], image_shape[1], infer_size)
+    rows, columns = geometry.fitted_size(image_shape[0], image_shape[1], infer_size)
     return scores[:, :(rows - 1) // STRIDE + 1, :(columns - 1) // STRIDE + 1]

@@ -4,11 +4,10 @@ import os
 import cv2
 import numpy as np
 
-from icd import runtime
-from icd.data import voc
+from icd.data import geometry, images
+from icd import files
 from icd.errors import UserError
 
-STRIDE = 8                  # of the backbone: its feature map sees every eighth pixel of a superpixel map
 LARGEST_LABEL = (1 << 24) - 1
 _REMEDY = 'make the superpixels again'
 
@@ -38,15 +37,15 @@ def decode_pixels(data, path):
         When it is damaged or not an 8-bit 3-channel PNG.
     """
     pixels = None
-    if data[:8] == voc.PNG_SIGNATURE and not voc.cut_short(data):
+    if data[:8] == images.PNG_SIGNATURE and not images.cut_short(data):
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:                                   # sizes that are beyond OpenCV's limits
             pass
     if pixels is None:
-        raise UserError('%s: the file is cut short or no PNG: %s' % (path, _REMEDY))
+        raise UserError('the file is cut short or no PNG', path, _REMEDY)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UserError('%s: not a superpixel map (8-bit PNG of 3 channels): %s' % (path, _REMEDY))
+        raise UserError('not a superpixel map (8-bit PNG of 3 channels)', path, _REMEDY)
     return pixels
 
 
@@ -58,14 +57,14 @@ def labels_of(pixels):
 
 def read(path):
     """Read a map: (H, W) int32. Raises `UserError` when it is missing, damaged or not a superpixel map."""
-    return labels_of(decode_pixels(voc.read_bytes(path, _REMEDY), path))
+    return labels_of(decode_pixels(images.read_bytes(path, _REMEDY), path))
 
 
 def write(path, labels):
     """Write labels (H, W), 0 to 2^24 - 1, as PNG, whole or not at all."""
     if labels.min() < 0 or labels.max() > LARGEST_LABEL:
         raise ValueError('labels from %d to %d do not fit into 24 bits' % (labels.min(), labels.max()))
-    runtime.save_image(path, np.stack([labels & 255, labels >> 8 & 255, labels >> 16], axis=-1).astype(np.uint8))
+    files.save_image(path, np.stack([labels & 255, labels >> 8 & 255, labels >> 16], axis=-1).astype(np.uint8))
 
 
 def renumber(labels):
@@ -86,6 +85,6 @@ def renumber(labels):
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
 
 
-def sample(labels, stride=STRIDE):
+def sample(labels, stride=geometry.STRIDE):
     """Labels at every `stride`-th pixel of the last two axes: all the network needs (its input is 8k + 1 wide)."""
     return labels[..., ::stride, ::stride]

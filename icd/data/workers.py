@@ -12,7 +12,7 @@ import weakref
 import cv2
 import numpy as np
 
-from icd import runtime
+from icd import parallel
 from icd.errors import UserError
 
 AHEAD = 2                   # batches a worker may finish before they are asked for
@@ -152,8 +152,9 @@ class Workers:
 
 
 def _lost():
-    return UserError('a process that reads images was killed (out of memory?): what was finished is kept; run the '
-                     'same command again, with fewer --num-workers if memory is short')
+    return UserError('a process that reads images was killed (out of memory?)',
+                     remedy='what was finished is kept; run the same command again, with fewer --num-workers if '
+                            'memory is short')
 
 
 def _shared(shape, dtype):
@@ -190,4 +191,4 @@ def _attempt(fill, task, arrays):
 def _close(connections, processes):
     for connection in connections:
         connection.close()
-    runtime.end_processes(processes)
+    parallel.end_processes(processes)

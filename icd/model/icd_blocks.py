@@ -3,10 +3,9 @@
 Symbols of the docstrings: N images, C classes, c feature channels, h x w positions, R superpixels. None of the
 blocks but `TopDown` passes a gradient; `icd.model.losses` supplies those the method defines.
 """
-import mxnet as mx
-from mxnet.gluon import HybridBlock
 
 from icd.model.vgg import convolution
+from icd.mxnet_setup import HybridBlock, mx
 
 EPSILON = 1e-5
 

@@ -6,9 +6,9 @@ divided by the number of images: `gluon.Trainer.step(batch_size)` does that.
 import math
 from collections import namedtuple
 
-from mxnet.gluon import HybridBlock
 
 from icd.model.icd_blocks import EPSILON, SuperpixelRefine, apply_sign
+from icd.mxnet_setup import HybridBlock
 
 BOTTOM_UP_SCALE = 10.
 IGNORED = .2                # normalised refined scores up to this size teach the top-down branch nothing

@@ -1,6 +1,5 @@
 """Batch normalisation of the features over all devices of a machine (`--sync-bn`)."""
-from mxnet import autograd
-from mxnet.gluon import HybridBlock
+from icd.mxnet_setup import HybridBlock, autograd
 
 BN_EPSILON, BN_MOMENTUM = 1e-5, .9
 

@@ -1,10 +1,8 @@
 """The VGG16 backbone in its DeepLab-LargeFOV form (Simonyan & Zisserman 2015; Chen et al. 2015)."""
-from mxnet.gluon import HybridBlock, nn
+from icd.mxnet_setup import HybridBlock, nn
 
 # Blocks of 3x3 convolutions: (number of convolutions, channels at width 1, dilation, stride of the pooling after).
 BLOCKS = ((2, 64, 1, 2), (2, 128, 1, 2), (3, 256, 1, 2), (3, 512, 1, 1), (3, 512, 2, None))
-STRIDE = 8                  # of them all: pixels between two positions of the map
-GREY = 127.                 # subtracted from every value of an input; padding of this value becomes zero
 
 
 def scaled(channels, width):

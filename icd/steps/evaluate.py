@@ -6,10 +6,11 @@ import textwrap
 
 import numpy as np
 
-from icd import confusion, options as option_tables, runtime
-from icd.data import index_png, score_map, voc
-from icd.errors import UserError
-from icd.steps import preflight, report
+from icd import checks, cli, console, files, parallel
+from icd.method import metrics
+from icd.data import images, index_png, masks, score_map, voc
+from icd.errors import Problems, UserError
+from icd.viz import report
 
 _CHUNK = 32                 # names handed to a process at once
 _WORTH_A_PROCESS = 100      # images below which another process takes longer to start than it saves
@@ -29,16 +30,6 @@ problems : list of (index, what, file, remedy), of the images not counted
 """
 
 
-class _Unusable(Exception):
-    """A file that cannot be counted: what is wrong, which file, what to do."""
-
-    @classmethod
-    def of(cls, error, path):
-        """The same from a `UserError` that reads 'path: what: remedy'."""
-        what, remedy = error.parts(path)
-        return cls(what, path, remedy)
-
-
 # --------------------------------------------------------------------------------------------------- one image
 def _mask_path(folder, name):
     return os.path.join(folder, name + '.png')
@@ -46,8 +37,8 @@ def _mask_path(folder, name):
 
 def _read_mask(path):
     """Indices (H, W) uint8 of one mask."""
-    mask = index_png.decode(voc.read_bytes(path, 'check the folder and the list of names'))
-    return voc.read_mask(path) if mask is None else mask
+    mask = index_png.decode(images.read_bytes(path, 'check the folder and the list of names'))
+    return masks.read_mask(path) if mask is None else mask
 
 
 def _read_masks(task, name, problems):
@@ -58,35 +49,30 @@ def _read_masks(task, name, problems):
         try:
             masks[role] = _read_mask(path)
         except UserError as error:
-            problems.append(_Unusable.of(error, path) if os.path.lexists(path) else _Unusable(
-                _MISSING[role], path, 'check --%s and the list' % role))
+            problems.append(error if os.path.lexists(path) else UserError(
+                _MISSING[role], path, f'check --{role} and the list'))
     return masks
 
 
 def _check_mask(path, mask, shape, num_cls):
-    """Raise `_Unusable` when a mask has another shape than the truth, or an index that is no class."""
+    """Raise `UserError` when a mask has another shape than the truth, or an index that is no class."""
     if mask.shape != shape:
-        raise _Unusable('of another size than the truth', '%s (%dx%d, not %dx%d)' % (
+        raise UserError('of another size than the truth', '%s (%dx%d, not %dx%d)' % (
             (path,) + mask.shape[::-1] + shape[::-1]), 'make it again at the size of its photograph')
-    index = confusion.unknown_index(mask, num_cls)
+    index = metrics.unknown_index(mask, num_cls)
     if index is not None:
-        raise _Unusable('has an index beyond the %d classes' % num_cls, '%s (index %d)' % (path, index),
+        raise UserError('has an index beyond the %d classes' % num_cls, '%s (index %d)' % (path, index),
                         'name all classes (--class-names or --num-cls), or check the file')
 
 
 def _certainty_counts(task, name, masks):
-    """Certainty counts of one image; raises `_Unusable`."""
-    annotation = os.path.join(task.annotation_root, name + '.xml')
+    """Certainty counts of one image; raises `UserError`."""
+    shape = masks['pred'].shape
+    classes = voc.read_annotation(voc.annotation_path(task.annotation_root, name), task.class_names)
     scores = os.path.join(task.scores, name + '.npy')
-    path, shape = annotation, masks['pred'].shape
-    try:
-        classes = voc.read_annotation(annotation, task.class_names)
-        path = scores
-        maps = score_map.read(scores, len(classes), task.infer_size) if classes else ()
-    except UserError as error:
-        raise _Unusable.of(error, path) from None
+    maps = score_map.read(scores, len(classes), task.infer_size) if classes else ()
     full = score_map.at_image_size(maps, shape, task.infer_size)
-    return confusion.certainty_counts(masks['truth'], masks['pred'], confusion.certainty(masks['pred'], full, classes))
+    return metrics.certainty_counts(masks['truth'], masks['pred'], metrics.certainty(masks['pred'], full, classes))
 
 
 def _count_image(task, name, problems):
@@ -96,17 +82,17 @@ def _count_image(task, name, problems):
         return matrices, curve
     try:
         for role in set(masks) - {'truth'}:
-            matrices[role] = confusion.confusion(masks['truth'], masks[role], task.num_cls)
+            matrices[role] = metrics.confusion(masks['truth'], masks[role], task.num_cls)
         if task.scores:
             curve = _certainty_counts(task, name, masks)
-    except _Unusable as problem:
-        problems.append(problem)
+    except UserError as error:
+        problems.append(error)
     except ValueError:                          # which mask it is, is looked for only when something is wrong
         for role, mask in masks.items():
             try:
                 _check_mask(_mask_path(task.folders[role], name), mask, masks['truth'].shape, task.num_cls)
-            except _Unusable as problem:
-                problems.append(problem)
+            except UserError as error:
+                problems.append(error)
         if not problems:
             raise
     return matrices, curve
@@ -118,14 +104,14 @@ def _count_chunk(task, chunk):
     for index, name in chunk:
         problems = []
         of_image, curve_of_image = _count_image(task, name, problems)
-        found += [(index,) + problem.args for problem in problems]
+        found += [(index, error.what, error.path, error.remedy) for error in problems]
         if problems:
             continue
         indices.append(index)
         curve = curve + curve_of_image
         for role, matrix in of_image.items():
             matrices[role] = matrices.get(role, 0) + matrix
-            counts.setdefault(role, []).append(confusion.class_counts(matrix))
+            counts.setdefault(role, []).append(metrics.class_counts(matrix))
     return _Counted(indices, matrices, {role: np.stack(c) for role, c in counts.items()}, curve, found)
 
 
@@ -135,8 +121,8 @@ def _count(task, names, num_process):
     chunks = [list(enumerate(names))[i:i + _CHUNK] for i in range(0, len(names), _CHUNK)]
     num_process = max(1, min(num_process, len(names) // _WORTH_A_PROCESS))
     indices, matrices, counts, curve, problems = [], {}, collections.defaultdict(list), 0, []
-    with runtime.progress(total=len(names), desc='counting') as bar:
-        for done in runtime.process_map(functools.partial(_count_chunk, task), chunks, num_process):
+    with console.progress(total=len(names), desc='counting') as bar:
+        for done in parallel.process_map(functools.partial(_count_chunk, task), chunks, num_process):
             indices += done.indices
             curve = curve + done.curve
             problems += done.problems
@@ -167,14 +153,15 @@ def _class_names(options):
     if options.num_cls in (None, len(names)):
         return names
     if options.class_names:
-        raise UserError('--num-cls %d, but %s names %d classes and the background makes %d: leave --num-cls out, or '
-                        'complete the file' % (options.num_cls, options.class_names, len(names) - 1, len(names)))
+        raise UserError('leave --num-cls out, or complete the file',
+                        f'--num-cls {options.num_cls}, but {options.class_names} names {len(names) - 1} classes and '
+                        f'the background makes {len(names)}')
     return ('background',) + tuple('class %d' % i for i in range(1, options.num_cls))
 
 
 def _check(options):
     """Raise a `UserError` with everything that can be told to be wrong before counting."""
-    problems = preflight.Problems()
+    problems = Problems()
     for flag in ('--pred', '--truth', '--versus', '--scores', '--annotation-root', '--image-root'):
         folder = getattr(options, flag.lstrip('-').replace('-', '_'))
         if folder is not None and not os.path.isdir(folder):
@@ -183,14 +170,14 @@ def _check(options):
         if path is not None and os.path.isdir(path):
             problems.add('this is a folder', '%s %s' % (flag, path), 'name a file')
         elif path is not None:
-            preflight.check_folder(problems, os.path.dirname(path) or '.', 0)
+            checks.check_folder(problems, os.path.dirname(path) or '.', 0)
     _check_overwriting(problems, options)
     if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
         problems.add('one file for two purposes', '--json and --html %s' % options.html, 'give them different names')
     if options.scores and not options.annotation_root:
         problems.add('does not say which classes the scores are of', '--scores %s' % options.scores,
                      'give --annotation-root, too')
-    problems.settle()
+    problems.raise_if_any()
 
 
 def _check_overwriting(problems, options):
@@ -212,7 +199,7 @@ def _worst(names, counted, number):
     counts = counted.counts['pred']
     known = counts[:, 1].sum(1)
     differing = 100 * (1 - counts[:, 0].sum(1) / np.maximum(known, 1)) * (known > 0)
-    of_image = confusion.mean_iou(counts)
+    of_image = metrics.mean_iou(counts)
     order = [i for i in np.argsort(-differing, kind='stable')[:number] if differing[i] > 0]
     return [{'name': names[counted.indices[i]], 'differing': float(differing[i]), 'mIoU': float(of_image[i])}
             for i in order]
@@ -220,13 +207,13 @@ def _worst(names, counted, number):
 
 def _versus(options, counted, class_names):
     """Figures of the other seeds, and how much better those of `--pred` are."""
-    result = confusion.figures(counted.matrices['versus'], class_names)
-    drawn = confusion.paired_bootstrap(counted.counts['pred'], counted.counts['versus'], options.resamples,
+    result = metrics.figures(counted.matrices['versus'], class_names)
+    drawn = metrics.paired_bootstrap(counted.counts['pred'], counted.counts['versus'], options.resamples,
                                        options.seed)
     difference = drawn[0] - drawn[1]
-    mean = confusion.mean_iou(sum(counted.counts['pred'])) - result['mIoU']
-    result.update(folder=options.versus, difference=float(mean), difference_interval=confusion.interval(difference),
-                  mIoU_interval=confusion.interval(drawn[1]), mIoU_interval_pred=confusion.interval(drawn[0]),
+    mean = metrics.mean_iou(sum(counted.counts['pred'])) - result['mIoU']
+    result.update(folder=options.versus, difference=float(mean), difference_interval=metrics.interval(difference),
+                  mIoU_interval=metrics.interval(drawn[1]), mIoU_interval_pred=metrics.interval(drawn[0]),
                   level=95, resamples=options.resamples, seed=options.seed)
     return result
 
@@ -236,8 +223,8 @@ def _result(options, names, counted, class_names):
     matrix = counted.matrices['pred']
     result = {'unit': 'percent', 'pred': options.pred, 'truth': options.truth, 'list': options.list,
               'images': len(counted.indices), 'num_cls': len(class_names)}
-    result.update(confusion.figures(matrix, class_names))
-    exchanged = confusion.figures(matrix.T, class_names)
+    result.update(metrics.figures(matrix, class_names))
+    exchanged = metrics.figures(matrix.T, class_names)
     result['exchanged'] = {key: exchanged[key] for key in ('mIoU', 'IoU', 'pixel_accuracy')}
     left_out = sorted({problem[0] for problem in counted.problems})
     result['left_out'] = [names[i] for i in left_out]
@@ -249,7 +236,7 @@ def _result(options, names, counted, class_names):
         result['versus'] = _versus(options, counted, class_names)
         result['extra']['versus'] = _extra(options.versus, names)
     if options.scores:
-        result['curve'] = dict(confusion.threshold_curve(counted.curve), scores=options.scores)
+        result['curve'] = dict(metrics.threshold_curve(counted.curve), scores=options.scores)
     result['worst'] = _worst(names, counted, options.worst)
     result['confusion'] = matrix.tolist()
     return result
@@ -257,14 +244,14 @@ def _result(options, names, counted, class_names):
 
 def _settle(counted, names, skip):
     """End the command for what could not be counted or, to `skip` it, say what that is."""
-    problems = preflight.Problems()
+    problems = Problems()
     for _, what, item, remedy in counted.problems:
         problems.add(what, item, remedy + ('' if skip else ', or leave such names out with --skip-bad'))
     if not skip or not counted.indices:
-        problems.settle()
+        problems.raise_if_any()
     if problems:
-        runtime.say('%d of %d names are left out' % (len(names) - len(counted.indices), len(names)))
-        runtime.say(str(problems))
+        console.log('%d of %d names are left out' % (len(names) - len(counted.indices), len(names)))
+        console.log(str(problems))
 
 
 # --------------------------------------------------------------------------------------------------------- text
@@ -335,12 +322,12 @@ def run(options):
     Parameters
     ----------
     options : Options
-        `icd.options.EVALUATE`.
+        `icd.cli.EVALUATE`.
 
     Returns
     -------
     dict
-        In percent: all of `icd.confusion.figures`; `exchanged`, some of them with truth and seeds exchanged;
+        In percent: all of `icd.method.metrics.figures`; `exchanged`, some of them with truth and seeds exchanged;
         `worst`, the images that differ most; `confusion`, the summed matrix; `left_out` and `extra` names; `problems`,
         the files that names are left out for, by what is wrong with them; with `--versus` a dict `versus` with the
         other seeds' figures and the difference; with `--scores` a dict `curve`. The same goes to `--json`, and to
@@ -358,14 +345,14 @@ def run(options):
     folders = {role: getattr(options, role) for role in ('truth', 'pred', 'versus') if getattr(options, role)}
     task = _Task(folders, len(class_names), options.scores, options.annotation_root, class_names[1:],
                  options.infer_size)
-    counted = _count(task, names, options.num_process or runtime.number_of_cores())
+    counted = _count(task, names, options.num_process or parallel.number_of_cores())
     _settle(counted, names, options.skip_bad)
     if not counted.counts['pred'][:, 1].any():
-        raise UserError('%s: ignores every pixel of every image (index 255): nothing can be compared with it: '
-                        'check --truth' % options.truth)
+        raise UserError('ignores every pixel of every image (index 255): nothing can be compared with it',
+                        options.truth, 'check --truth')
     result = _result(options, names, counted, class_names)
     if options.json:
-        runtime.save_json(options.json, result)
+        files.save_json(options.json, result)
     if options.html:
         report.write(options.html, result, options.image_root)
     return result
@@ -373,17 +360,17 @@ def run(options):
 
 def main(arguments):
     """Run the command with a list of command-line arguments."""
-    options = option_tables.parse(option_tables.EVALUATE, 'icd-evaluate', __doc__.strip(), arguments)
+    options = cli.parse(cli.EVALUATE, 'icd-evaluate', __doc__.strip(), arguments)
     print(table(run(options)))
     for path in (options.json, options.html):
         if path:
             print('written: %s' % path)
 
 
-def door():
+def command():
     """Console script `icd-evaluate`: returns the exit code."""
-    return runtime.door(main)
+    return console.run_command(main)
 
 
 if __name__ == '__main__':
-    raise SystemExit(door())
+    raise SystemExit(command())

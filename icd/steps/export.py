@@ -7,9 +7,10 @@ import zipfile
 
 import numpy as np
 
-from icd import runtime
-from icd.data import score_map, voc
-from icd.steps import preflight, seeds
+from icd import checks, console, files, outputs, parallel
+from icd.data import geometry, images, score_map, voc
+from icd.errors import Problems
+from icd.steps import seeds
 
 _KINDS = ('cam', 'icd')
 _Job = collections.namedtuple('_Job', 'name classes size')
@@ -52,7 +53,7 @@ def _read(options, job):
         scores = {kind: score_map.read(score_map.path(options.snapshot, kind, job.name), len(job.classes),
                                        options.infer_size) for kind in _KINDS}
     else:
-        scores = dict.fromkeys(_KINDS, np.zeros((0,) + (score_map.side(options.infer_size),) * 2, np.float32))
+        scores = dict.fromkeys(_KINDS, np.zeros((0,) + (geometry.feature_size(options.infer_size),) * 2, np.float32))
     return arrays(scores, job.classes, job.size, options.infer_size, options.export_full_size)
 
 
@@ -66,7 +67,7 @@ def _append(archive, prefix, named):
 def _write_one(options, job):
     path = os.path.join(options.export_scores, job.name + '.npz')
     named = _read(options, job)
-    with runtime.whole_file(path) as partial, zipfile.ZipFile(partial, 'w') as archive:
+    with files.write_atomic(path) as partial, zipfile.ZipFile(partial, 'w') as archive:
         _append(archive, '', named)
 
 
@@ -83,13 +84,13 @@ def _folder(path):
 # ------------------------------------------------------------------------------------------------- what to do
 def _inputs(options, name):
     """Files an image's export is made from."""
-    return [voc.image_path(options.image_root, name), os.path.join(options.annotation_root, name + '.xml')] + [
+    return [images.image_path(options.image_root, name), voc.annotation_path(options.annotation_root, name)] + [
         score_map.path(options.snapshot, kind, name) for kind in _KINDS]
 
 
 def _settings(options, class_names):
     folder = _folder(options.export_scores)
-    places = {word: runtime.place(getattr(options, word), folder)
+    places = {word: outputs.relative_path(getattr(options, word), folder)
               for word in ('image_root', 'annotation_root', 'snapshot')}
     return dict(places, infer_size=options.infer_size, full_size=bool(options.export_full_size),
                 class_names=list(class_names))
@@ -98,7 +99,7 @@ def _settings(options, class_names):
 def _is_current(options, settings, names):
     """True when the one file holds these names, was made with these settings and is newer than every score."""
     path = options.export_scores
-    if not runtime.up_to_date(path, *(i for name in names for i in _inputs(options, name))):
+    if not outputs.up_to_date(path, *(i for name in names for i in _inputs(options, name))):
         return False
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -115,10 +116,10 @@ def _out_of_date(options, settings, jobs):
         return jobs
     if _is_file(path):
         return [] if _is_current(options, settings, [job.name for job in jobs]) else jobs
-    if not os.path.isdir(path) or not runtime.same_settings(path, settings):
+    if not os.path.isdir(path) or not outputs.same_settings(path, settings):
         return jobs
-    record = runtime.settings_path(path)
-    return [job for job in jobs if not runtime.up_to_date(
+    record = outputs.settings_path(path)
+    return [job for job in jobs if not outputs.up_to_date(
         os.path.join(path, job.name + '.npz'), record, *_inputs(options, job.name))]
 
 
@@ -134,14 +135,14 @@ def _check_owner(problems, options):
                    options.annotation_root, options.superpixel_root, options.saliency_root]
         others += [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in _KINDS]
         others += seeds.seed_folders(options).values()
-    record = runtime.settings_path(path)
+    record = outputs.settings_path(path)
     if os.path.realpath(path) in [os.path.realpath(other) for other in others if other] or (
-            os.path.isfile(record) and b'"full_size"' not in voc.read_bytes(record, 'remove it')):
+            os.path.isfile(record) and b'"full_size"' not in images.read_bytes(record, 'remove it')):
         problems.add('belongs to an input or to another stage', path, 'give --export-scores a place of its own')
 
 
 def _bytes(options, job):
-    pixels = job.size[0] * job.size[1] * (1 / score_map.STRIDE ** 2 + options.export_full_size) if job.size else 0
+    pixels = job.size[0] * job.size[1] * (1 / geometry.STRIDE ** 2 + options.export_full_size) if job.size else 0
     return int(4 * len(_KINDS) * len(job.classes) * pixels) + 8192
 
 
@@ -151,8 +152,8 @@ def find_jobs(options, inputs, problems, scores_come=False):
     Parameters
     ----------
     options : Options
-    inputs : icd.steps.preflight.Inputs
-    problems : icd.steps.preflight.Problems
+    inputs : Inputs
+    problems : Problems
     scores_come : bool
         The run makes the scores before they are exported: they need not be there yet.
 
@@ -169,10 +170,12 @@ def find_jobs(options, inputs, problems, scores_come=False):
         _Job(name, tuple(np.flatnonzero(labels).tolist()), size)
         for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)])
     for job in () if scores_come else [job for job in jobs if job.size]:
-        preflight.check_scores(problems, options, job.name, len(job.classes), _KINDS)
-    preflight.check_folder(problems, _folder(path), sum(_bytes(options, job) for job in jobs))
+        for kind in _KINDS:
+            score_map.check(problems, score_map.path(options.snapshot, kind, job.name), len(job.classes),
+                            options.infer_size)
+    checks.check_folder(problems, _folder(path), sum(_bytes(options, job) for job in jobs))
     if not _is_file(path):
-        preflight.check_links(problems, path, inputs.names)
+        checks.check_links(problems, path, inputs.names)
     _check_owner(problems, options)
     return jobs
 
@@ -180,23 +183,29 @@ def find_jobs(options, inputs, problems, scores_come=False):
 # ----------------------------------------------------------------------------------------------------- the step
 def _export_file(options, settings, jobs):
     names = np.array([job.name for job in jobs])
-    with runtime.whole_file(options.export_scores) as partial, zipfile.ZipFile(partial, 'w') as archive:
+    with files.write_atomic(options.export_scores) as partial, zipfile.ZipFile(partial, 'w') as archive:
         _append(archive, '', {'names': names, 'settings': np.array(json.dumps(settings))})
-        images = runtime.process_map(functools.partial(_read, options), jobs, 1, desc='export')
+        images = parallel.process_map(functools.partial(_read, options), jobs, 1, desc='export')
         for job, named in zip(jobs, images):
             _append(archive, job.name + '/', named)
 
 
 def _export_folder(options, settings, jobs, names):
-    folder, num_process = options.export_scores, options.num_process or runtime.number_of_cores()
+    folder, num_process = options.export_scores, options.num_process or parallel.number_of_cores()
     write = functools.partial(_write_one, options)
-    with runtime.nothing_partial([folder], names):
-        runtime.stage_settings(folder, settings)
-        for _ in runtime.process_map(write, jobs, num_process, desc='export') if jobs else ():
+    with files.nothing_partial([folder], names):
+        outputs.stage_settings(folder, settings)
+        for _ in parallel.process_map(write, jobs, num_process, desc='export') if jobs else ():
             pass
 
 
-def run(options, inputs=None):
+def check(options, inputs, problems, upcoming=()):
+    """Record in `problems` what the export lacks; see `icd.steps.run.run`."""
+    find_jobs(options, inputs, problems, 'infer' in upcoming)
+    return 0                                    # nothing goes to the snapshot folder
+
+
+def run(options, inputs):
     """Export the score maps of all names in the list to `options.export_scores`.
 
     A folder gets NAME.npz with `arrays`; one FILE.npz gets `names`, and the same arrays as NAME/cam and so on. None
@@ -205,23 +214,26 @@ def run(options, inputs=None):
     Parameters
     ----------
     options : Options
-        `icd.options.RUN`.
-    inputs : icd.steps.preflight.Inputs, optional
-        What the check of the run has read; read here without.
+        `icd.cli.RUN`.
+    inputs : Inputs
+
+    Returns
+    -------
+    bool
+        True: this process goes on.
 
     Raises
     ------
     UserError
-        Before anything is written, when scores or other inputs are missing or do not fit, or the file's ending is
-        `.npy`.
+        Before anything is written, when the scores do not fit, or the file's ending is `.npy`.
     """
-    problems = preflight.Problems()
-    inputs = inputs or preflight.read_inputs(options, problems)
+    problems = Problems()
     jobs, settings = find_jobs(options, inputs, problems), _settings(options, inputs.class_names)
-    problems.settle()
+    problems.raise_if_any()
     if not _is_file(options.export_scores):
         _export_folder(options, settings, jobs, inputs.names)
     elif jobs:
         _export_file(options, settings, jobs)
     if not jobs:
-        runtime.say('%s: all %d exported scores are up to date' % (options.export_scores, len(inputs.names)))
+        console.log('%s: all %d exported scores are up to date' % (options.export_scores, len(inputs.names)))
+    return True

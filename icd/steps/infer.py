@@ -5,103 +5,131 @@ import functools
 import itertools
 import os
 
-import mxnet as mx
 import numpy as np
-from mxnet import gluon
 
-from icd.data import score_map, superpixel_map, voc
+from icd import checks, console, files, mxnet_setup, outputs, parallel
+from icd.data import geometry, images, score_map, superpixel_map, voc
 from icd.data.augment import whole_view
+from icd.data.inputs import check_superpixels
 from icd.data.loader import InferenceLoader
-from icd.model import coverage, params
+from icd.errors import UserError
+from icd.model import padded_input
+from icd.weights import params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
-from icd.model.network import ICDNet, ScoreMaps, grey_canvases
-from icd.runtime import (checksum, devices, nothing_partial, number_of_cores, place, progress, save_image, save_npy,
-                         say, stage_settings, up_to_date)
-from icd.steps import checkpoint, preflight, sheets
+from icd.model.icd_net import ICDNet, ScoreMaps, grey_canvases
+from icd.train import checkpoint
+from icd.viz import previews
+from icd.mxnet_setup import gluon, mx
 
 KINDS = ('cam', 'icd')
 _SHEET_ROWS = 20        # single-label images a class's demo sheet shows
 
 
-def run(options, inputs=None):
-    """Write the score maps of every image of the list and the demo sheets.
+def check(options, inputs, problems, upcoming=()):
+    """Record in `problems` what inference lacks; see `icd.steps.run.run`."""
+    if 'train' not in upcoming:
+        if not options.no_superpixel:
+            check_superpixels(options.superpixel_root, inputs, problems)
+        try:
+            mxnet_setup.devices(options.gpus)
+            params.read_trained(checkpoint.find_trained(options), ICDNet(inputs.num_classes, options.width))
+        except UserError as error:
+            problems.add_error(error)
+    folders, side = _score_folders(options), geometry.feature_size(options.infer_size)
+    checks.check_output_folders(problems, folders, inputs.names)
+    num_labels = dict(zip(inputs.names, inputs.labels.sum(1)))
+    sizes = dict(zip(inputs.names, inputs.sizes))
+    return sum(checks.missing_bytes(folder, '.npy', sizes, lambda name, _: 4 * side * side * num_labels[name])
+               for folder in folders)
+
+
+def run(options, inputs):
+    """Write the score maps of every image of the list and the previews.
 
     `SNAPSHOT/results/scores_cam/NAME.npy` and `scores_icd/NAME.npy` hold float32 (labels, h, w), the image's own
-    classes in ascending order; positions that the photograph does not reach are 0. Files that are newer than what
-    they are made from are kept.
+    classes in ascending order; positions that the image does not reach are 0. Files that are newer than what they are
+    made from are kept.
 
     Parameters
     ----------
     options : Options
-        `icd.options.RUN`.
-    inputs : icd.steps.preflight.Inputs, optional
-        When they have been checked already.
+        `icd.cli.RUN`.
+    inputs : Inputs
+
+    Returns
+    -------
+    bool
+        True: this process goes on.
 
     Raises
     ------
     UserError
-        When the checkpoint of the last epoch or an input is missing or unusable.
+        When the checkpoint of the last epoch or an image turns out to be unusable.
     """
-    inputs = inputs or preflight.check(options, ('infer',))
     weights = checkpoint.find_trained(options)
-    contexts = devices(options.gpus)
-    record = _settings(options, weights)
-    wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(up_to_date(
+    contexts = mxnet_setup.devices(options.gpus)
+    record = _settings(options, inputs, weights)
+    wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(outputs.up_to_date(
         score_map.path(options.snapshot, kind, name), record, *_sources(options, name)) for kind in KINDS)]
-    folders = [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS]
-    with nothing_partial(folders + [_sheet_folder(options)], inputs.names):
+    with files.nothing_partial(_score_folders(options) + [_sheet_folder(options)], inputs.names):
         net = _score(options, inputs, wanted, weights, contexts)
         _write_sheets(options, inputs, weights, record, net, contexts)
+    return True
+
+
+def _score_folders(options):
+    return [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS]
 
 
 def _sources(options, name):
     """Files of an image that its scores are made from."""
-    return voc.image_path(options.image_root, name), os.path.join(options.annotation_root, name + '.xml')
+    return images.image_path(options.image_root, name), voc.annotation_path(options.annotation_root, name)
 
 
 def _score(options, inputs, wanted, weights, contexts):
     """Write the score maps of the images with the indices `wanted`; the network, or None when there were none."""
     if not wanted:
-        say('scores: all %d are up to date' % len(inputs.names))
+        console.log('scores: all %d are up to date' % len(inputs.names))
         return None
-    workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
+    workers = min(8, parallel.number_of_cores()) if options.num_workers is None else options.num_workers
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
                              options.infer_batch_size, workers, [inputs.sizes[i] for i in wanted],
                              functools.partial(_extents, options))
     with contextlib.closing(loader):
-        net = _load(options, weights, contexts)
+        net = _load(options, inputs.num_classes, weights, contexts)
         _write_scores(options, net, loader, contexts, {inputs.names[i]: inputs.labels[i] for i in wanted})
     return net
 
 
 def _extents(options, scaled):
     """Height and width of the maps to compute for a photograph that has the size `scaled` in the network's input."""
-    return coverage.extents(score_map.cells(scaled, options.infer_size), options.infer_size)
+    return padded_input.extents(score_map.cells(scaled, options.infer_size), options.infer_size)
 
 
-def _settings(options, weights):
+def _settings(options, inputs, weights):
     """The file that says what, beside the content of the input folders, decides the scores.
 
     An earlier checkpoint, and the files of another folder, need not be newer than the scores.
     """
     folder = os.path.join(options.snapshot, 'results')
-    settings = {word: getattr(options, word) for word in ('infer_size', 'num_cls', 'width')}
-    settings.update({word: place(getattr(options, word), folder) for word in ('image_root', 'annotation_root')})
-    settings['parameters'] = '%08x' % checksum(weights)
-    return stage_settings(folder, settings)
+    settings = {word: getattr(options, word) for word in ('infer_size', 'width')}
+    settings['num_cls'] = inputs.num_classes
+    settings.update({word: outputs.relative_path(getattr(options, word), folder) for word in ('image_root', 'annotation_root')})
+    settings['parameters'] = '%08x' % files.checksum(weights)
+    return outputs.stage_settings(folder, settings)
 
 
-def _load(options, weights, contexts):
-    net = ICDNet(options.num_cls, options.width)
+def _load(options, num_classes, weights, contexts):
+    net = ICDNet(num_classes, options.width)
     net.initialize(ctx=contexts)
     params.load(weights, net)
     return net
 
 
 def _write_scores(options, net, loader, contexts, labels):
-    side = score_map.side(options.infer_size)
+    side = geometry.feature_size(options.infer_size)
     canvases = {device: grey_canvases(net, options.infer_size, device) for device in contexts}
-    with progress(total=len(labels), desc='scores') as bar:
+    with console.progress(total=len(labels), desc='scores') as bar:
         waiting = collections.deque()
 
         def write():
@@ -112,7 +140,7 @@ def _write_scores(options, net, loader, contexts, labels):
                 for kind, score in zip(KINDS, scores):
                     whole = np.zeros((len(own), side, side), np.float32)
                     whole[:, :rows, :columns] = score[i, own, :rows, :columns]
-                    save_npy(score_map.path(options.snapshot, kind, name), whole)
+                    files.save_npy(score_map.path(options.snapshot, kind, name), whole)
                 bar.update()
         for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
             maps = ScoreMaps(net, options.infer_size, extents)
@@ -135,27 +163,27 @@ def _sheet_folder(options):
 def _write_sheets(options, inputs, weights, record, net, contexts):
     """`scores_demo/class_%d.jpg`: single-label images with all their score maps, positive and negative part."""
     folder, single = _sheet_folder(options), inputs.labels.sum(axis=1) == 1
-    shown = [np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS] for c in range(options.num_cls)]
+    shown = [np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS] for c in range(inputs.num_classes)]
     record_of_sheets = _sheet_settings(options, [[inputs.names[i] for i in own] for own in shown])
-    for c in range(options.num_cls):
+    for c in range(inputs.num_classes):
         path = os.path.join(folder, 'class_%d.jpg' % c)
         if not len(shown[c]):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)                         # of images that were shown before
             continue
         sources = [source for i in shown[c] for source in _sheet_sources(options, inputs.names[i])]
-        if up_to_date(path, record, record_of_sheets, *sources) and not options.force:
+        if outputs.up_to_date(path, record, record_of_sheets, *sources) and not options.force:
             continue
-        net = net or _load(options, weights, contexts)
+        net = net or _load(options, inputs.num_classes, weights, contexts)
         rows = [_sheet_row(options, net, contexts[0], inputs.names[i], inputs.labels[i], c) for i in shown[c]]
-        save_image(path, sheets.below(rows))
+        files.save_image(path, previews.below(rows))
 
 
 def _sheet_settings(options, shown):
     """The file that says what the sheets show; `shown`: names of each class."""
     folder = _sheet_folder(options)
-    superpixels = None if options.no_superpixel else place(options.superpixel_root, folder)
-    return stage_settings(folder, {'shown': shown, 'superpixel_root': superpixels})
+    superpixels = None if options.no_superpixel else outputs.relative_path(options.superpixel_root, folder)
+    return outputs.stage_settings(folder, {'shown': shown, 'superpixel_root': superpixels})
 
 
 def _sheet_sources(options, name):
@@ -165,7 +193,7 @@ def _sheet_sources(options, name):
 
 def _sheet_row(options, net, device, name, label, c):
     """Image | CAM | calibrated bottom-up | refined | top-down score of class `c`."""
-    image = voc.read_image(voc.image_path(options.image_root, name))
+    image = images.read_image(images.image_path(options.image_root, name))
     square, (height, width) = whole_view(image, options.infer_size)
     x = mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], ctx=device, dtype='uint8')
     cam, bottom_up, top_down, _ = net(x)
@@ -174,9 +202,9 @@ def _sheet_row(options, net, device, name, label, c):
     if not options.no_superpixel:
         partition = _partition(options, name, (height, width), device)
     refined = SuperpixelRefine(options.no_superpixel)(score, mx.nd.array(label[None], ctx=device), *partition)
-    rows, columns = -(-height // superpixel_map.STRIDE), -(-width // superpixel_map.STRIDE)
+    rows, columns = -(-height // geometry.STRIDE), -(-width // geometry.STRIDE)
     maps = [m[0, c, :rows, :columns].asnumpy() for m in (cam, score, refined, top_down)]
-    return sheets.row(image, maps)
+    return previews.row(image, maps)
 
 
 def _partition(options, name, shown, device):

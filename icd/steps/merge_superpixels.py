@@ -13,11 +13,11 @@ from collections import deque
 import cv2
 import numpy as np
 
-from icd import options as option_tables
-from icd import runtime
-from icd.data import merging, superpixel_map, voc
-from icd.errors import UserError
-from icd.steps import preflight, sheets
+from icd import checks, cli, console, files, mxnet_setup, outputs, parallel
+from icd.data import images, superpixel_map, voc
+from icd.method import merging
+from icd.errors import Problems, UserError
+from icd.viz import previews
 
 SHEET = 'superpixels_demo.jpg'
 _SHEET_ROWS = 20
@@ -36,7 +36,7 @@ def _merged(options, name):
 
 
 def _image(options, name):
-    return voc.image_path(options.image_root, name)
+    return images.image_path(options.image_root, name)
 
 
 # ------------------------------------------------------------------------------------------- what has to be made
@@ -44,11 +44,11 @@ def _settings(options):
     """What, beside the input files, decides the merged maps."""
     settings = {word: getattr(options, word) for word in ('max_superpixel_num', 'image_size', 'width')}
     # The files of another folder, superpixels of another kind say, need not be newer than the merged ones.
-    settings.update({word: runtime.place(getattr(options, word), options.save_superpixel_root)
+    settings.update({word: outputs.relative_path(getattr(options, word), options.save_superpixel_root)
                      for word in ('image_root', 'superpixel_root')})
     settings['pretrained'] = options.pretrained
     if os.path.isfile(options.pretrained):
-        settings['pretrained'] = '%08x' % runtime.checksum(options.pretrained)
+        settings['pretrained'] = '%08x' % files.checksum(options.pretrained)
     if options.pretrained == 'none':
         settings['seed'] = options.seed
     return settings
@@ -57,30 +57,30 @@ def _settings(options):
 def _out_of_date(options, names):
     """The part of `names` whose merged map is missing, older than what it is made from, or was made otherwise."""
     root = options.save_superpixel_root
-    if options.force or not runtime.same_settings(root, _settings(options)):
+    if options.force or not outputs.same_settings(root, _settings(options)):
         return names
-    return [name for name in names if not runtime.up_to_date(
-        _merged(options, name), _raw(options, name), _image(options, name), runtime.settings_path(root))]
+    return [name for name in names if not outputs.up_to_date(
+        _merged(options, name), _raw(options, name), _image(options, name), outputs.settings_path(root))]
 
 
 def _check_files(options, names):
     """Sizes of the photographs by name; raise a `UserError` with all that headers and folders tell."""
-    problems, sizes = preflight.Problems(), {}
+    problems, sizes = Problems(), {}
     make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
-    there = [preflight.check_input_folder(problems, options, 'image_root'),
-             preflight.check_input_folder(problems, options, 'superpixel_root', make_raw)]
+    there = [checks.check_input_folder(problems, '--image-root', options.image_root),
+             checks.check_input_folder(problems, '--superpixel-root', options.superpixel_root, make_raw)]
     for name in names if all(there) else ():
         image, raw = _image(options, name), _raw(options, name)
-        size = preflight.check_size(problems, image, None, 'photograph', 'check --image-root and the list of names')
-        raw_size = preflight.check_size(problems, raw, None, 'raw superpixels', make_raw)
+        size = checks.check_size(problems, image, None, 'image', 'check --image-root and the list of names')
+        raw_size = checks.check_size(problems, raw, None, 'raw superpixels', make_raw)
         if size and raw_size and tuple(size) != tuple(raw_size):
             problems.add('superpixels of another size than their photograph', '%s (%dx%d) for %s (%dx%d)' % (
                 (raw,) + tuple(raw_size[::-1]) + (image,) + tuple(size[::-1])), 'make them again from this photograph')
         sizes[name] = size
-    preflight.check_folder(problems, options.save_superpixel_root,
+    checks.check_folder(problems, options.save_superpixel_root,
                            sum(4096 + size[0] * size[1] // 16 for size in sizes.values() if size))
-    preflight.check_links(problems, options.save_superpixel_root, names)
-    problems.settle()
+    checks.check_links(problems, options.save_superpixel_root, names)
+    problems.raise_if_any()
     return sizes
 
 
@@ -100,8 +100,8 @@ def _split(options, names, num_process):
     UserError
         With all maps that are damaged or have too many superpixels.
     """
-    counts = dict(runtime.process_map(functools.partial(_count, options), names, num_process, desc='raw superpixels'))
-    problems = preflight.Problems()
+    counts = dict(parallel.process_map(functools.partial(_count, options), names, num_process, desc='raw superpixels'))
+    problems = Problems()
     few, many = [], []
     for name in names:
         if not counts[name]:
@@ -113,7 +113,7 @@ def _split(options, names, num_process):
         else:
             problems.add('more than %d superpixels' % merging.LARGEST_COUNT, '%s (%d)' % (
                 _raw(options, name), counts[name]), 'make them again with a larger K, or of a smaller photograph')
-    problems.settle()
+    problems.raise_if_any()
     return few, many
 
 
@@ -126,26 +126,27 @@ def _features(options, names, sizes):
     iterator of (str, ndarray, (int, int))
         Name, conv5_3 float32 (d, rows, columns) of `merging.cells`, size of the photograph in the network's input.
     """
-    from mxnet import gluon
+    from icd.mxnet_setup import gluon
 
     from icd.data.loader import InferenceLoader
-    from icd.model import coverage, params
+    from icd.model import padded_input
+    from icd.weights import params
     from icd.model.vgg import VGG16
-    contexts = runtime.devices(options.gpus)
+    contexts = mxnet_setup.devices(options.gpus)
     side = options.image_size
     loader = InferenceLoader(names, options.image_root, side, options.batch_size,
-                             min(_READERS, runtime.number_of_cores()), sizes,
-                             lambda scaled: coverage.extents(merging.cells(scaled), side))
+                             min(_READERS, parallel.number_of_cores()), sizes,
+                             lambda scaled: padded_input.extents(merging.cells(scaled), side))
     net = VGG16(options.width)
     params.load_pretrained(options.pretrained, net, options.seed, contexts)
-    canvases = {device: coverage.canvases(net, side, device) for device in contexts}
+    canvases = {device: padded_input.canvases(net, side, device) for device in contexts}
 
     def compute():
         waiting = deque()
         with contextlib.closing(loader):
             for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
                 # The original feeds 0..255 here, without subtracting 127.
-                covered = coverage.CoveredVGG16(net, side, extents)
+                covered = padded_input.CoveredVGG16(net, side, extents)
                 covered.hybridize(static_alloc=True, static_shape=True)
                 for batch in batches:
                     shares = gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
@@ -185,7 +186,7 @@ def run(options):
     Parameters
     ----------
     options : Options
-        `icd.options.SUPERPIXEL`.
+        `icd.cli.SUPERPIXEL`.
 
     Raises
     ------
@@ -194,26 +195,26 @@ def run(options):
         out to be damaged.
     """
     if os.path.realpath(options.superpixel_root) == os.path.realpath(options.save_superpixel_root):
-        raise UserError('--save-superpixel-root %s: is the folder of the raw superpixels, which would be overwritten: '
-                        'choose another folder' % options.save_superpixel_root)
+        raise UserError('is the folder of the raw superpixels, which would be overwritten',
+                        f'--save-superpixel-root {options.save_superpixel_root}', 'choose another folder')
     names = voc.read_list(options.data_list)
     wanted = _out_of_date(options, names)
     if wanted:
         _merge_all(options, wanted, _check_files(options, wanted))
     else:
-        runtime.say('superpixels: all %d are up to date' % len(names))
+        console.log('superpixels: all %d are up to date' % len(names))
     _write_sheet(options, names[:_SHEET_ROWS])
 
 
 def _merge_all(options, names, sizes):
-    num_process = options.num_process or runtime.number_of_cores()
+    num_process = options.num_process or parallel.number_of_cores()
     few, many = _split(options, names, num_process)
     features = _features(options, many, [sizes[name] for name in many]) if many else ()
     for folder in {os.path.dirname(_merged(options, name)) for name in names}:
-        runtime.clear_partial(folder)
-    runtime.stage_settings(options.save_superpixel_root, _settings(options))
+        files.clear_partial(folder)
+    outputs.stage_settings(options.save_superpixel_root, _settings(options))
     items = itertools.chain(((name, None, None) for name in few), features)
-    for _ in runtime.process_map(functools.partial(_make, options), items, num_process, total=len(names),
+    for _ in parallel.process_map(functools.partial(_make, options), items, num_process, total=len(names),
                                  desc='superpixels'):
         pass
 
@@ -225,17 +226,17 @@ def _write_sheet(options, names):
     path = os.path.join(folder, SHEET)
     names = [name for name in names
              if all(os.path.isfile(made(options, name)) for made in (_image, _raw, _merged))]
-    if not names or runtime.up_to_date(path, *[_merged(options, name) for name in names]):
+    if not names or outputs.up_to_date(path, *[_merged(options, name) for name in names]):
         return
     if not os.access(folder, os.W_OK):
-        runtime.say('%s: not written, the folder may not be written to' % path)
+        console.log('%s: not written, the folder may not be written to' % path)
         return
     rng = np.random.default_rng(0)
-    runtime.save_image(path, sheets.below([_sheet_row(options, name, rng) for name in names]))
+    files.save_image(path, previews.below([_sheet_row(options, name, rng) for name in names]))
 
 
 def _sheet_row(options, name, rng):
-    image = voc.read_image(_image(options, name))
+    image = images.read_image(_image(options, name))
     height, width = image.shape[:2]
     scale = min(_SHEET_HEIGHT / height, _SHEET_WIDTH / width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -244,18 +245,18 @@ def _sheet_row(options, name, rng):
         labels = superpixel_map.renumber(superpixel_map.read(path))
         colours = rng.integers(0, 256, (labels.max() + 1, 3), dtype=np.uint8)
         return colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
-    return sheets.beside([cv2.resize(image, size, interpolation=cv2.INTER_AREA), coloured(_raw(options, name)),
+    return previews.beside([cv2.resize(image, size, interpolation=cv2.INTER_AREA), coloured(_raw(options, name)),
                           coloured(_merged(options, name))])
 
 
 # --------------------------------------------------------------------------------------------------- the command
 def main(arguments):
     """Read the command line and run the step."""
-    run(option_tables.parse(option_tables.SUPERPIXEL, 'icd-superpixel',
+    run(cli.parse(cli.SUPERPIXEL, 'icd-superpixel',
                             'Merge raw superpixels to at most 64 an image, by the features of a pretrained VGG16.',
                             arguments))
 
 
-def door():
+def command():
     """Entry point: the exit code of `main`."""
-    return runtime.door(main)
+    return console.run_command(main)

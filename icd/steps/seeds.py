@@ -6,10 +6,10 @@ import os
 import cv2
 import numpy as np
 
-from icd import crf, runtime
-from icd.data import score_map, voc
-from icd.errors import UserError
-from icd.steps import pictures, preflight
+from icd import checks, console, crf, files, outputs, parallel
+from icd.data import images, masks, score_map, voc
+from icd.errors import Problems, UserError
+from icd.viz import pictures
 
 UNDEFINED = crf.UNDEFINED
 _TINY = 1e-5                # scores below this share of their maximum are none
@@ -161,7 +161,7 @@ def _settings(kind, threshold, folder, options):
         settings['threshold'] = threshold
     # The files of another folder, the saliency maps of another model say, are no newer than the seeds as a rule.
     for root in ('image_root', 'annotation_root') + (('saliency_root',) if kind == 'sal' else ()):
-        settings[root] = runtime.place(getattr(options, root), folder)
+        settings[root] = outputs.relative_path(getattr(options, root), folder)
     if kind in _REFINED:
         settings.update(confidence=options.confidence, iterations=options.crf_iterations,
                         gaussian=list(options.crf_gaussian), bilateral=list(options.crf_bilateral))
@@ -169,11 +169,11 @@ def _settings(kind, threshold, folder, options):
 
 
 def _image_path(options, name):
-    return voc.image_path(options.image_root, name)
+    return images.image_path(options.image_root, name)
 
 
 def _annotation_path(options, name):
-    return os.path.join(options.annotation_root, name + '.xml')
+    return voc.annotation_path(options.annotation_root, name)
 
 
 def _saliency_path(options, name):
@@ -183,11 +183,11 @@ def _saliency_path(options, name):
 def _out_of_date(options, folders, changed, name):
     """The part of `folders` in which the seed `name` has to be made; those in `changed` have other settings now."""
     def current(key, folder):
-        inputs = [_image_path(options, name), _annotation_path(options, name), runtime.settings_path(folder)]
+        inputs = [_image_path(options, name), _annotation_path(options, name), outputs.settings_path(folder)]
         inputs += [score_map.path(options.snapshot, kind, name) for kind in _SCORES[key[0]]]
         if key[0] == 'sal':
             inputs.append(_saliency_path(options, name))
-        return key not in changed and runtime.up_to_date(os.path.join(folder, name + '.png'), *inputs)
+        return key not in changed and outputs.up_to_date(os.path.join(folder, name + '.png'), *inputs)
     return {key: folder for key, folder in folders.items() if options.force or not current(key, folder)}
 
 
@@ -195,7 +195,7 @@ def _out_of_date(options, folders, changed, name):
 def _check_image(problems, options, job, size):
     """Note what is wrong with the saliency map of one image, and with its size."""
     if any(key[0] == 'sal' for key in job.folders):
-        preflight.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', NO_SALIENCY)
+        checks.check_size(problems, _saliency_path(options, job.name), size, 'saliency map', NO_SALIENCY)
     if job.classes and any(key[0] in _REFINED for key in job.folders) and max(size) > crf.largest_side(
             options.crf_gaussian, options.crf_bilateral):
         problems.add('a side of %d pixels is too long for the CRF' % max(size), _image_path(options, job.name),
@@ -208,8 +208,8 @@ def find_jobs(options, inputs, problems, scores_come=False):
     Parameters
     ----------
     options : Options
-    inputs : icd.steps.preflight.Inputs
-    problems : icd.steps.preflight.Problems
+    inputs : Inputs
+    problems : Problems
     scores_come : bool
         The run makes the scores before the seeds: they need not be there yet, and every seed is made from them.
 
@@ -221,18 +221,20 @@ def find_jobs(options, inputs, problems, scores_come=False):
     if ('sal', None) in folders and os.path.realpath(options.saliency_root) in map(os.path.realpath, folders.values()):
         problems.add('seeds would overwrite the saliency maps', options.saliency_root,
                      'keep the maps in another folder and give it to --saliency-root')
-    if ('sal', None) in folders and not preflight.check_input_folder(problems, options, 'saliency_root'):
+    if ('sal', None) in folders and not checks.check_input_folder(
+            problems, '--saliency-root', options.saliency_root):
         del folders['sal', None]            # one line is enough
     changed = {key for key, folder in folders.items()
-               if not runtime.same_settings(folder, _settings(*key, folder, options))}
+               if not outputs.same_settings(folder, _settings(*key, folder, options))}
     jobs = []
     for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
         wanted = folders if scores_come else _out_of_date(options, folders, changed, name)
         if wanted and size:
             job = _Job(name, tuple(np.flatnonzero(labels).tolist()), wanted)
             if not scores_come:
-                preflight.check_scores(problems, options, name, len(job.classes),
-                                       sorted({score for key in wanted for score in _SCORES[key[0]]}))
+                for kind in sorted({score for key in wanted for score in _SCORES[key[0]]}):
+                    score_map.check(problems, score_map.path(options.snapshot, kind, name), len(job.classes),
+                                    options.infer_size)
             _check_image(problems, options, job, size)
             jobs.append((size[0] * size[1], job))
     return [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
@@ -241,13 +243,13 @@ def find_jobs(options, inputs, problems, scores_come=False):
 # ----------------------------------------------------------------------------------------------------- the step
 def _read_saliency(path, shape):
     """A saliency map (H, W) uint8 of the size of its image."""
-    image = voc.decode_image(voc.read_bytes(path, NO_SALIENCY), path)
+    image = images.decode_image(images.read_bytes(path, NO_SALIENCY), path)
     if cv2.absdiff(image[..., 1:], image[..., :-1]).max() > _COLOURED:
-        raise UserError('%s: a colour picture: saliency maps are grey, 0 to 255: %s' % (path, NO_SALIENCY))
+        raise UserError('a colour picture: saliency maps are grey, 0 to 255', path, NO_SALIENCY)
     saliency = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if saliency.shape != shape:
-        raise UserError('%s: the saliency map has %dx%d pixels, the photograph %dx%d: make it again from this '
-                        'photograph' % ((path,) + saliency.shape[::-1] + shape[::-1]))
+        raise UserError(f'the saliency map has {saliency.shape[1]}x{saliency.shape[0]} pixels, the image '
+                        f'{shape[1]}x{shape[0]}', path, 'make it again from this image')
     return saliency
 
 
@@ -261,7 +263,7 @@ def _before_crf(kind, threshold, options, job, scores, shape, saliency):
 
 def _make(options, num_labels, job):
     """Make the seeds of one image in every folder of the job; whether its saliency map is all but black."""
-    image = voc.read_image(_image_path(options, job.name))
+    image = images.read_image(_image_path(options, job.name))
     shape = image.shape[:2]
     needed = {score for kind, _ in job.folders for score in _SCORES[kind]} if job.classes else ()
     scores = {kind: score_map.read(score_map.path(options.snapshot, kind, job.name), len(job.classes),
@@ -274,11 +276,24 @@ def _make(options, num_labels, job):
         if kind in _REFINED and job.classes:
             seed = crf.dense_crf(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
                                  options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
-        voc.save_mask(os.path.join(folder, job.name + '.png'), seed)
+        masks.save_mask(os.path.join(folder, job.name + '.png'), seed)
     return saliency is not None and 0 < saliency.max() / 255 < _SALIENT
 
 
-def run(options, inputs=None):
+def check(options, inputs, problems, upcoming=()):
+    """Record in `problems` what making seeds lacks; see `icd.steps.run.run`."""
+    find_jobs(options, inputs, problems, 'infer' in upcoming)
+    written = [(folder, '.png', 1 / 16) for folder in seed_folders(options).values()]
+    if options.colour:
+        written += [(drawn, ending, 1 / 16 if ending == '.png' else 1 / 3) for folder, _, _ in list(written)
+                    for drawn, ending in pictures.beside(folder)]
+    checks.check_output_folders(problems, [folder for folder, _, _ in written], inputs.names)
+    sizes = dict(zip(inputs.names, inputs.sizes))
+    return sum(checks.missing_bytes(folder, ending, sizes, lambda _, size: of_pixel * size[0] * size[1])
+               for folder, ending, of_pixel in written)
+
+
+def run(options, inputs):
     """Make the seeds of all names in the list.
 
     Reads images, annotations, `SNAPSHOT/results/scores_{icd,cam}/NAME.npy` and, for `sal`, saliency maps; writes
@@ -288,33 +303,37 @@ def run(options, inputs=None):
     Parameters
     ----------
     options : Options
-        `icd.options.RUN`.
-    inputs : icd.steps.preflight.Inputs, optional
-        What the check of the run has read; read here without.
+        `icd.cli.RUN`.
+    inputs : Inputs
+
+    Returns
+    -------
+    bool
+        True: this process goes on.
 
     Raises
     ------
     UserError
-        Before anything is made, when something that is needed is missing or does not fit, with all problems; while
-        the seeds are made, when the content of a file turns out to be damaged.
+        When the scores that inference has made do not fit, with all problems; while the seeds are made, when the
+        content of a file turns out to be damaged.
     """
-    problems = preflight.Problems()
-    names, class_names, _, _ = inputs = inputs or preflight.read_inputs(options, problems)
+    names, num_labels, problems = inputs.names, inputs.num_classes + 1, Problems()
     jobs = find_jobs(options, inputs, problems)
-    problems.settle()
-    folders, num_process = seed_folders(options), options.num_process or runtime.number_of_cores()
+    problems.raise_if_any()
+    folders, num_process = seed_folders(options), options.num_process or parallel.number_of_cores()
     if not crf.is_compiled() and any(key[0] in _REFINED for job in jobs for key in job.folders):
-        runtime.say('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds in '
+        console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds in '
                     'three times the time')
-    with runtime.nothing_partial(folders.values(), names):
+    with files.nothing_partial(folders.values(), names):
         for key, folder in folders.items():
-            runtime.stage_settings(folder, _settings(*key, folder, options))
-        make = functools.partial(_make, options, len(class_names) + 1)
-        dark = sum(runtime.process_map(make, jobs, num_process, desc='seeds') if jobs else ())
+            outputs.stage_settings(folder, _settings(*key, folder, options))
+        make = functools.partial(_make, options, num_labels)
+        dark = sum(parallel.process_map(make, jobs, num_process, desc='seeds') if jobs else ())
     if dark:
-        runtime.say('seeds: %d saliency maps of %s hold no pixel above 2: saliency is 0 to 255; multiply maps of 0 and 1 '
+        console.log('seeds: %d saliency maps of %s hold no pixel above 2: saliency is 0 to 255; multiply maps of 0 and 1 '
                     'by 255' % (dark, options.saliency_root))
-    runtime.say('seeds: %s: %s' % ('%d images are done' % len(jobs) if jobs else 'all %d are up to date' % len(names),
+    console.log('seeds: %s: %s' % ('%d images are done' % len(jobs) if jobs else 'all %d are up to date' % len(names),
                                    ', '.join(folders.values())))
     if options.colour:
         pictures.draw_seeds(list(folders.values()), names, options.image_root, num_process)
+    return True

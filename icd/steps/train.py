@@ -5,23 +5,25 @@ import json
 import os
 import zlib
 
-import mxnet as mx
 import numpy as np
 
-from icd import distributed, gpu
-from icd import options as option_tables
+from icd import console, files, gpu, mxnet_setup, outputs, parallel
+from icd.train import distributed
+from icd import cli
 from icd.data.loader import TrainingLoader, TrainingSet
 from icd.errors import UserError
-from icd.model import params
+from icd.viz import pictures
+from icd.weights import params
 from icd.model.losses import warm_up
-from icd.model.network import ICDNet
+from icd.model.icd_net import ICDNet
 from icd.model.vgg import BLOCKS, scaled
-from icd.runtime import alone_in, checksum, clear_partial, devices, number_of_cores, say
-from icd.steps import checkpoint, preflight
-from icd.steps.checkpoint import Checkpoint, Position
-from icd.steps.schedule import Schedule
-from icd.steps.training_log import TrainingLog, sheet_folder
-from icd.steps.training_step import TrainingStep, create_kvstore
+from icd.train import checkpoint
+from icd.data.inputs import check_superpixels
+from icd.train.checkpoint import Checkpoint, Position
+from icd.train.schedule import Schedule
+from icd.train.log import TrainingLog, sheet_folder
+from icd.train.trainer import TrainingStep, create_kvstore
+from icd.mxnet_setup import mx
 
 
 def settings(options, inputs):
@@ -32,57 +34,99 @@ def settings(options, inputs):
     dict
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
-    words = ('num_cls', 'width', 'no_superpixel', 'freeze_bn', 'sync_bn', 'image_size', 'batch_size', 'accumulate',
+    words = ('width', 'no_superpixel', 'freeze_bn', 'sync_bn', 'image_size', 'batch_size', 'accumulate',
              'learning_rate', 'num_epoch', 'begin_epoch', 'num_sample', 'augment', 'backbone_lr', 'clip_gradient',
              'ramp_epochs', 'seed')
     values = {word: getattr(options, word) for word in words}
+    values['num_cls'] = inputs.num_classes
     values['data_list'] = '%08x' % zlib.crc32('\n'.join(inputs.names).encode())
     values['annotation_root'] = '%08x' % zlib.crc32(inputs.labels.tobytes())
     values['pretrained'] = options.pretrained
     if os.path.isfile(options.pretrained):
-        values['pretrained'] = '%08x' % checksum(options.pretrained)
+        values['pretrained'] = '%08x' % files.checksum(options.pretrained)
     return json.loads(json.dumps(values))       # as they read back: lists, not tuples
 
 
-def run(options, inputs=None):
+def check(options, inputs, problems, upcoming=()):
+    """Record in `problems` what training lacks; see `icd.steps.run.run`."""
+    if not options.no_superpixel:
+        check_superpixels(options.superpixel_root, inputs, problems)
+    try:
+        distributed.check(options.kvstore)
+        _check_batch(options, len(inputs.names), len(mxnet_setup.devices(options.gpus)))
+    except UserError as error:
+        problems.add_error(error)
+    try:
+        _read_start(options, ICDNet(inputs.num_classes, options.width))
+    except UserError as error:
+        problems.add_error(error)
+    values = 40e6 * options.width ** 2 + 1e5            # float32 values of a VGG16 with all branches
+    return max(0, 2 * 4 * values * (options.num_save + 2) - checkpoint.size(options))
+
+
+def _check_batch(options, num_names, num_devices):
+    if options.batch_size % num_devices:
+        raise UserError(f'not divisible by {num_devices} devices', f'--batch-size {options.batch_size}',
+                        f'use a multiple of {num_devices}')
+    schedule = Schedule(options, num_names)
+    if not schedule.batches:
+        raise UserError(f'an epoch has only {schedule.images} images, a step takes {schedule.batch}',
+                        f'--batch-size {options.batch_size}', 'use a smaller batch')
+
+
+def _read_start(options, net):
+    """Read the weights that training starts with, to see that they are there and fit the network."""
+    if options.begin_epoch:
+        params.read_trained(checkpoint.find_start(options), net)
+    else:
+        params.read_pretrained(options.pretrained, net)
+
+
+def plan(options, inputs):
+    """What training would do, as text."""
+    return str(Schedule(options, len(inputs.names)))
+
+
+def run(options, inputs):
     """Train to the last epoch: from the newest checkpoint, from `options.begin_epoch`, or from the pretrained weights.
 
-    Writes `SNAPSHOT/MODEL-%04d.params` and `.states`, `log.txt`, `log.csv` and `MODEL_visdemo/`.
+    Writes `SNAPSHOT/MODEL-%04d.params` and `.states`, `log.txt`, `log.csv`, `curves.png` and `MODEL_visdemo/`.
 
     Parameters
     ----------
     options : Options
-        `icd.options.RUN`.
-    inputs : icd.steps.preflight.Inputs, optional
-        When they have been checked already.
+        `icd.cli.RUN`.
+    inputs : Inputs
 
     Returns
     -------
     bool
-        Whether this process goes on with what follows: of several machines only the first does.
+        Whether this process goes on with what follows: of several nodes only the first does.
 
     Raises
     ------
     UserError
-        When an input is missing or unusable, when the snapshot folder holds a training with other settings, or when
-        the training diverges.
+        When an image is damaged, when the snapshot folder holds a training with other settings, or when the training
+        diverges.
     """
-    distributed.check(options.kvstore)
-    inputs = inputs or preflight.check(options, ('train',))
     with distributed.watched(options.kvstore), gpu.memory_errors_told():
-        return _run(options, inputs)
+        first = _run(options, inputs)
+    log, curves = (os.path.join(options.snapshot, name) for name in ('log.csv', 'curves.png'))
+    if first and not outputs.up_to_date(curves, log):
+        pictures.curves(log, curves)
+    return first
 
 
 def _run(options, inputs):
-    contexts = devices(options.gpus)
+    contexts = mxnet_setup.devices(options.gpus)
     kvstore = create_kvstore(options.kvstore, contexts)
     machines, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
     if options.batch_size % (machines * len(contexts)):
-        raise UserError('--batch-size %d: cannot be dealt out evenly to %d devices: take a multiple of %d' % (
-            (options.batch_size,) + 2 * (machines * len(contexts),)))
+        raise UserError(f'not divisible by {machines * len(contexts)} devices', f'--batch-size {options.batch_size}',
+                        f'use a multiple of {machines * len(contexts)}')
     with contextlib.ExitStack() as held:
         if rank == 0:
-            held.enter_context(alone_in(options.snapshot, 'is training here: wait for it, or give another --snapshot'))
+            held.enter_context(files.folder_lock(options.snapshot, 'is training here: wait for it, or give another --snapshot'))
         _go(options, inputs, contexts, kvstore, machines, rank)
     return rank == 0
 
@@ -95,15 +139,15 @@ def _go(options, inputs, contexts, kvstore, machines, rank):
         token = hashlib.sha256(json.dumps([start.path, start.position, shared]).encode()).digest()
         if not distributed.same_everywhere(kvstore, token):
             raise UserError('this worker would start with other options, names, annotations or checkpoints than the '
-                            'first: give all the same command line, and folders that all share')
+                            'first', remedy='give all the same command line, and folders that all share')
     if rank == 0:
         _clear(options)
     if start.position.epoch >= options.num_epoch:
-        say('training: all %d epochs are done' % options.num_epoch)
+        console.log('training: all %d epochs are done' % options.num_epoch)
         return
     # The loader's processes are forked before anything is on a GPU.
     with contextlib.closing(_loader(options, inputs, rank, machines)) as loader:
-        net = _start_network(options, start, contexts)
+        net = _start_network(options, inputs.num_classes, start, contexts)
         _check_memory(net, contexts, options.batch_size // (machines * len(contexts)), options.image_size)
         step = TrainingStep(net, contexts, kvstore, options.accumulate, options.seed, options.no_superpixel,
                             options.sync_bn, options.clip_gradient)
@@ -115,7 +159,7 @@ def _go(options, inputs, contexts, kvstore, machines, rank):
 def _clear(options):
     """Remove what a killed run left half-written and, with `--resume no`, the checkpoints of the one before."""
     for folder in (options.snapshot, sheet_folder(options)):
-        clear_partial(folder)
+        files.clear_partial(folder)
     if options.resume == 'no':
         checkpoint.remove_epochs(options, lambda epoch: epoch >= options.begin_epoch)
         checkpoint.remove_within(options)
@@ -153,10 +197,10 @@ def _check_memory(net, contexts, images, size):
 
 def _loader(options, inputs, part, parts):
     images = TrainingSet(inputs.names, inputs.labels, options.image_root, options.superpixel_root,
-                         options.image_size, options.num_cls, options.seed, scale='scale' in options.augment,
+                         options.image_size, inputs.num_classes, options.seed, scale='scale' in options.augment,
                          mirror='mirror' in options.augment, cache=options.cache,
                          superpixels=not options.no_superpixel)
-    workers = min(8, number_of_cores()) if options.num_workers is None else options.num_workers
+    workers = min(8, parallel.number_of_cores()) if options.num_workers is None else options.num_workers
     return TrainingLoader(images, options.batch_size * options.accumulate, workers, options.num_sample, part, parts)
 
 
@@ -178,7 +222,7 @@ def train(options, schedule, start, loader, net, step, shared, writes=True):
         Whether this process writes logs and checkpoints.
     """
     with contextlib.closing(TrainingLog(options, schedule, start, writes)) as log:
-        log.say(option_tables.command_line(option_tables.RUN, options) or '(default options)')
+        log.say(cli.command_line(cli.RUN, options) or '(default options)')
         log.say('from epoch %d, batch %d' % start[:2])
         done, first = start.step, start.batch
         for epoch in range(start.epoch, schedule.epochs):
@@ -245,8 +289,8 @@ def choose_start(options, schedule, shared):
     return Checkpoint(None, Position(0, 0, 0), shared, None)
 
 
-def _start_network(options, start, contexts):
-    net = ICDNet(options.num_cls, options.width, freeze_bn=options.freeze_bn)
+def _start_network(options, num_classes, start, contexts):
+    net = ICDNet(num_classes, options.width, freeze_bn=options.freeze_bn)
     for parameter in net.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
     if start.path:
@@ -263,7 +307,7 @@ def _refuse_other(options, shared):
     if other:
         differences = ', '.join('--%s (%s)' % (key.replace('_', '-'), other.settings.get(key))
                                 for key in sorted(shared) if other.settings.get(key) != shared[key])
-        raise UserError('%s: comes from a training with another %s: give the same options, %s' % (
-            other.path, differences, remedy))
+        raise UserError(f'comes from a training with another {differences}', other.path,
+                        f'give the same options, {remedy}')
     for epoch in checkpoint.epochs(options)[:1]:
-        raise UserError('%s: comes from another program or is damaged: %s' % (checkpoint.path(options, epoch), remedy))
+        raise UserError('comes from another program or is damaged', checkpoint.path(options, epoch), remedy)

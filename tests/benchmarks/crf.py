@@ -18,8 +18,9 @@ sys.path[:0] = [os.path.dirname(TESTS), TESTS]
 import cv2                                                                  # noqa: E402
 import numpy as np                                                          # noqa: E402
 
-from icd import crf, runtime                                                # noqa: E402
-from test_crf import drawing, every_class, plain_probabilities              # noqa: E402
+from icd import parallel
+from icd import crf                                                # noqa: E402
+from tests.test_crf import drawing, every_class, plain_probabilities              # noqa: E402
 
 
 def photographs(folder):
@@ -77,7 +78,7 @@ def refine_file(path):
 def rate(paths, num_process):
     """Images a second once the processes run (the first of each are not counted), and CPU seconds an image."""
     used = sum(os.times()[:4])
-    results = runtime.process_map(refine_file, paths, num_process)
+    results = parallel.process_map(refine_file, paths, num_process)
     for _ in range(num_process):
         next(results)
     start = time.perf_counter()
@@ -98,20 +99,20 @@ def compare_processes(pairs, num_process, turns=5):
     ratios = measured[:, 1, 0] / measured[:, 0, 0]
     print('1 process: %.2f images a second, %.3f CPU seconds an image' % (one, spent_one))
     print('%d processes on %d cores: %.2f images a second, %.3f CPU seconds an image; %.2f times one (%.2f to %.2f)' % (
-        num_process, runtime.number_of_cores(), several, spent_several, np.median(ratios), ratios.min(), ratios.max()))
+        num_process, parallel.number_of_cores(), several, spent_several, np.median(ratios), ratios.min(), ratios.max()))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--images', default=os.path.join(os.path.dirname(os.path.dirname(TESTS)), 'shared'))
-    parser.add_argument('--processes', type=int, default=min(4, runtime.number_of_cores()))
+    parser.add_argument('--processes', type=int, default=min(4, parallel.number_of_cores()))
     options = parser.parse_args()
     if not crf.is_compiled():
         parser.error('icd._mean_field is not compiled: pip install -e .')
     real = os.path.isdir(os.path.join(options.images, 'voc_mini'))
     pairs = list(photographs(options.images) if real else drawings())
     print('%d %s' % (len(pairs), 'photographs' if real else 'drawn images (no photographs at %s)' % options.images))
-    runtime.keep_freed_memory()         # as the processes that make seeds do
+    parallel.keep_freed_memory()         # as the processes that make seeds do
     compare_labels(pairs)
     compare_processes(pairs, options.processes)
 

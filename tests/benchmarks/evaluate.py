@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from icd import runtime
-from icd.data import voc
+from icd import parallel
+from icd.data import geometry, masks
 
 LIMIT = 1.3
 HEIGHT, WIDTH = 375, 500
@@ -55,7 +55,7 @@ def draw_pair(rng):
         distance = np.hypot(y - rng.uniform(80, 290), x - rng.uniform(100, 400)) / (rng.uniform(40, 120) * (1 + wobble))
         rough = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), (0, 0), 3)
         truth[distance < 1] = index
-        truth[np.abs(distance - 1) < .04] = voc.IGNORE
+        truth[np.abs(distance - 1) < .04] = geometry.IGNORE
         pred[distance + rough < 1.05] = index
     return truth, pred
 
@@ -69,9 +69,9 @@ def make(folder, number):
     for i in range(min(number, DRAWN)):
         truth, pred = draw_pair(rng)
         image = Image.fromarray(truth, 'P')
-        image.putpalette(voc.palette().tobytes())
+        image.putpalette(masks.palette().tobytes())
         image.save(os.path.join(truth_root, '%05d.png' % i))
-        voc.save_mask(os.path.join(pred_root, '%05d.png' % i), pred)
+        masks.save_mask(os.path.join(pred_root, '%05d.png' % i), pred)
     for root in (truth_root, pred_root):
         for i in range(DRAWN, number):
             os.link(os.path.join(root, '%05d.png' % (i % DRAWN)), os.path.join(root, '%05d.png' % i))
@@ -106,7 +106,7 @@ def measure(folder, number, num_process, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', type=int, default=10000)
-    parser.add_argument('--num-process', type=int, default=runtime.number_of_cores())
+    parser.add_argument('--num-process', type=int, default=parallel.number_of_cores())
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--folder', help='where to draw the masks (default: the folder for temporary files)')
     options = parser.parse_args()

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from icd import runtime  # noqa: E402
+from icd import files, parallel
 from icd.data import superpixel_map  # noqa: E402
 from icd.data.loader import TrainingLoader, TrainingSet  # noqa: E402
 
@@ -49,7 +49,7 @@ def make(folder, count):
         image = texture(np.random.default_rng(i))
         paths = os.path.join(folder, name + '.jpg'), superpixel_map.path(folder, name)
         if not all(map(os.path.exists, paths)):
-            runtime.save_image(paths[0], image, cv2.IMWRITE_JPEG_QUALITY, 88)
+            files.save_image(paths[0], image, cv2.IMWRITE_JPEG_QUALITY, 88)
             superpixel_map.write(paths[1], superpixels(image))
         sizes[i] = [os.path.getsize(path) for path in paths]
     return names, sizes.mean(axis=0)
@@ -103,7 +103,7 @@ def main():
         folder = options.folder or temporary
         names, sizes = make(folder, options.count)
         print('%d photographs %dx%d: JPEG %.0f KB, superpixels %.0f KB; crops of %d, batches of %d; %d cores' % (
-            (len(names), WIDTH, HEIGHT) + tuple(sizes / 1e3) + (CROP, BATCH, runtime.number_of_cores())))
+            (len(names), WIDTH, HEIGHT) + tuple(sizes / 1e3) + (CROP, BATCH, parallel.number_of_cores())))
         labels = np.eye(len(names), CLASSES, dtype=np.float32)
         dataset = TrainingSet(names, labels, folder, folder, CROP, CLASSES, seed=0)
         digests = set()

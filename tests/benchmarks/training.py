@@ -25,12 +25,12 @@ import mxnet as mx  # noqa: E402
 import numpy as np  # noqa: E402
 from mxnet import autograd, gluon  # noqa: E402
 
+from icd.model import padded_input
 from icd.data import score_map  # noqa: E402
 from icd.data.augment import PADDING, fitted_size  # noqa: E402
-from icd.model import coverage  # noqa: E402
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign  # noqa: E402
-from icd.model.network import ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values  # noqa: E402
-from icd.steps.training_step import TrainingStep  # noqa: E402
+from icd.model.icd_net import ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values  # noqa: E402
+from icd.train.trainer import TrainingStep  # noqa: E402
 
 CLASSES, REGIONS = 20, 64
 MOST_TIME, MOST_MEMORY, LEAST_GAIN = 1.02, 2.05e9, 1.15
@@ -111,7 +111,7 @@ def inference(count, size, width):
     photograph = fitted_size(375, 500, size)
     images[:, :, photograph[0]:] = images[:, :, :, photograph[1]:] = PADDING
     net, refine = network(width), SuperpixelRefine()
-    maps = ScoreMaps(net, size, coverage.extents(score_map.cells(photograph, size), size))
+    maps = ScoreMaps(net, size, padded_input.extents(score_map.cells(photograph, size), size))
     canvases, regions = maps.backbone.needed(grey_canvases(net, size, mx.cpu())), mx.nd.arange(REGIONS)
     for block in (net, maps, refine):
         block.hybridize(static_alloc=True, static_shape=True)

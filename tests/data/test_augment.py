@@ -4,11 +4,11 @@ import os
 import cv2
 import numpy as np
 import pytest
-from conftest import load_recording, parity_files
+from tests.helpers import load_recording, parity_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icd.data import augment, superpixel_map
+from icd.data import augment, geometry, superpixel_map
 
 sides = st.integers(1, 90)
 sizes = st.integers(4, 12).map(lambda k: 8 * k + 1)
@@ -133,4 +133,4 @@ def test_whole_photographs_fit_into_the_square(height, width):
         assert (h, w) == (height, width) and (square[:h, :w] == image).all()
     else:
         assert max(h, w) == 129 and abs(h * width - w * height) <= max(height, width)
-        assert (h, w) == augment.fitted_size(height, width, 129)
+        assert (h, w) == geometry.fitted_size(height, width, 129)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icd.data import index_png, voc
+from icd.data import index_png, masks
 
 
 def mask(seed=0, shape=(37, 52)):
@@ -20,7 +20,7 @@ def mask(seed=0, shape=(37, 52)):
 def pillow(image, mode, **how):
     made, file = Image.fromarray(image, mode), io.BytesIO()
     if mode == 'P':
-        made.putpalette(voc.palette().tobytes())
+        made.putpalette(masks.palette().tobytes())
     made.save(file, 'PNG', **how)
     return file.getvalue()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mxnet import gluon
 
-from icd.data import augment, loader, superpixel_map, voc
+from icd.data import augment, geometry, images, loader, superpixel_map
 from icd.errors import UserError
 
 NAMES = ['n%02d' % i for i in range(11)]
@@ -61,7 +61,7 @@ def test_sample_is_the_view_of_its_files(folder):
     for index, name in enumerate(NAMES):
         image, label, superpixel = dataset[2, 5, index]
         path = os.path.join(folder, name)
-        crop, labels = augment.train_view(voc.read_image(path + '.jpg'), superpixel_map.read(path + '.png'), SIZE,
+        crop, labels = augment.train_view(images.read_image(path + '.jpg'), superpixel_map.read(path + '.png'), SIZE,
                                           np.random.default_rng([2, 3, 2, 5]))
         assert image.dtype == np.uint8 and (image == crop[..., ::-1].transpose(2, 0, 1)).all()
         assert label.dtype == np.float32 and (label == LABELS[index]).all()
@@ -225,7 +225,7 @@ def test_inference_sees_every_photograph_once(folder, workers, size):
             assert batch.image.shape == (len(batch.names), 3, size, size) and batch.image.dtype == np.uint8
             assert batch.group is None and len(batch.names) == len(batch.sizes) == len(batch.scaled_sizes)
             for k, name in enumerate(batch.names):
-                image = voc.read_image(os.path.join(folder, name + '.jpg'))
+                image = images.read_image(os.path.join(folder, name + '.jpg'))
                 square, scaled = augment.whole_view(image, size)
                 assert (batch.image[k].asnumpy() == square[..., ::-1].transpose(2, 0, 1)).all()
                 assert batch.sizes[k] == image.shape[:2] and batch.scaled_sizes[k] == scaled
@@ -236,14 +236,14 @@ def test_inference_sees_every_photograph_once(folder, workers, size):
 
 
 def sizes_of(folder):
-    return [voc.image_size(voc.image_path(folder, name)) for name in NAMES]
+    return [images.image_size(images.image_path(folder, name)) for name in NAMES]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_inference_mixes_no_groups(folder, workers):
     def group(scaled):
         return scaled[0] > 60
-    groups = [group(augment.fitted_size(*size, size=97)) for size in sizes_of(folder)]
+    groups = [group(geometry.fitted_size(*size, size=97)) for size in sizes_of(folder)]
     assert 1 < groups.count(True) < len(groups) - 1
     batches = loader.InferenceLoader(NAMES, folder, 97, 3, workers, sizes_of(folder), group)
     seen = [(batch.group, batch.names) for batch in batches]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icd import runtime
-from icd.data import score_map
+from icd import files
+from icd.data import geometry, score_map
 from icd.errors import UserError
 
 
@@ -19,7 +19,7 @@ def scores(num_classes=2, side=9):
 @pytest.mark.parametrize('order', 'CF')
 def test_reads_what_programs_write(tmp_path, dtype, order):
     path = str(tmp_path / 'a.npy')
-    runtime.save_npy(path, np.asarray(scores().astype(dtype), order=order))
+    files.save_npy(path, np.asarray(scores().astype(dtype), order=order))
     read = score_map.read(path, 2, 65)
     assert read.dtype == np.float32 and np.array_equal(read, scores().astype(dtype).astype(np.float32))
 
@@ -79,7 +79,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 def test_scores_that_are_no_numbers(tmp_path, value):
     array = scores()
     array[1, 3, 4] = value
-    runtime.save_npy(str(tmp_path / 'a.npy'), array)
+    files.save_npy(str(tmp_path / 'a.npy'), array)
     with pytest.raises(UserError, match='training diverged'):
         score_map.read(str(tmp_path / 'a.npy'), 2, 65)
 
@@ -115,7 +115,7 @@ def test_positions_inside_are_every_eighth_pixel(shape, expected):
 
 @pytest.mark.parametrize('infer_size', [49, 65, 513])
 def test_positions_beyond_the_cells_are_never_looked_at(infer_size):
-    side, rng = score_map.side(infer_size), np.random.default_rng(0)
+    side, rng = geometry.feature_size(infer_size), np.random.default_rng(0)
     for shape in [(1, 1), (infer_size, infer_size)] + [tuple(rng.integers(1, infer_size + 1, 2)) for _ in range(60)]:
         rows, columns = score_map.cells(shape, infer_size)
         whole = scores(1, side)

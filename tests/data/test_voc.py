@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from icd.data import voc
+from icd.data import geometry, images, masks, voc, voc_lists
 from icd.errors import UserError
 
 NAMES = ('cat', 'dog', 'person')
@@ -138,10 +138,10 @@ def test_labels(tmp_path):
 def test_annotations_of_photographs_hold_the_classes_of_their_masks(photographs):
     root = os.path.join(photographs, 'voc_mini')
     for name in voc.read_list(os.path.join(root, 'list.txt')):
-        mask = voc.read_mask(os.path.join(root, 'SegmentationClassAug', name + '.png'))
-        seen = tuple(int(v) - 1 for v in np.unique(mask) if v not in (0, voc.IGNORE))
+        mask = masks.read_mask(os.path.join(root, 'SegmentationClassAug', name + '.png'))
+        seen = tuple(int(v) - 1 for v in np.unique(mask) if v not in (0, geometry.IGNORE))
         assert voc.read_annotation(os.path.join(root, 'Annotations', name + '.xml')) == seen
-        assert voc.image_size(os.path.join(root, 'JPEGImages', name + '.jpg')) == mask.shape
+        assert images.image_size(os.path.join(root, 'JPEGImages', name + '.jpg')) == mask.shape
 
 
 # ------------------------------------------------------------------------------------------------------- masks
@@ -150,7 +150,7 @@ def random_mask(seed=0, shape=(31, 47)):
 
 
 def test_palette_is_the_one_of_voc():
-    palette = voc.palette()
+    palette = masks.palette()
     assert palette.shape == (256, 3) and palette.dtype == np.uint8 and len(set(map(tuple, palette))) == 256
     assert palette[[0, 1, 2, 3, 15, 20, 255]].tolist() == [
         [0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
@@ -158,17 +158,17 @@ def test_palette_is_the_one_of_voc():
 
 def test_grey_mask_is_read_as_indices_by_everybody(tmp_path):
     mask, path = random_mask(), str(tmp_path / 'a.png')
-    voc.save_mask(path, mask)
-    assert (voc.read_mask(path) == mask).all()
+    masks.save_mask(path, mask)
+    assert (masks.read_mask(path) == mask).all()
     assert (np.array(Image.open(path)) == mask).all()
     assert (cv2.imread(path, cv2.IMREAD_UNCHANGED) == mask).all()
 
 
 def test_palette_mask_has_vocs_colours_and_the_same_indices(tmp_path):
     mask, path = random_mask(), str(tmp_path / 'a.png')
-    voc.save_colour(path, mask)
-    assert (voc.read_mask(path) == mask).all()
-    assert (cv2.imread(path)[..., ::-1] == voc.palette()[mask]).all()
+    masks.save_colour(path, mask)
+    assert (masks.read_mask(path) == mask).all()
+    assert (cv2.imread(path)[..., ::-1] == masks.palette()[mask]).all()
 
 
 @pytest.mark.parametrize('bits', [1, 2, 4])
@@ -177,14 +177,14 @@ def test_masks_of_few_bits(tmp_path, bits, mode):
     """Pillow stretches grey values of 2 and 4 bits to 0..255; they are indices all the same."""
     mask, path = random_mask() % (1 << bits), str(tmp_path / 'a.png')
     image = Image.fromarray(mask, 'P')
-    image.putpalette(voc.palette().tobytes())
+    image.putpalette(masks.palette().tobytes())
     data = io.BytesIO()
     image.save(data, 'PNG', bits=bits)
     data = bytearray(data.getvalue())
     if mode == 'L':
         data = grey_header(data)
     assert data[24] == bits
-    assert (voc.read_mask(write(tmp_path / 'a.png', bytes(data))) == mask).all(), path
+    assert (masks.read_mask(write(tmp_path / 'a.png', bytes(data))) == mask).all(), path
 
 
 def grey_header(data):
@@ -198,10 +198,10 @@ def grey_header(data):
 def test_masks_of_sixteen_bits(tmp_path):
     mask, path = random_mask(), str(tmp_path / 'a.png')
     cv2.imwrite(path, mask.astype(np.uint16))
-    assert (voc.read_mask(path) == mask).all()
+    assert (masks.read_mask(path) == mask).all()
     cv2.imwrite(path, np.full((3, 3), 256, np.uint16))
     with refused(path, '256', 'indices'):
-        voc.read_mask(path)
+        masks.read_mask(path)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
@@ -209,7 +209,7 @@ def test_colour_pictures_are_no_masks(tmp_path, mode):
     path = str(tmp_path / 'a.png')
     Image.new(mode, (5, 4)).save(path)
     with refused(path, 'colour picture', 'indices'):
-        voc.read_mask(path)
+        masks.read_mask(path)
 
 
 @pytest.mark.parametrize('content', [b'', b'\x89PNG\r\n\x1a\n', b'GIF89a', 'cut', 'jpeg'])
@@ -218,7 +218,7 @@ def test_damaged_masks(tmp_path, content):
     content = {'cut': good[:-40], 'jpeg': cv2.imencode('.jpg', random_mask())[1].tobytes()}.get(content, content)
     path = write(tmp_path / 'a.png', content)
     with refused(path, 'not a whole PNG'):
-        voc.read_mask(path)
+        masks.read_mask(path)
 
 
 def test_a_mask_with_a_chunk_before_its_header(tmp_path):
@@ -226,13 +226,13 @@ def test_a_mask_with_a_chunk_before_its_header(tmp_path):
     gamma = b'gAMA' + struct.pack('>I', 0)
     path = write(tmp_path / 'a.png', good[:8] + struct.pack('>I', 4) + gamma + struct.pack('>I', zlib.crc32(gamma)) + good[8:])
     with refused(path, 'not a whole PNG'):
-        voc.read_mask(path)
+        masks.read_mask(path)
 
 
 def test_save_mask_wants_indices(tmp_path):
     for wrong in (np.zeros((3, 3)), np.zeros((3, 3, 3), np.uint8)):
         with pytest.raises(ValueError):
-            voc.save_mask(str(tmp_path / 'a.png'), wrong)
+            masks.save_mask(str(tmp_path / 'a.png'), wrong)
     assert not list(tmp_path.iterdir())
 
 
@@ -243,8 +243,8 @@ def photograph(shape=(40, 60, 3), ending='.jpg'):
 
 def test_image_is_bgr_whatever_it_was(tmp_path):
     path = write(tmp_path / 'a.jpg', photograph(ending='.png'))
-    assert (voc.read_image(path) == random_mask(1, (40, 60, 3))).all()
-    assert voc.read_image(write(tmp_path / 'a.jpg', photograph((40, 60)))).shape == (40, 60, 3)
+    assert (images.read_image(path) == random_mask(1, (40, 60, 3))).all()
+    assert images.read_image(write(tmp_path / 'a.jpg', photograph((40, 60)))).shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
@@ -253,7 +253,7 @@ def test_the_size_of_a_turned_photograph_is_the_one_it_is_decoded_to(tmp_path, k
     exif[0x112] = 6
     path = str(tmp_path / 'a.jpg')
     Image.fromarray(random_mask(1, (40, 60, 3))).save(path, kind, exif=exif)
-    assert voc.image_size(path) == voc.read_image(path).shape[:2]
+    assert images.image_size(path) == images.read_image(path).shape[:2]
 
 
 @pytest.mark.parametrize('ending', ['.jpg', '.png'])
@@ -263,17 +263,17 @@ def test_images_cut_short_are_refused(tmp_path, ending, left):
     cut = len(data) - 13 if left == -1 else int(left * len(data)) if isinstance(left, float) else left
     path = write(tmp_path / 'a.jpg', data[:cut])
     with refused(path, 'cut short' if cut >= 8 else 'not an image', 'again'):
-        voc.read_image(path)
+        images.read_image(path)
 
 
 def test_thumbnail_in_a_header_does_not_pass_for_the_end(tmp_path):
     thumbnail, data = photograph((8, 8)), photograph()
     segment = b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
     whole = data[:2] + segment + data[2:]
-    assert voc.read_image(write(tmp_path / 'a.jpg', whole)).shape == (40, 60, 3)
+    assert images.read_image(write(tmp_path / 'a.jpg', whole)).shape == (40, 60, 3)
     path = write(tmp_path / 'b.jpg', whole[:-100])
     with refused(path, 'cut short'):
-        voc.read_image(path)
+        images.read_image(path)
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
@@ -281,7 +281,7 @@ def test_image_size_is_that_of_the_decoded_image(tmp_path, orientation):
     path, exif = str(tmp_path / 'a.jpg'), Image.Exif()
     exif[0x112] = orientation
     Image.fromarray(random_mask(1, (40, 60, 3))).save(path, exif=exif.tobytes())
-    assert voc.image_size(path) == voc.read_image(path).shape[:2]
+    assert images.image_size(path) == images.read_image(path).shape[:2]
 
 
 def mutated(data, rng):
@@ -305,17 +305,17 @@ def mutated(data, rng):
 def test_damaged_files_give_a_result_or_one_line(tmp_path, kind):
     from icd.data import superpixel_map
     palette, grey = tmp_path / 'palette.png', random_mask(2, (20, 30)) % 21
-    voc.save_colour(str(palette), grey)
+    masks.save_colour(str(palette), grey)
     good, read = {
-        'jpeg': (photograph((20, 30, 3)), voc.read_image), 'png': (photograph((20, 30, 3), '.png'), voc.read_image),
-        'mask': (cv2.imencode('.png', grey)[1].tobytes(), voc.read_mask),
-        'palette': (palette.read_bytes(), voc.read_mask),
+        'jpeg': (photograph((20, 30, 3)), images.read_image), 'png': (photograph((20, 30, 3), '.png'), images.read_image),
+        'mask': (cv2.imencode('.png', grey)[1].tobytes(), masks.read_mask),
+        'palette': (palette.read_bytes(), masks.read_mask),
         'xml': (annotation(('dog', EASY), ('person', DIFFICULT)).encode(), lambda p: voc.read_annotation(p, NAMES)),
         'superpixel': (photograph((20, 30, 3), '.png'), superpixel_map.read)}[kind]
     rng = np.random.default_rng(2)
     for _ in range(int(os.environ.get('ICD_FUZZ', 150))):
         path = write(tmp_path / 'file', mutated(good, rng))
-        for function in (read, voc.image_size) if kind != 'xml' else (read,):
+        for function in (read, images.image_size) if kind != 'xml' else (read,):
             try:
                 function(path)
             except UserError as error:
@@ -342,7 +342,7 @@ def devkit(tmp_path, monkeypatch):
 
 
 def build(devkit, *arguments):
-    voc.main(['--devkit', str(devkit / 'VOC2012'), '--out', str(devkit / 'out')] + list(arguments))
+    voc_lists.main(['--devkit', str(devkit / 'VOC2012'), '--out', str(devkit / 'out')] + list(arguments))
     return {path.name: path.read_text().split() for path in (devkit / 'out').iterdir()}
 
 
@@ -371,6 +371,6 @@ def test_other_lists_are_written_only_when_asked(devkit, capsys):
 
 def test_incomplete_devkit_is_named(devkit, tmp_path):
     with refused(tmp_path / 'nowhere', 'SegmentationClassAug'):
-        voc.devkit_lists(str(devkit / 'VOC2012'), class_aug=str(tmp_path / 'nowhere'))
+        voc_lists.devkit_lists(str(devkit / 'VOC2012'), class_aug=str(tmp_path / 'nowhere'))
     with refused(tmp_path / 'nowhere' / 'ImageSets', 'no such file'):
-        voc.devkit_lists(str(tmp_path / 'nowhere'), sbd=str(devkit / 'sbd'))
+        voc_lists.devkit_lists(str(tmp_path / 'nowhere'), sbd=str(devkit / 'sbd'))

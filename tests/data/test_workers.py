@@ -148,7 +148,7 @@ def test_ctrl_c_is_left_to_the_parent(pool):
 
 
 def test_a_worker_that_does_not_listen_is_ended(pool, monkeypatch):
-    monkeypatch.setattr('icd.runtime._PATIENCE', .2)
+    monkeypatch.setattr('icd.parallel._PATIENCE', .2)
     workers = pool(1)
     process, (whole, _) = workers._processes[0], workers._slots[0][0]
     workers._give(0, (('deaf', 60), 0))

@@ -4,7 +4,7 @@ import os
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import load_recording, parity_files
+from tests.helpers import load_recording, parity_files
 from mxnet import autograd
 
 from icd.model.icd_blocks import (

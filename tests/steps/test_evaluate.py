@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-from icd import confusion, options as option_tables, runtime
-from icd.data import score_map, voc
+from icd import cli, parallel
+from icd.method import metrics
+from icd.data import masks, score_map, voc
 from icd.errors import UserError
 from icd.steps import evaluate
 
@@ -31,7 +32,7 @@ def draw(rng, shape=(23, 31), ignored=.1):
 
 def write(folder, name, mask, colour=False):
     os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
-    (voc.save_colour if colour else voc.save_mask)(os.path.join(folder, name + '.png'), mask)
+    (masks.save_colour if colour else masks.save_mask)(os.path.join(folder, name + '.png'), mask)
 
 
 @pytest.fixture
@@ -51,13 +52,13 @@ def options(folder, **values):
     paths = {key: str(folder / value) for key, value in dict(
         pred='pred', truth='truth', list='list.txt', class_names='classes.txt').items()}
     paths.update(values)
-    return option_tables.defaults(option_tables.EVALUATE, **paths)
+    return cli.defaults(cli.EVALUATE, **paths)
 
 
 def expected(masks, of=1, names=NAMES):
     """Figures from the masks themselves."""
-    matrix = sum(confusion.confusion(masks[name][0], masks[name][of], C) for name in names)
-    return confusion.figures(matrix, ('background',) + CLASSES), matrix
+    matrix = sum(metrics.confusion(masks[name][0], masks[name][of], C) for name in names)
+    return metrics.figures(matrix, ('background',) + CLASSES), matrix
 
 
 def same(result, figures):
@@ -85,7 +86,7 @@ def test_processes_do_not_change_a_digit(tmp_path, monkeypatch):
     results = [evaluate.run(options(tmp_path, num_process=n, **asked)) for n in (1, 3)]
     assert results[0] == results[1] and results[0]['images'] == 300
     # Processes may finish in any order.
-    monkeypatch.setattr(runtime, 'process_map', lambda function, items, _: map(function, reversed(items)))
+    monkeypatch.setattr(parallel, 'process_map', lambda function, items, _: map(function, reversed(items)))
     assert evaluate.run(options(tmp_path, num_process=1, **asked)) == results[0]
 
 
@@ -122,11 +123,11 @@ def test_two_seeds_on_the_same_images(case):
     assert versus['difference'] == pytest.approx(result['mIoU'] - versus['mIoU'])
     low, high = versus['difference_interval']
     assert 0 < low < versus['difference'] < high
-    counts = [np.stack([confusion.class_counts(confusion.confusion(masks[n][0], masks[n][i], C)) for n in NAMES])
+    counts = [np.stack([metrics.class_counts(metrics.confusion(masks[n][0], masks[n][i], C)) for n in NAMES])
               for i in (1, 2)]
-    drawn = confusion.paired_bootstrap(*counts, resamples=200, seed=0)
-    assert [low, high] == confusion.interval(drawn[0] - drawn[1])
-    assert [versus[key] for key in ('mIoU_interval_pred', 'mIoU_interval')] == list(map(confusion.interval, drawn))
+    drawn = metrics.paired_bootstrap(*counts, resamples=200, seed=0)
+    assert [low, high] == metrics.interval(drawn[0] - drawn[1])
+    assert [versus[key] for key in ('mIoU_interval_pred', 'mIoU_interval')] == list(map(metrics.interval, drawn))
     assert (versus['level'], versus['resamples'], versus['seed']) == (95, 200, 0)
     nothing = evaluate.run(options(folder, versus=str(folder / 'pred'), resamples=50))['versus']
     assert (nothing['difference'], nothing['difference_interval']) == (0, [0, 0])
@@ -137,10 +138,10 @@ def test_real_seeds_have_the_figures_of_gluoncv(photographs):
     from gluoncv.utils.metrics import SegmentationMetric
     paths = dict(pred='parity_voc/seeds/sal', truth='voc_mini/SegmentationClassAug', list='voc_mini/list.txt')
     paths = {key: os.path.join(photographs, path) for key, path in paths.items()}
-    result = evaluate.run(option_tables.defaults(option_tables.EVALUATE, **paths))
+    result = evaluate.run(cli.defaults(cli.EVALUATE, **paths))
     metric = SegmentationMetric(21)
     for name in voc.read_list(paths['list']):
-        truth, pred = (voc.read_mask(os.path.join(paths[role], name + '.png')) for role in ('truth', 'pred'))
+        truth, pred = (masks.read_mask(os.path.join(paths[role], name + '.png')) for role in ('truth', 'pred'))
         scores = np.minimum(pred, 21)[None] == np.arange(22)[:, None, None]
         metric.update([mx.nd.array(np.where(truth == 255, -1, truth.astype(np.int32))[None])],
                       [mx.nd.array(scores[None].astype(np.float32))])
@@ -319,7 +320,7 @@ def test_curve_is_what_thresholding_the_seeds_gives(case):
             truth, pred, _ = masks[name]
             classes = voc.read_annotation(str(folder / 'xml' / (name + '.xml')), CLASSES)
             scores = score_map.read(str(folder / 'npy' / (name + '.npy')), len(classes), 65)
-            sure = confusion.certainty(pred, score_map.at_image_size(scores, truth.shape, 65), classes)
+            sure = metrics.certainty(pred, score_map.at_image_size(scores, truth.shape, 65), classes)
             keep = (truth != 255) & (pred != 255) & (sure >= threshold)
             kept, right, known = kept + keep.sum(), right + (keep & (truth == pred)).sum(), known + (truth != 255).sum()
         at = curve['threshold'].index(threshold)

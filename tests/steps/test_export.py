@@ -8,11 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from icd import options as option_tables
-from icd import runtime
+from icd import cli, files, outputs
 from icd.data import score_map, voc
-from icd.errors import UserError
+from icd.errors import Problems, UserError
 from icd.steps import export
+from tests.helpers import read_inputs, run_stage
 
 SIDE = 65
 IMAGES = {'two': ((48, 64), (2, 7)), 'sub/large': ((90, 140), (0,)), 'nothing': ((30, 44), ())}
@@ -23,21 +23,21 @@ STRIDED = {'two': (6, 8), 'sub/large': (6, 9), 'nothing': (4, 6)}       # large:
 def small(tmp_path):
     rng = np.random.default_rng(0)
     for name, (size, classes) in IMAGES.items():
-        runtime.save_image(str(tmp_path / 'images' / (name + '.jpg')), rng.integers(0, 256, size + (3,), np.uint8))
+        files.save_image(str(tmp_path / 'images' / (name + '.jpg')), rng.integers(0, 256, size + (3,), np.uint8))
         objects = ''.join('<object><name>%s</name></object>' % voc.CATEGORIES[c] for c in classes)
-        runtime.save_bytes(str(tmp_path / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
+        files.save_bytes(str(tmp_path / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
         for kind in ('icd', 'cam'):
-            runtime.save_npy(score_map.path(str(tmp_path / 'snapshot'), kind, name),
+            files.save_npy(score_map.path(str(tmp_path / 'snapshot'), kind, name),
                              rng.standard_normal((len(classes), 9, 9)).astype(np.float32))
-    runtime.save_bytes(str(tmp_path / 'list.txt'), '\n'.join(IMAGES).encode())
-    return option_tables.defaults(
-        option_tables.RUN, image_root=str(tmp_path / 'images'), annotation_root=str(tmp_path / 'xml'),
+    files.save_bytes(str(tmp_path / 'list.txt'), '\n'.join(IMAGES).encode())
+    return cli.defaults(
+        cli.RUN, image_root=str(tmp_path / 'images'), annotation_root=str(tmp_path / 'xml'),
         data_list=str(tmp_path / 'list.txt'), snapshot=str(tmp_path / 'snapshot'), infer_size=SIDE, num_process=1,
         export_scores=str(tmp_path / 'out' / 'maps'))
 
 
 def changed(options, **values):
-    return option_tables.Options(**dict(vars(options), **values))
+    return cli.Options(**dict(vars(options), **values))
 
 
 def load(path, prefix=''):
@@ -65,7 +65,7 @@ def contents(folder):
 def test_what_is_exported(small, place, full_size):
     options = changed(small, export_scores=os.path.join(os.path.dirname(small.export_scores), place),
                       export_full_size=full_size)
-    export.run(options)
+    run_stage(export, options)
     for name, (size, classes) in IMAGES.items():
         maps = exported(options, name)
         assert sorted(maps) == sorted(['classes', 'size', 'cam', 'icd'] + ['cam_full', 'icd_full'] * full_size)
@@ -90,7 +90,7 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
 
     def run(options):
         before = contents(folder)
-        export.run(options)
+        run_stage(export, options)
         after = contents(folder)
         return {path for path in after if after[path] != before.get(path)}
     assert run(options)
@@ -99,7 +99,7 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
     one_file = {'maps.npz'}
     path = score_map.path(options.snapshot, 'icd', 'two')
     two = one_file if place.endswith('.npz') else {'maps/two.npz'}
-    runtime.save_npy(path, np.load(path) + 1)
+    files.save_npy(path, np.load(path) + 1)
     assert run(options) == two
     time.sleep(.05)         # the kernel's clock for files ticks in milliseconds
     os.utime(os.path.join(options.annotation_root, 'two.xml'))
@@ -110,16 +110,16 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
     every = one_file if place.endswith('.npz') else {'maps/%s.npz' % name for name in IMAGES} | {'maps/settings.json'}
     assert run(changed(options, export_full_size=True)) == every
     assert run(changed(options, export_full_size=True, force=True)) == every - {'maps/settings.json'}
-    assert not [path for path in contents(folder) if path.endswith(runtime.PARTIAL)]
+    assert not [path for path in contents(folder) if path.endswith(files.PARTIAL)]
 
 
 @pytest.mark.parametrize('place', ['maps', 'maps.npz'])
 @pytest.mark.parametrize('values', [{'infer_size': 73}, {'export_full_size': True}, {'force': True}])
 def test_settings_that_make_all_out_of_date(small, tmp_path, values, place):
     options = changed(small, export_scores=str(tmp_path / place))
-    export.run(options)
-    problems = export.preflight.Problems()
-    inputs = export.preflight.read_inputs(options, problems)
+    run_stage(export, options)
+    problems = Problems()
+    inputs = read_inputs(options, problems)
     assert not export.find_jobs(options, inputs, problems)
     assert len(export.find_jobs(changed(options, **values), inputs, problems)) == len(IMAGES)
 
@@ -128,47 +128,47 @@ def test_settings_that_make_all_out_of_date(small, tmp_path, values, place):
 @pytest.mark.parametrize('word', ['image_root', 'annotation_root', 'snapshot'])
 def test_other_inputs_make_all_out_of_date_however_old_they_are(small, tmp_path, word, place):
     options = changed(small, export_scores=str(tmp_path / place))
-    export.run(options)
+    run_stage(export, options)
     shutil.copytree(getattr(options, word), str(tmp_path / 'other'))            # with the dates of the first
-    problems = export.preflight.Problems()
-    inputs = export.preflight.read_inputs(options, problems)
+    problems = Problems()
+    inputs = read_inputs(options, problems)
     jobs = export.find_jobs(changed(options, **{word: str(tmp_path / 'other')}), inputs, problems)
     assert len(jobs) == len(IMAGES) and not problems
 
 
 def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
-    export.run(small)
+    run_stage(export, small)
     options, path = changed(small, export_full_size=True), score_map.path(small.snapshot, 'icd', 'two')
     good, stamp = np.load(path), os.stat(path)
-    runtime.save_npy(path, good * np.nan)
+    files.save_npy(path, good * np.nan)
     with pytest.raises(UserError, match='two.npy: holds NaN'):
-        export.run(options)
-    runtime.save_npy(path, good)
+        run_stage(export, options)
+    files.save_npy(path, good)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    export.run(options)
+    run_stage(export, options)
     assert all('icd_full' in exported(options, name) for name in IMAGES)
 
 
 def test_images_without_classes_need_no_scores(small):
     for kind in ('icd', 'cam'):
         os.remove(score_map.path(small.snapshot, kind, 'nothing'))
-    export.run(small)
+    run_stage(export, small)
     assert exported(small, 'nothing')['icd'].shape == (0, 4, 6)
 
 
 def test_partial_files_of_a_killed_run_go_away(small):
     for part in ('', 'sub'):
-        runtime.save_bytes(os.path.join(small.export_scores, part, '.large.npz.part'), b'half')
-    export.run(small)
-    assert not [path for path in contents(small.export_scores) if path.endswith(runtime.PARTIAL)]
+        files.save_bytes(os.path.join(small.export_scores, part, '.large.npz.part'), b'half')
+    run_stage(export, small)
+    assert not [path for path in contents(small.export_scores) if path.endswith(files.PARTIAL)]
 
 
 def test_another_list_makes_another_file(small, tmp_path):
     options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
-    runtime.save_bytes(str(tmp_path / 'other.txt'), b'two')
+    files.save_bytes(str(tmp_path / 'other.txt'), b'two')
     os.utime(str(tmp_path / 'other.txt'), (100, 100))
-    export.run(options)
-    export.run(changed(options, data_list=str(tmp_path / 'other.txt')))
+    run_stage(export, options)
+    run_stage(export, changed(options, data_list=str(tmp_path / 'other.txt')))
     assert load(options.export_scores)['names'].tolist() == ['two']
 
 
@@ -189,27 +189,27 @@ def strange_method(whole):
 @pytest.mark.parametrize('garbage', [b'', b'PK\x03\x04 garbage', npy(), strange_method, None])
 def test_a_damaged_file_is_made_again(small, tmp_path, garbage):
     options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
-    export.run(options)
+    run_stage(export, options)
     with open(options.export_scores, 'rb') as file:
         whole = file.read()
     with open(options.export_scores, 'wb') as file:
         file.write(whole[:len(whole) // 2] if garbage is None else garbage(whole) if callable(garbage) else garbage)
-    export.run(options)
+    run_stage(export, options)
     with open(options.export_scores, 'rb') as file:
         assert file.read() == whole
 
 
 def test_processes_do_not_change_the_files(small):
-    export.run(small)
+    run_stage(export, small)
     alone = {path: data for path, (data, _) in contents(small.export_scores).items()}
     shutil.rmtree(small.export_scores)
-    export.run(changed(small, num_process=2))
+    run_stage(export, changed(small, num_process=2))
     assert {path: data for path, (data, _) in contents(small.export_scores).items()} == alone
 
 
 def test_zip_members_are_plain_arrays(small, tmp_path):
     options = changed(small, export_scores=str(tmp_path / 'maps.npz'))
-    export.run(options)
+    run_stage(export, options)
     with zipfile.ZipFile(options.export_scores) as archive:
         assert archive.testzip() is None
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -222,11 +222,11 @@ def remove_scores(options):
 
 
 def give_a_wrong_shape(options):
-    runtime.save_npy(score_map.path(options.snapshot, 'cam', 'two'), np.zeros((3, 9, 9), np.float32))
+    files.save_npy(score_map.path(options.snapshot, 'cam', 'two'), np.zeros((3, 9, 9), np.float32))
 
 
 def put_a_file_where_the_folder_goes(options):
-    runtime.save_bytes(options.export_scores, b'')
+    files.save_bytes(options.export_scores, b'')
 
 
 def link_elsewhere(options):
@@ -243,7 +243,7 @@ def test_bad_inputs_end_it_before_anything_is_written(small, damage, message):
     damage(small)
     before = contents(small.export_scores)
     with pytest.raises(UserError, match=message):
-        export.run(small)
+        run_stage(export, small)
     assert contents(small.export_scores) == before
 
 
@@ -251,61 +251,54 @@ def test_bad_inputs_end_it_before_anything_is_written(small, damage, message):
 def test_folders_with_settings_of_others_are_refused(small, tmp_path, place):
     options = changed(small, export_scores=os.path.join(small.snapshot, place))
     if place == 'others':
-        runtime.stage_settings(options.export_scores, {'infer_size': SIDE})
+        outputs.stage_settings(options.export_scores, {'infer_size': SIDE})
     before = contents(small.snapshot)
     with pytest.raises(UserError, match=place + ': belongs to an input or to another stage'):
-        export.run(options)
+        run_stage(export, options)
     assert contents(small.snapshot) == before
 
 
 def test_one_file_leaves_what_is_beside_it_alone(small, tmp_path):
-    runtime.save_bytes(str(tmp_path / '.report.html.part'), b'of another program')
-    runtime.save_bytes(str(tmp_path / '.maps.NPZ.part'), b'of a killed run')
+    files.save_bytes(str(tmp_path / '.report.html.part'), b'of another program')
+    files.save_bytes(str(tmp_path / '.maps.NPZ.part'), b'of a killed run')
     before = set(os.listdir(str(tmp_path)))
-    export.run(changed(small, export_scores=str(tmp_path / 'maps.NPZ')))
+    run_stage(export, changed(small, export_scores=str(tmp_path / 'maps.NPZ')))
     assert set(os.listdir(str(tmp_path))) == before - {'.maps.NPZ.part'} | {'maps.NPZ'}
 
 
 def test_a_folder_may_be_called_like_a_file(small, tmp_path):
     (tmp_path / 'maps.npz').mkdir()
-    export.run(changed(small, export_scores=str(tmp_path / 'maps.npz')))
+    run_stage(export, changed(small, export_scores=str(tmp_path / 'maps.npz')))
     assert (tmp_path / 'maps.npz' / 'two.npz').is_file()
 
 
 @pytest.mark.parametrize('place', ['maps', 'maps.npz'])
 def test_what_is_done_needs_neither_room_nor_scores(small, tmp_path, monkeypatch, place):
     options, room = changed(small, export_scores=str(tmp_path / place), export_full_size=True), []
-    monkeypatch.setattr(export.preflight, 'check_folder', lambda problems, folder, needed: room.append(needed))
-    export.run(options)
+    monkeypatch.setattr(export.checks, 'check_folder', lambda problems, folder, needed: room.append(needed))
+    run_stage(export, options)
     remove_scores(options)
-    export.run(options)
+    run_stage(export, options)
     pixels = 2 * 48 * 64 + 90 * 140
     assert 8 * pixels < room[0] < 8 * pixels * 1.1 + 3 * 10000 and room[1] == 0
 
 
 def test_scores_that_the_run_will_make_need_not_be_there(small):
     remove_scores(small)
-    problems = export.preflight.Problems()
-    inputs = export.preflight.read_inputs(small, problems)
+    problems = Problems()
+    inputs = read_inputs(small, problems)
     assert len(export.find_jobs(small, inputs, problems, scores_come=True)) == 3 and not problems
     export.find_jobs(small, inputs, problems)
     assert 'no such score file (2 files)' in str(problems)
 
 
-def test_inputs_that_were_already_read_give_the_same(small, monkeypatch):
-    inputs = export.preflight.read_inputs(small, export.preflight.Problems())
-    monkeypatch.setattr(export.preflight, 'read_inputs', None)
-    export.run(small, inputs)
-    assert sorted(exported(small, 'two')) == ['cam', 'classes', 'icd', 'size']
-
-
 def test_dictionaries_that_need_pickles_are_not_written(small):
     with pytest.raises(UserError, match='pickles'):
-        export.run(changed(small, export_scores='maps.npy'))
+        run_stage(export, changed(small, export_scores='maps.npy'))
 
 
 def test_scores_that_are_no_numbers_end_it(small):
     path = score_map.path(small.snapshot, 'icd', 'two')
-    runtime.save_npy(path, np.load(path) * np.nan)
+    files.save_npy(path, np.load(path) * np.nan)
     with pytest.raises(UserError, match='two.npy: holds NaN'):
-        export.run(small)
+        run_stage(export, small)

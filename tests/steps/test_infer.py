@@ -6,13 +6,13 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from small_data import ANNOTATION, run
+from tests.helpers.small_data import ANNOTATION, run
 
-from icd import runtime
-from icd.data import score_map, superpixel_map, voc
+from icd import files
+from icd.data import images, score_map, superpixel_map, voc
 from icd.data.augment import whole_view
-from icd.model import params
-from icd.model.network import ICDNet
+from icd.weights import params
+from icd.model.icd_net import ICDNet
 
 SIZE = 129
 PHOTOGRAPHS = {'a': (40, 60), 'b': (100, 129), 'c': (60, 40), 'd': (129, 50), 'e': (50, 64), 'f': (200, 100),
@@ -28,11 +28,11 @@ def data(valid, tmp_path, monkeypatch):
     rng = np.random.RandomState(5)
     for name, size in PHOTOGRAPHS.items():
         image = cv2.resize(rng.randint(0, 255, (9, 9, 3), np.uint8), size[::-1])
-        runtime.save_image('images/%s.jpg' % name, image)
+        files.save_image('images/%s.jpg' % name, image)
         whole, one = ANNOTATION.split('<object>', 1)[0], '<object>' + ANNOTATION.split('<object>', 1)[1][:-13]
         text = whole + ''.join(one % c for c in CLASSES.get(name, ('dog',))) + '</annotation>'
-        runtime.save_bytes('annotations/%s.xml' % name, text.encode())
-    runtime.save_bytes('list.txt', '\n'.join(PHOTOGRAPHS).encode())
+        files.save_bytes('annotations/%s.xml' % name, text.encode())
+    files.save_bytes('list.txt', '\n'.join(PHOTOGRAPHS).encode())
     return root
 
 
@@ -50,7 +50,7 @@ def test_files_hold_the_scores_of_their_photograph_and_its_classes(data):
     params.load('snap/vgg16_icd-0000.params', net)
     found = infer('whole')
     for name, size in PHOTOGRAPHS.items():
-        square, scaled = whole_view(voc.read_image('images/%s.jpg' % name), SIZE)
+        square, scaled = whole_view(images.read_image('images/%s.jpg' % name), SIZE)
         cam, _, top_down, _ = net(mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8'))
         own = sorted(voc.CATEGORIES.index(c) for c in CLASSES.get(name, ('dog',)))
         rows, columns = score_map.cells(scaled, SIZE)
@@ -103,7 +103,7 @@ def test_annotations_of_another_folder_make_other_scores_however_old_they_are(da
     before = infer('first')
     shutil.copytree('annotations', 'others')
     text = open('others/a.xml').read().replace('dog', 'cat')
-    runtime.save_bytes('others/a.xml', text.encode())
+    files.save_bytes('others/a.xml', text.encode())
     for name in PHOTOGRAPHS:
         os.utime('others/%s.xml' % name, (100, 100))
     assert run('infer', SMALL + ['--annotation-root', 'others']) == 0
@@ -118,11 +118,11 @@ def test_sheets_show_the_images_their_class_has_now(data):
     with_a = cv2.imread(dog).shape[0]
     assert os.path.exists(person) and not os.path.exists(cat)
     text = open('annotations/a.xml').read()
-    runtime.save_bytes('annotations/a.xml', text.replace('dog', 'cat').encode())
-    runtime.save_bytes('annotations/g.xml', text.encode())
+    files.save_bytes('annotations/a.xml', text.replace('dog', 'cat').encode())
+    files.save_bytes('annotations/g.xml', text.encode())
     assert run('infer', SMALL) == 0
     assert os.path.exists(cat) and not os.path.exists(person)           # g was the only person alone
-    runtime.save_bytes('annotations/g.xml', text.replace('dog', 'cat').encode())
+    files.save_bytes('annotations/g.xml', text.replace('dog', 'cat').encode())
     assert run('infer', SMALL) == 0
     assert cv2.imread(dog).shape[0] < with_a
 
@@ -130,7 +130,7 @@ def test_sheets_show_the_images_their_class_has_now(data):
 def test_photographs_of_another_folder_make_other_scores_however_old_they_are(data):
     before = infer('first')
     shutil.copytree('images', 'others')
-    runtime.save_image('others/a.jpg', voc.read_image('images/a.jpg')[:, ::-1])
+    files.save_image('others/a.jpg', images.read_image('images/a.jpg')[:, ::-1])
     os.utime('others/a.jpg', (100, 100))
     assert run('infer', SMALL + ['--image-root', 'others']) == 0
     after = scores()

@@ -7,10 +7,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import PROJECT
+from tests.helpers import PROJECT
 
-from icd import options as option_tables
-from icd.data import augment, merging, superpixel_map
+from icd import cli
+from icd.data import geometry, superpixel_map
+from icd.method import merging
 from icd.errors import UserError
 from icd.steps import merge_superpixels
 
@@ -33,8 +34,8 @@ def draw(folder):
         superpixel_map.write(os.path.join(folder, 'raw', name + '.png'), 3 * labels + 1000)
     with open(os.path.join(folder, 'list.txt'), 'w') as file:
         file.write(''.join(name + '\n' for name, *_ in DRAWN))
-    return option_tables.defaults(
-        option_tables.SUPERPIXEL, data_list=os.path.join(folder, 'list.txt'),
+    return cli.defaults(
+        cli.SUPERPIXEL, data_list=os.path.join(folder, 'list.txt'),
         image_root=os.path.join(folder, 'images'), superpixel_root=os.path.join(folder, 'raw'),
         save_superpixel_root=os.path.join(folder, 'out', 'merged'), save_feature_root=os.path.join(folder, 'features'),
         pretrained='none', width=1 / 16, gpus='cpu', image_size=65, batch_size=2, num_process=1,
@@ -62,12 +63,12 @@ def feature_of(options, name):
     """conv5_3 of one photograph, and its size in the network's input, as the original's text says."""
     import mxnet as mx
 
-    from icd.model import params
+    from icd.weights import params
     from icd.model.vgg import VGG16
     net = VGG16(options.width)
     params.load_pretrained('none', net, options.seed)
     image = cv2.imread(os.path.join(options.image_root, name + '.jpg'))
-    height, width = augment.fitted_size(image.shape[0], image.shape[1], 65)
+    height, width = geometry.fitted_size(image.shape[0], image.shape[1], 65)
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     square = np.full((65, 65, 3), 127, np.float32)
@@ -166,7 +167,7 @@ def test_superpixels_of_another_folder_are_merged_however_old_they_are(drawn):
 
 
 def test_photographs_or_parameters_of_another_file_make_all_again(drawn, tmp_path):
-    from icd.model import params
+    from icd.weights import params
     from icd.model.vgg import VGG16
     net = VGG16(drawn.width)
     params.load_pretrained('none', net, 0)
@@ -181,7 +182,7 @@ def test_photographs_or_parameters_of_another_file_make_all_again(drawn, tmp_pat
     names = [name for name, *_ in DRAWN]
     assert not merge_superpixels._out_of_date(drawn, names)
     shutil.copytree(drawn.image_root, str(tmp_path / 'others'))                 # with the dates of the first
-    other = option_tables.Options(**dict(vars(drawn), image_root=str(tmp_path / 'others')))
+    other = cli.Options(**dict(vars(drawn), image_root=str(tmp_path / 'others')))
     assert merge_superpixels._out_of_date(other, names) == names
     write(2)
     assert merge_superpixels._out_of_date(drawn, names) == names

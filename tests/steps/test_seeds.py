@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import load_recording, parity_files
-from icd import crf, runtime
-from icd import options as option_tables
-from icd.data import voc
-from icd.errors import UserError
+from tests.helpers import PROJECT, load_recording, parity_files, read_inputs, run_stage
+from icd import crf, files, outputs, parallel
+from icd import cli
+from icd.data import images, masks, voc
+from icd.errors import Problems, UserError
 from icd.steps import seeds
 
 SIDE = 65                   # inference size of the small data set: maps of 9x9
@@ -42,16 +42,16 @@ def test_recorded_seeds_of_photographs(photographs, tmp_path):
     voc_mini, recorded = (os.path.join(photographs, name) for name in ('voc_mini', 'parity_voc'))
     for kind in ('scores_icd', 'scores_cam'):
         shutil.copytree(os.path.join(recorded, kind), str(tmp_path / 'results' / kind))
-    options = option_tables.defaults(
-        option_tables.RUN, image_root=os.path.join(voc_mini, 'JPEGImages'), seeds=('crf', 'sal'), num_process=2,
+    options = cli.defaults(
+        cli.RUN, image_root=os.path.join(voc_mini, 'JPEGImages'), seeds=('crf', 'sal'), num_process=2,
         annotation_root=os.path.join(voc_mini, 'Annotations'), data_list=os.path.join(voc_mini, 'list.txt'),
         saliency_root=os.path.join(recorded, 'saliency'), snapshot=str(tmp_path))
-    seeds.run(options)
+    run_stage(seeds, options)
     names = voc.read_list(options.data_list)
     for kind, allowed in (('crf', 1e-4), ('sal', 0)):
         for name in names:
-            made = voc.read_mask(str(tmp_path / 'results' / 'seeds' / kind / (name + '.png')))
-            expected = voc.read_mask(os.path.join(recorded, 'seeds', kind, name + '.png'))
+            made = masks.read_mask(str(tmp_path / 'results' / 'seeds' / kind / (name + '.png')))
+            expected = masks.read_mask(os.path.join(recorded, 'seeds', kind, name + '.png'))
             assert made.shape == expected.shape and (made != expected).mean() <= allowed, (kind, name)
 
 
@@ -204,12 +204,12 @@ def write_image(folder, name, size, classes, rng):
     image = np.uint8(np.clip((image - 127) * 4 + 127, 0, 255))
     if name == 'grey':
         image = image[..., 0]
-    runtime.save_image(str(folder / 'images' / (name + '.jpg')), image)
+    files.save_image(str(folder / 'images' / (name + '.jpg')), image)
     objects = ''.join(OBJECT % voc.CATEGORIES[c] for c in classes)
-    runtime.save_bytes(str(folder / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
-    runtime.save_image(str(folder / 'saliency' / (name + '.png')), np.uint8(rng.integers(0, 9, size)))
+    files.save_bytes(str(folder / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
+    files.save_image(str(folder / 'saliency' / (name + '.png')), np.uint8(rng.integers(0, 9, size)))
     for kind in ('icd', 'cam'):
-        runtime.save_npy(str(folder / 'snapshot' / 'results' / ('scores_' + kind) / (name + '.npy')),
+        files.save_npy(str(folder / 'snapshot' / 'results' / ('scores_' + kind) / (name + '.npy')),
                          rng.standard_normal((len(classes), 9, 9)).astype(np.float32))
 
 
@@ -218,9 +218,9 @@ def small_set(folder, images):
     rng = np.random.default_rng(0)
     for name, (size, classes) in images.items():
         write_image(folder, name, size, classes, rng)
-    runtime.save_bytes(str(folder / 'list.txt'), '\n'.join(images).encode())
-    return option_tables.defaults(
-        option_tables.RUN, image_root=str(folder / 'images'), annotation_root=str(folder / 'xml'),
+    files.save_bytes(str(folder / 'list.txt'), '\n'.join(images).encode())
+    return cli.defaults(
+        cli.RUN, image_root=str(folder / 'images'), annotation_root=str(folder / 'xml'),
         data_list=str(folder / 'list.txt'), saliency_root=str(folder / 'saliency'),
         snapshot=str(folder / 'snapshot'), infer_size=SIDE, num_process=1)
 
@@ -231,7 +231,7 @@ def small(tmp_path):
 
 
 def changed(options, **values):
-    return option_tables.Options(**dict(vars(options), **values))
+    return cli.Options(**dict(vars(options), **values))
 
 
 def seed_path(options, kind, name):
@@ -255,7 +255,7 @@ def stamps(folder):
 
 def test_every_seed_is_an_index_png_of_its_image(small):
     options = changed(small, seeds=('crf', 'sal', 'raw', 'cam'), cam_threshold=(.2, .55))
-    seeds.run(options)
+    run_stage(seeds, options)
     for kind in ('crf', 'sal', 'raw', 'cam_0.20', 'cam_0.55'):
         for name, (size, classes) in IMAGES.items():
             path = seed_path(options, kind, name)
@@ -265,13 +265,13 @@ def test_every_seed_is_an_index_png_of_its_image(small):
             assert mask.shape == size
             assert np.array_equal(cv2.imread(path, cv2.IMREAD_UNCHANGED), mask)
             assert set(mask.ravel()) <= {0, 255} | {c + 1 for c in classes}, (kind, name)
-        assert not voc.read_mask(seed_path(options, kind, 'nothing')).any()
+        assert not masks.read_mask(seed_path(options, kind, 'nothing')).any()
 
 
 def test_folders_hold_what_the_functions_give(small):
     options = changed(small, seeds=('crf', 'sal', 'raw', 'cam'), confidence=.7, crf_gaussian=(2., 4.))
-    seeds.run(options)
-    image = voc.read_image(os.path.join(options.image_root, 'two.jpg'))
+    run_stage(seeds, options)
+    image = images.read_image(os.path.join(options.image_root, 'two.jpg'))
     icd, cam = (np.load(os.path.join(options.snapshot, 'results', 'scores_' + kind, 'two.npy'))
                 for kind in ('icd', 'cam'))
     saliency = cv2.imread(os.path.join(options.saliency_root, 'two.png'), cv2.IMREAD_UNCHANGED)
@@ -282,7 +282,7 @@ def test_folders_hold_what_the_functions_give(small):
     expected = {'raw': raw, 'crf': refine(raw), 'sal': seeds.seed_map(icd, cam, (2, 7), raw.shape, SIDE, saliency),
                 'cam_0.30': refine(seeds.cam_seed_map(cam, (2, 7), raw.shape, SIDE, .3))}
     for kind, mask in expected.items():
-        assert np.array_equal(voc.read_mask(seed_path(options, kind, 'two')), mask), kind
+        assert np.array_equal(masks.read_mask(seed_path(options, kind, 'two')), mask), kind
 
 
 @pytest.mark.parametrize('words, expected', [
@@ -290,14 +290,14 @@ def test_folders_hold_what_the_functions_give(small):
     ('--use-sal --seeds crf', ['crf', 'sal']),
     ('--seeds cam --cam-threshold .1,0.25,.001,1', ['cam_0.10', 'cam_0.25', 'cam_0.001', 'cam_1.00'])])
 def test_which_folders_are_made(words, expected):
-    options = option_tables.parse(option_tables.RUN, 'icd-run', '', words.split())
+    options = cli.parse(cli.RUN, 'icd-run', '', words.split())
     assert [os.path.basename(f) for f in seeds.seed_folders(options).values()] == expected
 
 
 @pytest.mark.parametrize('wrong', ['0', '1.5', '0.12345', '.1,.1', 'x', ''])
 def test_cam_thresholds_that_name_no_folder(wrong):
     with pytest.raises(UserError, match='cam-threshold'):
-        option_tables.parse(option_tables.RUN, 'icd-run', '', ['--cam-threshold', wrong])
+        cli.parse(cli.RUN, 'icd-run', '', ['--cam-threshold', wrong])
 
 
 def test_other_class_names_change_the_number_of_labels(small, monkeypatch, tmp_path):
@@ -306,61 +306,61 @@ def test_other_class_names_change_the_number_of_labels(small, monkeypatch, tmp_p
     (tmp_path / 'list.txt').write_text('two')
     seen = []
     monkeypatch.setattr(crf, 'dense_crf', lambda image, seed, num_labels, *_: seen.append(num_labels) or seed)
-    seeds.run(changed(small, class_names=str(names)))
+    run_stage(seeds, changed(small, class_names=str(names)))
     assert seen == [9]
 
 
 def test_largest_images_go_first(small, monkeypatch):
     order = []
-    plain = runtime.process_map
+    plain = parallel.process_map
 
     def process_map(function, items, *rest, **words):
         order.extend(job.name for job in items)
         return plain(function, items, *rest, **words)
-    monkeypatch.setattr(runtime, 'process_map', process_map)
-    seeds.run(small)
+    monkeypatch.setattr(parallel, 'process_map', process_map)
+    run_stage(seeds, small)
     assert order == ['sub/large', 'two', 'nothing', 'grey', 'all', 'row']
 
 
 def test_pydensecrf_makes_the_same_seeds_and_is_announced(small, capsys, monkeypatch):
     options = changed(small, seeds=('crf', 'raw'), num_process=1)
     folder = os.path.join(small.snapshot, 'results', 'seeds')
-    seeds.run(options)
+    run_stage(seeds, options)
     compiled = contents(folder)
     assert 'compiled' not in capsys.readouterr().err
     monkeypatch.setattr(seeds.crf, '_mean_field', None)
-    seeds.run(changed(options, force=True, seeds=('raw',)))
+    run_stage(seeds, changed(options, force=True, seeds=('raw',)))
     assert 'compiled' not in capsys.readouterr().err
-    seeds.run(changed(options, force=True))
+    run_stage(seeds, changed(options, force=True))
     assert 'CRF is not compiled here' in capsys.readouterr().err
     assert contents(folder) == compiled
 
 
 def test_a_second_run_changes_no_file(small, capsys):
     options = changed(small, seeds=('crf', 'sal', 'raw'), colour=True)
-    seeds.run(options)
+    run_stage(seeds, options)
     before = stamps(options.snapshot)
     assert {'results/seeds/raw_colour/two.png', 'results/seeds/crf_overlay/sub/large.jpg'} <= set(before)
     start = time.monotonic()
-    seeds.run(options)
+    run_stage(seeds, options)
     assert stamps(options.snapshot) == before and time.monotonic() - start < 2
     assert 'up to date' in capsys.readouterr().err
 
 
 def test_what_became_out_of_date_is_made_again_and_nothing_else(small):
     options = changed(small, seeds=('crf', 'sal', 'raw'))
-    seeds.run(options)
+    run_stage(seeds, options)
     made = [seed_path(options, kind, name) for kind in ('crf', 'sal', 'raw') for name in IMAGES]
 
     def remade(options, *touched):
-        for path in [*made, *(runtime.settings_path(f) for f in seeds.seed_folders(options).values())]:
+        for path in [*made, *(outputs.settings_path(f) for f in seeds.seed_folders(options).values())]:
             os.utime(path, (100, 100))
         for path in [p for root in (small.image_root, small.annotation_root, small.saliency_root,
                                     os.path.join(small.snapshot, 'results', 'scores_icd'),
                                     os.path.join(small.snapshot, 'results', 'scores_cam'))
                      for p in (os.path.join(root, f) for f in contents(root))]:
             os.utime(path, (200, 200) if path in touched else (50, 50))
-        seeds.run(options)
+        run_stage(seeds, options)
         return {os.path.relpath(p, os.path.join(small.snapshot, 'results', 'seeds'))[:-4]
                 for p in made if os.stat(p).st_mtime != 100}
     all_two = {'crf/two', 'sal/two', 'raw/two'}
@@ -381,44 +381,44 @@ def test_what_became_out_of_date_is_made_again_and_nothing_else(small):
     ({'annotation_root': 'other'}, {'crf', 'sal', 'raw', 'cam'}), ({'cam_threshold': (.4,)}, {'cam'}),
     ({'infer_size': 73}, {'crf', 'sal', 'raw', 'cam'}), ({'class_names': 'names.txt'}, {'crf', 'sal', 'raw', 'cam'})])
 def test_settings_that_make_a_folder_out_of_date(small, tmp_path, monkeypatch, values, expected):
-    runtime.save_bytes(str(tmp_path / 'list.txt'), b'row')
-    runtime.save_bytes(str(tmp_path / 'names.txt'), '\n'.join(voc.CATEGORIES[:9]).encode())
+    files.save_bytes(str(tmp_path / 'list.txt'), b'row')
+    files.save_bytes(str(tmp_path / 'names.txt'), '\n'.join(voc.CATEGORIES[:9]).encode())
     (tmp_path / 'other').mkdir()
     monkeypatch.chdir(tmp_path)
     options = changed(small, seeds=('crf', 'sal', 'raw', 'cam'))
-    seeds.run(options)
-    problems = seeds.preflight.Problems()
-    inputs = seeds.preflight.read_inputs(options, problems)
+    run_stage(seeds, options)
+    problems = Problems()
+    inputs = read_inputs(options, problems)
     jobs = seeds.find_jobs(changed(options, **values), inputs, problems)
     assert {kind for job in jobs for kind, _ in job.folders} == expected
 
 
 def test_saliency_maps_of_another_folder_make_other_seeds_however_old_they_are(small, tmp_path):
     options = changed(small, seeds=('crf', 'sal'))
-    seeds.run(options)
+    run_stage(seeds, options)
     before = stamps(os.path.join(small.snapshot, 'results', 'seeds'))
     shutil.copytree(small.saliency_root, str(tmp_path / 'other'))
     for name in IMAGES:
         os.utime(str(tmp_path / 'other' / (name + '.png')), (100, 100))
-    runtime.save_image(str(tmp_path / 'other' / 'two.png'), np.zeros((48, 64), np.uint8))
+    files.save_image(str(tmp_path / 'other' / 'two.png'), np.zeros((48, 64), np.uint8))
     os.utime(str(tmp_path / 'other' / 'two.png'), (100, 100))
-    seeds.run(changed(options, saliency_root=str(tmp_path / 'other')))
+    run_stage(seeds, changed(options, saliency_root=str(tmp_path / 'other')))
     after = stamps(os.path.join(small.snapshot, 'results', 'seeds'))
     assert {path for path in after if after[path] != before[path]} == {'sal/settings.json'} | {
         'sal/%s.png' % name for name in IMAGES}
     expected = contents(os.path.join(small.snapshot, 'results', 'seeds'))
-    seeds.run(changed(options, saliency_root=str(tmp_path / 'other'), force=True))
+    run_stage(seeds, changed(options, saliency_root=str(tmp_path / 'other'), force=True))
     assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == expected
 
 
 def test_before_scores_are_made_all_but_the_scores_is_checked(small):
     """Inference makes the scores anew, perhaps, and then every seed, whatever is there now."""
     options = changed(small, seeds=('crf', 'sal'))
-    seeds.run(options)
+    run_stage(seeds, options)
     shutil.rmtree(os.path.join(small.snapshot, 'results', 'scores_icd'))
     os.remove(os.path.join(small.saliency_root, 'two.png'))
-    problems = seeds.preflight.Problems()
-    inputs = seeds.preflight.read_inputs(options, problems)
+    problems = Problems()
+    inputs = read_inputs(options, problems)
     jobs = seeds.find_jobs(options, inputs, problems, scores_come=True)
     assert len(jobs) == len(inputs.names) and all(len(job.folders) == 2 for job in jobs)
     assert 'two.png: no such saliency map' in str(problems) and 'no such score' not in str(problems)
@@ -430,46 +430,37 @@ def test_seeds_never_overwrite_the_saliency_maps(small):
     before = contents(place)
     os.symlink(small.snapshot, small.snapshot + '_link')
     with pytest.raises(UserError, match='seeds/sal/: seeds would overwrite the saliency maps'):
-        seeds.run(changed(small, use_sal=True, saliency_root=place + '/', snapshot=small.snapshot + '_link'))
+        run_stage(seeds, changed(small, use_sal=True, saliency_root=place + '/', snapshot=small.snapshot + '_link'))
     assert contents(place) == before
 
 
 def test_photographs_that_are_too_long_for_the_crf(small, monkeypatch):
     monkeypatch.setattr(crf, 'largest_side', lambda *_: 40)
     with pytest.raises(UserError, match='two.jpg: a side of 64 pixels is too long for the CRF') as raised:
-        seeds.run(small)
+        run_stage(seeds, small)
     assert 'nothing' not in str(raised.value) and 'grey' not in str(raised.value)
-    seeds.run(changed(small, seeds=('raw',)))
+    run_stage(seeds, changed(small, seeds=('raw',)))
 
 
 def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
-    seeds.run(small)
+    run_stage(seeds, small)
     scores_path = os.path.join(small.snapshot, 'results', 'scores_icd', 'two.npy')
     good = np.load(scores_path)
     other = changed(small, confidence=.9)
-    runtime.save_npy(scores_path, np.full_like(good, np.nan))
+    files.save_npy(scores_path, np.full_like(good, np.nan))
     with pytest.raises(UserError, match='two.npy'):
-        seeds.run(other)
-    runtime.save_npy(scores_path, good)
-    seeds.run(other)
+        run_stage(seeds, other)
+    files.save_npy(scores_path, good)
+    run_stage(seeds, other)
     resumed = contents(os.path.join(small.snapshot, 'results', 'seeds'))
-    seeds.run(changed(other, force=True))
+    run_stage(seeds, changed(other, force=True))
     assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == resumed
 
 
-def test_inputs_that_were_already_read_give_the_same(small, monkeypatch):
-    seeds.run(small)
-    expected = contents(os.path.join(small.snapshot, 'results', 'seeds'))
-    inputs = seeds.preflight.read_inputs(small, seeds.preflight.Problems())
-    monkeypatch.setattr(seeds.preflight, 'read_inputs', None)
-    seeds.run(changed(small, force=True), inputs)
-    assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == expected
-
-
 def test_processes_do_not_change_the_seeds(small):
-    seeds.run(small)
+    run_stage(seeds, small)
     alone = contents(os.path.join(small.snapshot, 'results', 'seeds'))
-    seeds.run(changed(small, num_process=2, force=True))
+    run_stage(seeds, changed(small, num_process=2, force=True))
     assert contents(os.path.join(small.snapshot, 'results', 'seeds')) == alone
 
 
@@ -487,7 +478,7 @@ def save_pickle(path, array):
 
 
 def cut(path, array):
-    runtime.save_npy(path, array)
+    files.save_npy(path, array)
     os.truncate(path, os.path.getsize(path) - 4)
 
 
@@ -500,21 +491,21 @@ def remove_image(options):
 
 
 def saliency_bytes(data):
-    return lambda options: runtime.save_bytes(os.path.join(options.saliency_root, 'two.png'), data)
+    return lambda options: files.save_bytes(os.path.join(options.saliency_root, 'two.png'), data)
 
 
 PNG = cv2.imencode('.png', np.arange(48 * 64, dtype=np.uint8).reshape(48, 64))[1].tobytes()
 JPEG = cv2.imencode('.jpg', np.arange(48 * 64, dtype=np.uint8).reshape(48, 64))[1].tobytes()
 BEFORE = {      # found before anything is made
     'no scores': (break_npy(lambda path, array: None), 'two.npy: no such score file: run inference first'),
-    'rows': (break_npy(lambda p, a: runtime.save_npy(p, a[:1])), 'two.npy: maps of 1 classes, the annotation has 2'),
-    'size': (break_npy(lambda p, a: runtime.save_npy(p, a[:, :5])), 'two.npy: scores of shape 2x5x9, which do not come '
+    'rows': (break_npy(lambda p, a: files.save_npy(p, a[:1])), 'two.npy: maps of 1 classes, the annotation has 2'),
+    'size': (break_npy(lambda p, a: files.save_npy(p, a[:, :5])), 'two.npy: scores of shape 2x5x9, which do not come '
              'from --infer-size 65'),
-    'dimensions': (break_npy(lambda p, a: runtime.save_npy(p, a[0])), 'two.npy: scores of shape 9x9'),
-    'integers': (break_npy(lambda p, a: runtime.save_npy(p, a.astype(int))), 'two.npy: holds no floating-point'),
+    'dimensions': (break_npy(lambda p, a: files.save_npy(p, a[0])), 'two.npy: scores of shape 9x9'),
+    'integers': (break_npy(lambda p, a: files.save_npy(p, a.astype(int))), 'two.npy: holds no floating-point'),
     'pickle': (break_npy(save_pickle), 'two.npy: holds no floating-point'),
-    'garbage': (break_npy(lambda p, a: runtime.save_bytes(p, b'\x93NUMPY\x01\x00 garbage')), 'two.npy: not a NumPy'),
-    'empty': (break_npy(lambda p, a: runtime.save_bytes(p, b'')), 'two.npy: not a NumPy array file'),
+    'garbage': (break_npy(lambda p, a: files.save_bytes(p, b'\x93NUMPY\x01\x00 garbage')), 'two.npy: not a NumPy'),
+    'empty': (break_npy(lambda p, a: files.save_bytes(p, b'')), 'two.npy: not a NumPy array file'),
     'cut': (break_npy(cut), 'two.npy: the file is cut short'),
     'no saliency': (remove_saliency, 'two.png: no such saliency map: check --saliency-root'),
     'saliency size': (saliency_bytes(cv2.imencode('.png', np.zeros((5, 6), np.uint8))[1].tobytes()),
@@ -523,7 +514,7 @@ BEFORE = {      # found before anything is made
     'no image': (remove_image, 'two.jpg: no such photograph'),
 }
 MEANWHILE = {   # what only the whole file tells
-    'NaN': (break_npy(lambda p, a: runtime.save_npy(p, a * np.nan)), 'two.npy: holds NaN .* training diverged'),
+    'NaN': (break_npy(lambda p, a: files.save_npy(p, a * np.nan)), 'two.npy: holds NaN .* training diverged'),
     'saliency cut': (saliency_bytes(PNG[:len(PNG) // 2]), 'two.png: the file is cut short: copy or download it again'),
     'saliency without its end': (saliency_bytes(JPEG[:-40]), 'two.png: the file is cut short'),
 }
@@ -534,7 +525,7 @@ def test_bad_inputs_end_it_before_anything_is_made(small, case):
     damage, message = BEFORE[case]
     damage(small)
     with pytest.raises(UserError, match=message):
-        seeds.run(changed(small, seeds=('crf', 'sal')))
+        run_stage(seeds, changed(small, seeds=('crf', 'sal')))
     assert not os.path.exists(os.path.join(small.snapshot, 'results', 'seeds'))
 
 
@@ -544,18 +535,18 @@ def test_what_turns_bad_later_ends_it_in_one_line(small, case, processes):
     damage, message = MEANWHILE[case]
     damage(small)
     with pytest.raises(UserError, match=message) as raised:
-        seeds.run(changed(small, seeds=('crf', 'sal'), num_process=processes))
+        run_stage(seeds, changed(small, seeds=('crf', 'sal'), num_process=processes))
     assert '\n' not in str(raised.value)
     left = contents(os.path.join(small.snapshot, 'results', 'seeds'))
     assert processes > 1 or 'crf/sub/large.png' in left
-    assert not [path for path in left if path.endswith(runtime.PARTIAL)]
+    assert not [path for path in left if path.endswith(files.PARTIAL)]
 
 
 def test_a_saliency_map_in_colours(small):
     colours = np.full((48, 64, 3), (9, 99, 199), np.uint8)
     saliency_bytes(cv2.imencode('.png', colours)[1].tobytes())(small)
     with pytest.raises(UserError, match='two.png: a colour picture: saliency maps are grey, 0 to 255: check --saliency'):
-        seeds.run(changed(small, seeds=('sal',)))
+        run_stage(seeds, changed(small, seeds=('sal',)))
 
 
 @pytest.mark.parametrize('value, counted', [(1, True), (2, True), (3, False), (0, False)])
@@ -563,15 +554,15 @@ def test_saliency_maps_of_zeros_and_ones_are_told(small, value, counted, capsys)
     saliency = np.zeros((48, 64), np.uint8)
     saliency[:20] = value
     saliency_bytes(cv2.imencode('.png', saliency)[1].tobytes())(small)
-    seeds.run(changed(small, seeds=('raw', 'sal')))
+    run_stage(seeds, changed(small, seeds=('raw', 'sal')))
     assert ('1 saliency maps of %s hold no pixel above 2' % small.saliency_root in capsys.readouterr().err) == counted
 
 
 def test_a_saliency_map_that_changes_meanwhile(small, monkeypatch):
-    monkeypatch.setattr(seeds.preflight, 'check_size', lambda *_: (48, 64))
+    monkeypatch.setattr(seeds.checks, 'check_size', lambda *_: (48, 64))
     saliency_bytes(cv2.imencode('.png', np.zeros((5, 6), np.uint8))[1].tobytes())(small)
-    with pytest.raises(UserError, match='two.png: the saliency map has 6x5 pixels, the photograph 64x48'):
-        seeds.run(changed(small, use_sal=True))
+    with pytest.raises(UserError, match='two.png: the saliency map has 6x5 pixels, the image 64x48'):
+        run_stage(seeds, changed(small, use_sal=True))
 
 
 def test_all_problems_are_named_at_once(small):
@@ -579,28 +570,28 @@ def test_all_problems_are_named_at_once(small):
         os.remove(os.path.join(small.snapshot, 'results', 'scores_icd', name + '.npy'))
     os.remove(os.path.join(small.snapshot, 'results', 'scores_cam', 'two.npy'))
     with pytest.raises(UserError, match=r'two.npy.*two.npy.*grey.npy.*row.npy.*\(4 files\)'):
-        seeds.run(small)
+        run_stage(seeds, small)
 
 
 def test_images_without_classes_need_no_scores(small):
     for kind in ('icd', 'cam'):
         os.remove(os.path.join(small.snapshot, 'results', 'scores_' + kind, 'nothing.npy'))
-    seeds.run(small)
-    assert not voc.read_mask(seed_path(small, 'crf', 'nothing')).any()
+    run_stage(seeds, small)
+    assert not masks.read_mask(seed_path(small, 'crf', 'nothing')).any()
 
 
 def test_partial_files_of_a_killed_run_go_away(small):
     for part in ('', 'sub'):
-        runtime.save_bytes(os.path.join(small.snapshot, 'results', 'seeds', 'crf', part, '.two.png.part'), b'half')
-    seeds.run(small)
-    assert not [p for p in contents(small.snapshot) if p.endswith(runtime.PARTIAL)]
+        files.save_bytes(os.path.join(small.snapshot, 'results', 'seeds', 'crf', part, '.two.png.part'), b'half')
+    run_stage(seeds, small)
+    assert not [p for p in contents(small.snapshot) if p.endswith(files.PARTIAL)]
 
 
 def run_in_a_process(options):
     """Start the step in a process group of its own, with two workers."""
-    code = ('import pickle, sys\nfrom icd.steps import seeds\n'
-            'if __name__ == "__main__": seeds.run(pickle.loads(bytes.fromhex(sys.argv[1])))')
-    root = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))
+    code = ('import pickle, sys\nfrom icd.steps import seeds\nfrom tests.helpers import run_stage\n'
+            'if __name__ == "__main__": run_stage(seeds, pickle.loads(bytes.fromhex(sys.argv[1])))')
+    root = PROJECT
     words = pickle.dumps(changed(options, num_process=2)).hex()
     return subprocess.Popen([sys.executable, '-c', code, words], stderr=subprocess.DEVNULL,
                             env=dict(os.environ, PYTHONPATH=root), start_new_session=True)

@@ -19,13 +19,15 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import PROJECT
+from tests.helpers import PROJECT, run_stage
 
-from icd import options as option_tables
-from icd import runtime
+from icd import cli, files, parallel
 from icd.data import superpixel_map
 from icd.errors import UserError
-from icd.steps import checkpoint, launch, train, training_log
+from icd.steps import train
+from icd.train import log as training_log
+from icd.train import checkpoint
+from icd.train import launch
 
 COUNT, CLASSES = 13, ('cat', 'dog', 'cow')      # one image is left over each epoch
 OBJECT = '<object><name>%s</name><difficult>0</difficult></object>'
@@ -39,14 +41,14 @@ def data(tmp_path_factory):
     for i, name in enumerate(names):
         height, width = 40 + i, 70 - i
         image = cv2.resize(rng.integers(0, 256, (5, 6, 3), np.uint8), (width, height))
-        runtime.save_image(os.path.join(root, 'images', name + '.jpg'), image)
+        files.save_image(os.path.join(root, 'images', name + '.jpg'), image)
         chosen = {CLASSES[i % 3], CLASSES[i % 2]}
-        runtime.save_bytes(os.path.join(root, 'annotations', name + '.xml'), (
+        files.save_bytes(os.path.join(root, 'annotations', name + '.xml'), (
             '<annotation>%s</annotation>' % ''.join(OBJECT % c for c in sorted(chosen))).encode())
         labels = np.arange(height)[:, None] // 8 * 9 + np.arange(width) // 8
         superpixel_map.write(os.path.join(root, 'superpixels', name + '.png'), labels.astype(np.int32))
     for name, lines in (('list.txt', names), ('classes.txt', CLASSES)):
-        runtime.save_bytes(os.path.join(root, name), '\n'.join(lines).encode())
+        files.save_bytes(os.path.join(root, name), '\n'.join(lines).encode())
     return root
 
 
@@ -56,12 +58,12 @@ def make_options(data, snapshot, **values):
         superpixel_root=os.path.join(data, 'superpixels'), data_list=os.path.join(data, 'list.txt'),
         class_names=os.path.join(data, 'classes.txt'), snapshot=str(snapshot), pretrained='none', width=1 / 32,
         image_size=33, batch_size=4, num_epoch=2, gpus='cpu', num_workers=0, log_frequency=1, checkpoint_every=1)
-    return option_tables.defaults(option_tables.RUN, **dict(common, **values))
+    return cli.defaults(cli.RUN, **dict(common, **values))
 
 
 def run(data, snapshot, **values):
     options = make_options(data, snapshot, **values)
-    assert train.run(options) is True
+    assert run_stage(train, options) is True
     return options
 
 
@@ -138,8 +140,8 @@ def test_a_short_epoch_has_a_line_and_a_sheet(data, tmp_path):
 
 
 def test_two_trainings_never_share_a_folder(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, '_PATIENCE', .1)
-    with runtime.alone_in(str(tmp_path / 'snap'), 'is here'):
+    monkeypatch.setattr(parallel, '_PATIENCE', .1)
+    with files.folder_lock(str(tmp_path / 'snap'), 'is here'):
         with pytest.raises(UserError, match='snap: another run is training here: wait for it, or give another --snapshot'):
             run(data, tmp_path / 'snap')
     assert not os.listdir(str(tmp_path / 'snap'))
@@ -230,7 +232,7 @@ def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_pat
     shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
     if 'data_list' in values:
         values = dict(data_list=str(tmp_path / 'short.txt'))
-        runtime.save_bytes(values['data_list'], '\n'.join('image%02d' % i for i in range(12)).encode())
+        files.save_bytes(values['data_list'], '\n'.join('image%02d' % i for i in range(12)).encode())
     before = results(tmp_path / 'snap')
     with pytest.raises(UserError, match='comes from a training with another .*%s.*give the same options' % named):
         run(data, tmp_path / 'snap', **values)
@@ -320,7 +322,7 @@ def test_time_is_counted_where_it_is_spent(monkeypatch):
 
 def test_the_least_memory_of_the_paper():
     """By hand: 36.99 million values of layers an image at 321 pixels, 26.6 million parameters."""
-    from icd.model.network import ICDNet
+    from icd.model.icd_net import ICDNet
     one, four = (train.least_memory(ICDNet(), images, 321) for images in (1, 4))
     assert (four - one) / 3 == pytest.approx(4 * 36.9e6, rel=.01)
     assert one - (four - one) / 3 == pytest.approx(12 * 26.3e6, rel=.02)
@@ -328,7 +330,7 @@ def test_the_least_memory_of_the_paper():
 
 # ------------------------------------------------------------------------------------------- processes that are killed
 def arguments_of(options):
-    return option_tables.command_line(option_tables.RUN, options).split()
+    return cli.command_line(cli.RUN, options).split()
 
 
 def read_to(process, text, seconds=60):

@@ -6,9 +6,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import load_recording, parity_files
+from tests.helpers import load_recording, parity_files
 from scipy import ndimage
-from superpixel_program import build, draw, labels_of
+from tests.superpixel.superpixel_program import build, draw, labels_of
 
 from icd.data import superpixel_map
 

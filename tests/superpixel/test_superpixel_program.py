@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from superpixel_program import FOLDER, PROGRAM, build, call, draw
+from tests.superpixel.superpixel_program import FOLDER, PROGRAM, build, call, draw
 
-from icd.data import superpixel_map, voc
+from icd.data import images, superpixel_map
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -92,7 +92,7 @@ def test_odd_images_are_read_as_the_training_reads_them(method, tmp_path):
     found = odd_images(str(tmp_path / 'images'))
     names = [os.path.splitext(file)[0] for file in found]
     for file, name in zip(found, names):       # the training's decoding, without loss
-        cv2.imwrite(str(tmp_path / 'same' / (name + '.png')), voc.read_image(str(tmp_path / 'images' / file)))
+        cv2.imwrite(str(tmp_path / 'same' / (name + '.png')), images.read_image(str(tmp_path / 'images' / file)))
     (tmp_path / 'list.txt').write_text('\n'.join(names))
     for folder in ('images', 'same'):
         code, said = call('list.txt', folder, 'out_' + folder, 20, '--method', method, cwd=str(tmp_path))

@@ -1,0 +1,160 @@
+"""Image files: pixels and sizes."""
+import os
+import struct
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from icd.errors import UserError
+
+_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x112, 0x100, 0x101
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_AGAIN = 'copy or download it again'
+# What Pillow raises on damaged files, besides OSError.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+           struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def read_bytes(path, remedy):
+    """Content of a file.
+
+    Parameters
+    ----------
+    path : str
+    remedy : str
+        What the user can do when it is not there.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    UserError
+        When there is no such file, or it may not be read. Read errors of the disk stay `OSError`.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError('no such file', path, remedy) from None
+    except IsADirectoryError:
+        raise UserError('this is a folder, not a file', path, remedy) from None
+    except PermissionError:
+        raise UserError('may not be read', path, 'change its permissions') from None
+
+
+def image_path(image_root, name):
+    """Where the photograph `name` of a list is."""
+    return os.path.join(image_root, name + '.jpg')
+
+
+def cut_short(data):
+    """True for the content of a JPEG or PNG file whose end is missing: decoders may fill the rest with grey."""
+    if data[:8] == PNG_SIGNATURE:
+        return _png_end(data) > len(data)
+    if data[:2] != b'\xff\xd8':
+        return False
+    start = 2
+    while start + 4 <= len(data) and data[start] == 0xff and data[start + 1] != 0xda:       # up to start of scan
+        start += 1 if data[start + 1] == 0xff else 2 + int.from_bytes(data[start + 2:start + 4], 'big')
+    return data.rfind(b'\xff\xd9') < start                                                  # end of image
+
+
+def _png_end(data):
+    """Where the last chunk of a PNG file ends, by the lengths of its chunks; OpenCV takes seconds over wrong ones."""
+    start = len(PNG_SIGNATURE)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, start)
+        start += 12 + length
+        if kind == b'IEND':
+            return start
+    return start + 12
+
+
+def decode_image(data, path):
+    """Pixels of an encoded photograph.
+
+    Parameters
+    ----------
+    data : bytes
+    path : str
+        Its file, for the message.
+
+    Returns
+    -------
+    ndarray (H, W, 3) uint8
+        BGR.
+
+    Raises
+    ------
+    UserError
+        When it is damaged or no image.
+    """
+    image = None
+    if data and not cut_short(data):
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:                                           # sizes that are beyond OpenCV's limits
+            pass
+    if image is None:
+        raise UserError('the file is cut short' if cut_short(data) else 'not an image that OpenCV can read', path,
+                        _AGAIN)
+    return image
+
+
+def read_image(path):
+    """Read a photograph: (H, W, 3) uint8, BGR. Raises `UserError` when it is missing, damaged or no image."""
+    return decode_image(read_bytes(path, 'check the image folder and the list of names'), path)
+
+
+def _on_its_side(image):
+    """True when the EXIF data of an open image, if it has any that can be read, turn it by a quarter."""
+    tags = Image.Exif()
+    try:
+        if image.format == 'TIFF':
+            tags = image.tag_v2
+            if image.size != (tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]):
+                return False                    # newer releases of Pillow have turned the size already
+        else:
+            tags.load(image.info.get('exif', b''))
+        return tags.get(_EXIF_ORIENTATION, 1) in range(5, 9)
+    except DAMAGE:
+        return False
+
+
+def image_size(path, remedy='check the image folder and the list of names'):
+    """Height and width of an image file, from its header.
+
+    Parameters
+    ----------
+    path : str
+    remedy : str
+        What the user can do when it is not there.
+
+    Returns
+    -------
+    (int, int)
+        What OpenCV decodes it to: an EXIF orientation that lays it on its side is followed.
+
+    Raises
+    ------
+    UserError
+        When the file is missing or its header is not that of an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            on_its_side = image.format != 'WEBP' and _on_its_side(image)     # which OpenCV does not turn
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError('no such file', path, remedy) from None
+    except PermissionError:
+        raise UserError('may not be read', path, 'change its permissions') from None
+    except Image.DecompressionBombError:
+        raise UserError(f'more than {2 * Image.MAX_IMAGE_PIXELS // 1000000} million pixels', path,
+                        'scale it down') from None
+    except DAMAGE:
+        raise UserError('not an image', path, remedy) from None
+    return (width, height) if on_its_side else (height, width)

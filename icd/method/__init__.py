@@ -1,0 +1,1 @@
+"""The rules of the paper on plain arrays: no files, no MXNet."""

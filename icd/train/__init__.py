@@ -1,0 +1,1 @@
+"""Training any network over devices and nodes, with exact resume."""

@@ -1,0 +1,107 @@
+"""Start a distributed training on one machine: scheduler, servers and workers, all with the same command line.
+
+`python -m icd.train.launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`. When one
+of the processes fails, the others are ended.
+"""
+import argparse
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+
+from icd import console
+from icd.errors import UserError
+
+COMMAND = 'import sys; from icd.steps.run import command; sys.argv[0] = "icd-run"; sys.exit(command())'
+_PATIENCE = 10.         # seconds a process gets to end by itself
+
+
+def start(roles, command, environment):
+    """Start processes.
+
+    Parameters
+    ----------
+    roles : list of str
+        'scheduler', 'server' or 'worker', one a process.
+    command : list of str
+    environment : dict of str to str
+        Of all processes, beside MXNet's variables.
+
+    Returns
+    -------
+    list of subprocess.Popen
+    """
+    common = dict(environment, DMLC_PS_ROOT_URI='127.0.0.1', DMLC_PS_ROOT_PORT=str(_free_ports()),
+                  DMLC_NUM_WORKER=str(roles.count('worker')), DMLC_NUM_SERVER=str(roles.count('server')))
+    return [subprocess.Popen(command, env=dict(common, DMLC_ROLE=role)) for role in roles]
+
+
+def _free_ports():
+    """The first of two free ports in a row: the scheduler's, and that of the watch."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(('127.0.0.1', 0))
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(('127.0.0.1', first.getsockname()[1] + 1))
+                return first.getsockname()[1]
+
+
+def wait(processes):
+    """Wait until all processes have ended, or one has failed; end the rest.
+
+    Parameters
+    ----------
+    processes : list of subprocess.Popen
+
+    Returns
+    -------
+    int
+        The exit code of the first that failed, else 0.
+    """
+    try:
+        while True:
+            codes = [process.poll() for process in processes]
+            failed = [code for code in codes if code]
+            if failed or None not in codes:
+                return failed[0] if failed else 0
+            time.sleep(.1)
+    except BaseException:
+        end(processes, (subprocess.Popen.terminate, subprocess.Popen.kill))
+        raise
+    finally:
+        end(processes)
+
+
+def end(processes, ways=(subprocess.Popen.poll, subprocess.Popen.terminate, subprocess.Popen.kill)):
+    """End processes: after a failure they end by themselves in a moment, each saying why; then they are made to."""
+    for stop in ways:
+        for process in processes:
+            if process.poll() is None:
+                stop(process)
+        limit = time.monotonic() + _PATIENCE
+        while time.monotonic() < limit and any(process.poll() is None for process in processes):
+            time.sleep(.1)
+
+
+def main(arguments):
+    """Start and watch a distributed training on this machine."""
+    parser = console.ArgumentParser('python -m icd.train.launch', description=main.__doc__)
+    parser.add_argument('--workers', type=int, default=2, help='processes that train')
+    parser.add_argument('--servers', type=int, default=1, help='processes that add up')
+    parser.add_argument('options', nargs=argparse.REMAINDER, metavar='-- OPTIONS', help='options of icd-run')
+    given = parser.parse_args(arguments)
+    if given.workers < 1 or given.servers < 1:
+        raise UserError('at least one of each is needed', '--workers and --servers')
+    options = given.options[1:] if given.options[:1] == ['--'] else given.options
+    if '--kvstore' not in options:
+        options = ['--kvstore', 'dist_sync'] + options
+    roles = ['scheduler'] + ['server'] * given.servers + ['worker'] * given.workers
+    code = wait(start(roles, [sys.executable, '-c', COMMAND] + options, os.environ))
+    if code:
+        raise SystemExit(code if code > 0 else 2)
+
+
+if __name__ == '__main__':
+    sys.exit(console.run_command(main))

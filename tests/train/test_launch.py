@@ -1,0 +1,68 @@
+"""The launcher of a distributed training on one machine ends what it started."""
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.helpers import PROJECT
+
+from icd.errors import UserError
+from icd.train import launch
+
+PATIENT = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'
+
+
+def start(roles, code):
+    return launch.start(roles, [sys.executable, '-c', code], os.environ)
+
+
+def test_every_process_gets_its_role_and_the_same_address(tmp_path):
+    names = ('DMLC_ROLE', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER', 'DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT')
+    code = 'import os; e = os.environ; open(%r + "/%%d" %% os.getpid(), "w").write(" ".join(e[n] for n in %r))' % (
+        str(tmp_path), names)
+    roles = ['scheduler', 'server', 'server', 'worker']
+    processes = start(roles, code)
+    assert launch.wait(processes) == 0
+    said = [(tmp_path / str(process.pid)).read_text().split() for process in processes]
+    assert [words[:3] for words in said] == [[role, '1', '2'] for role in roles]
+    assert len({tuple(words[3:]) for words in said}) == 1
+
+
+@pytest.mark.parametrize('failure, code', [('raise SystemExit(2)', 2), ('import os; os.kill(os.getpid(), 9)', -9)])
+def test_when_one_fails_the_others_are_ended(monkeypatch, failure, code):
+    monkeypatch.setattr(launch, '_PATIENCE', .3)
+    processes = start(['scheduler', 'worker', 'server'], 'import os\nif os.environ["DMLC_ROLE"] == "worker": %s\n%s' % (
+        failure, PATIENT))
+    began = time.monotonic()
+    assert launch.wait(processes) == code
+    assert all(process.poll() is not None for process in processes) and time.monotonic() - began < 30
+
+
+def test_others_may_end_by_themselves_first():
+    code = ('import os, time\nif os.environ["DMLC_ROLE"] == "worker": raise SystemExit(2)\n'
+            'time.sleep(1); raise SystemExit(5)')
+    processes = start(['scheduler', 'worker'], code)
+    launch.wait(processes)
+    assert [process.returncode for process in processes] == [5, 2]
+
+
+def test_a_terminated_launcher_ends_what_it_started(tmp_path):
+    code = 'import os, time; open(%r, "a").write("%%d " %% os.getpid()); time.sleep(60)' % str(tmp_path / 'pids')
+    program = ('import sys; from icd import console; from icd.train import launch; launch.COMMAND = %r; '
+               'sys.exit(console.run_command(launch.main))' % code)
+    launcher = subprocess.Popen([sys.executable, '-c', program, '--workers', '1', '--', '--only-train'], cwd=PROJECT)
+    pids, limit = [], time.monotonic() + 30
+    while len(pids) < 3 and time.monotonic() < limit:
+        time.sleep(.1)
+        pids = (tmp_path / 'pids').read_text().split() if (tmp_path / 'pids').exists() else []
+    launcher.terminate()
+    assert launcher.wait(30) == 143
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_numbers_of_processes_are_checked():
+    with pytest.raises(UserError, match='at least one'):
+        launch.main(['--workers', '0'])

@@ -1,0 +1,280 @@
+"""A step's result does not depend on how its batch is spread over devices, machines and passes."""
+import os
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+from tests.helpers import PROJECT
+from mxnet import autograd, gluon
+
+from icd.train import distributed
+from icd.errors import UserError
+from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
+from icd.model.losses import ICDLoss
+from icd.model.icd_net import STATE, ICDNet, initialize_missing, set_values
+from icd.train import launch
+from icd.train.trainer import TrainingStep, create_kvstore
+
+CLASSES, SIZE, SIDE, BATCH = 5, 65, 9, 8
+RATE = 2e-2
+SLOW = 1e-3         # several steps amplify rounding: signs turn, thresholds are crossed
+RUNNING = ('feat_bn_moving_mean', 'feat_bn_moving_var')
+
+
+def batches(count, seed=0):
+    """(images, labels, superpixels, regions); classes are unevenly spread over a batch."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        labels = (rng.random((BATCH, CLASSES)) < np.linspace(.8, .1, BATCH)[:, None]).astype(np.float32)
+        labels[labels.sum(axis=1) == 0, 0] = 1
+        labels[-2:] = np.eye(CLASSES)[[1, 2]]
+        superpixels = np.sort(rng.integers(0, 12, (BATCH, SIDE * SIDE)), axis=1).reshape(BATCH, SIDE, SIDE)
+        yield (mx.nd.array(rng.integers(0, 256, (BATCH, 3, SIZE, SIZE)), dtype='uint8'), mx.nd.array(labels),
+               mx.nd.array(superpixels, dtype='int32'), 12)
+
+
+def start_net(devices, dropout=0., freeze_bn=False):
+    net = ICDNet(CLASSES, 1 / 16, dropout=dropout, freeze_bn=freeze_bn)
+    values = initialize_missing(net, {}, 3, he=True)
+    for name in ('icd_bu_weight', 'conv_ft_weight'):
+        values[name] = 10 * values[name]      # else fc6_ft and fc7_ft learn little in a step
+    set_values(net, values, devices)
+    return net
+
+
+def values_of(net, device=None):
+    return {name: p.data(device or p.list_ctx()[0]).asnumpy() for name, p in net.collect_params().items()}
+
+
+def train(number=1, steps=1, accumulate=1, freeze_bn=False, sync_bn=False, kvstore='device', dropout=0., clip=0.,
+          rate=RATE):
+    """Parameters, and the trained step, after `steps` batches on so many CPU devices."""
+    devices = [mx.cpu(i) for i in range(number)]
+    net = start_net(devices, dropout, freeze_bn)
+    store = create_kvstore(kvstore, devices)
+    step = TrainingStep(net, devices, store, accumulate, 7, sync_bn=sync_bn, clip_gradient=clip)
+    part, parts = (store.rank, store.num_workers) if store else (0, 1)
+    share = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
+    for number, (images, labels, superpixels, regions) in enumerate(batches(steps)):
+        step(images[share], labels[share], superpixels[share], regions, rate, .5, number)
+    return net, step
+
+
+def assert_same(ours, theirs, but=()):
+    for name in set(theirs) - set(but):
+        close = 1e-6 if name == STATE else 1e-5
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=close, err_msg=name)
+
+
+@pytest.fixture(scope='module')
+def single():
+    """Parameters after a step on one device."""
+    return values_of(train()[0])
+
+
+@pytest.fixture(scope='module')
+def single_frozen():
+    """Parameters after a step on one device with running statistics."""
+    return values_of(train(freeze_bn=True)[0])
+
+
+# ----------------------------------------------------------------------------------------------------- one device
+def test_a_step_is_the_plain_sequence_of_its_parts():
+    ours = values_of(train(steps=3)[0])
+    net = start_net([mx.cpu()])
+    statistics, update, loss = CalibrationStatistics(), CalibrationUpdate(), ICDLoss(CLASSES)
+    parameters = net.collect_params()
+    trainer = gluon.Trainer(parameters, 'sgd', {'learning_rate': RATE, 'momentum': .9, 'wd': 5e-4})
+    for images, labels, superpixels, regions in batches(3):
+        with autograd.record():
+            cam, bottom_up, top_down, feature = net(images)
+            state = update(parameters[STATE].data(), *statistics(bottom_up, cam, labels))
+            out = loss(cam, bottom_up, top_down, feature, net.icd_bu_weight.data(), labels, superpixels,
+                       mx.nd.arange(regions), state, mx.nd.array([.5]))
+        out.loss.backward()
+        parameters[STATE].set_data(state)
+        trainer.step(BATCH)
+    assert_same(ours, values_of(net))
+
+
+def test_every_parameter_moves(single):
+    start = values_of(start_net([mx.cpu()]))
+    for name in single:
+        moved = np.abs(single[name] - start[name]).max()
+        assert moved == 0 if name == 'feat_bn_gamma' else moved > 5e-5, name     # the tolerance is 1e-5
+
+
+def test_nothing_is_waited_for(monkeypatch):
+    net, step = train()
+
+    def wait(*_):
+        raise AssertionError('a step waited for a value')
+    (batch,) = batches(1)
+    for name in ('asnumpy', 'asscalar', 'wait_to_read'):
+        monkeypatch.setattr(mx.nd.NDArray, name, wait)
+    monkeypatch.setattr(mx.nd, 'waitall', wait)
+    done = step(*batch, RATE, .5, 1)
+    monkeypatch.undo()
+    assert np.isfinite(done.parts[0].losses.cam_loss.asscalar())
+
+
+def test_what_a_step_returns_is_not_overwritten_by_later_ones():
+    net, step = train()
+    first, second, third = batches(3)
+    kept = step(*first, RATE, .5, 1)
+    seen = [kept.parts[0].top_down.asnumpy(), kept.parts[0].losses.calibrated.asnumpy(), kept.state.asnumpy()]
+    for number, batch in enumerate((second, third), 2):
+        step(*batch, RATE, .5, number)
+    again = [kept.parts[0].top_down.asnumpy(), kept.parts[0].losses.calibrated.asnumpy(), kept.state.asnumpy()]
+    assert all((a == b).all() for a, b in zip(seen, again))
+
+
+@pytest.mark.parametrize('number, accumulate', [(2, 1), (1, 2)])
+def test_dropout_differs_between_steps_and_parts_and_repeats_with_the_seed(number, accumulate):
+    images, labels, superpixels, regions = next(batches(1))
+    images = mx.nd.concat(images[:4], images[:4], dim=0)
+
+    def probabilities(step, number):
+        return [part.losses.prob.asnumpy() for part in step(images, labels, superpixels, regions, 0., .5, number).parts]
+    _, step = train(number, accumulate=accumulate, dropout=.5, steps=0, freeze_bn=True)
+    first, second, again = (probabilities(step, number) for number in (0, 1, 0))
+    assert all((a == b).all() for a, b in zip(first, again))
+    assert (first[0] != second[0]).any() and (first[0] != first[1]).any()
+    _, other = train(number, accumulate=accumulate, dropout=.5, steps=0, freeze_bn=True)
+    assert all((a == b).all() for a, b in zip(first, probabilities(other, 0)))
+
+
+def test_clipping_limits_the_gradient_an_image_but_not_the_bottom_up_weight(single):
+    net, _ = train(clip=.1)
+    start, clipped = values_of(start_net([mx.cpu()])), values_of(net)
+    np.testing.assert_allclose(clipped['icd_bu_weight'], single['icd_bu_weight'], atol=1e-7)
+    total = 0.
+    for name, parameter in net.collect_params().items():
+        if parameter.grad_req != 'null' and name != 'icd_bu_weight':
+            gradient = (start[name].astype(np.float64) - clipped[name]) / (RATE * parameter.lr_mult)
+            total += ((gradient - 5e-4 * parameter.wd_mult * start[name]) ** 2).sum()
+    assert np.sqrt(total) == pytest.approx(.1, rel=.02)
+    assert_same(values_of(train(clip=1e9)[0]), single)
+
+
+# --------------------------------------------------------------------------------------------------------- splits
+@pytest.mark.parametrize('kvstore', ['device', 'local'])
+@pytest.mark.parametrize('number', [2, 4])
+def test_devices_with_common_statistics_give_what_one_gives(single, number, kvstore):
+    net, _ = train(number, sync_bn=True, kvstore=kvstore)
+    for device in (mx.cpu(0), mx.cpu(number - 1)):
+        assert_same(values_of(net, device), single)
+
+
+def test_devices_with_running_statistics_give_what_one_gives_after_three_steps():
+    expected = values_of(train(steps=3, freeze_bn=True, rate=SLOW)[0])
+    assert_same(values_of(train(2, steps=3, freeze_bn=True, rate=SLOW)[0]), expected)
+
+
+def test_accumulated_batches_give_what_a_whole_one_gives(single_frozen):
+    assert_same(values_of(train(accumulate=4, freeze_bn=True)[0]), single_frozen)
+    expected = values_of(train(steps=2, freeze_bn=True, rate=SLOW)[0])
+    assert_same(values_of(train(2, accumulate=2, steps=2, freeze_bn=True, rate=SLOW)[0]), expected)
+
+
+def test_accumulated_batches_look_ahead_with_the_dropout_they_train_with(monkeypatch):
+    seen = []
+    real = TrainingStep._measure
+
+    def measure(step, maps, piece):
+        seen.append(maps[0].asnumpy())
+        return real(step, maps, piece)
+    monkeypatch.setattr(TrainingStep, '_measure', measure)
+    real_backward = TrainingStep._backward
+    monkeypatch.setattr(TrainingStep, '_backward', lambda step, maps, part, factor: (
+        seen.extend(m[0].asnumpy() for m in maps), real_backward(step, maps, part, factor))[1])
+    train(2, accumulate=2, dropout=.5)
+    assert len(seen) == 8 and all((a == b).all() for a, b in zip(seen[:4], seen[4:]))
+
+
+def test_looking_ahead_leaves_the_running_statistics(monkeypatch):
+    """On GPUs batch normalisation moves them in the forward pass, on the CPU in the backward pass."""
+    expected = values_of(train(accumulate=2)[0])
+    real = TrainingStep._forward
+
+    def forward(step, part, number, which, record=True):
+        if not record:
+            for parameter in step._running:
+                for data in parameter.list_data():
+                    data += 1
+        return real(step, part, number, which, record)
+    monkeypatch.setattr(TrainingStep, '_forward', forward)
+    assert_same(values_of(train(accumulate=2)[0]), expected)
+
+
+def test_running_statistics_take_one_step_an_accumulated_batch():
+    moved = values_of(train(accumulate=2)[0])
+    net = start_net([mx.cpu()])
+    (images, *_), = batches(1)
+    first, second = (net.backbone(images[i:i + BATCH // 2]).mean(axis=(0, 2, 3)).asnumpy() for i in (0, BATCH // 2))
+    np.testing.assert_allclose(moved[RUNNING[0]], .9 * .1 * first + .1 * second, atol=1e-5)
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_running_statistics_are_those_of_the_steps_done_whether_waited_for_or_not(accumulate):
+    net, other = start_net([mx.cpu()]), start_net([mx.cpu()])
+    step, patient = (TrainingStep(n, [mx.cpu()], accumulate=accumulate) for n in (net, other))
+    for number, batch in enumerate(batches(5)):
+        patient(*batch, SLOW, .5, number)
+        mx.nd.waitall()
+    for number, batch in enumerate(batches(5)):
+        step(*batch, SLOW, .5, number)
+    for name in RUNNING:            # nothing else is read before, so nothing else is waited for
+        ours, expected = (n.collect_params()[name].data().asnumpy() for n in (net, other))
+        assert (ours == expected).all(), name
+
+
+def test_running_statistics_are_averaged_over_devices():
+    net, step = train(2)
+    both = [np.stack([data.asnumpy() for data in net.collect_params()[name].list_data()]) for name in RUNNING]
+    assert all(np.abs(a[0] - a[1]).max() > 1e-4 for a in both)
+    step.average_running_statistics()
+    for name, before in zip(RUNNING, both):
+        for data in net.collect_params()[name].list_data():
+            np.testing.assert_allclose(data.asnumpy(), before.mean(axis=0), atol=1e-6)
+
+
+def test_momentum_goes_on_where_it_was():
+    net, step = train(2, steps=2, freeze_bn=True)
+    expected = values_of(train(2, steps=3, freeze_bn=True)[0])
+    devices = [mx.cpu(0), mx.cpu(1)]
+    again = start_net(devices, freeze_bn=True)
+    set_values(again, values_of(net), devices)
+    resumed = TrainingStep(again, devices, create_kvstore('device', devices), seed=7)
+    resumed.set_momentum(step.momentum())
+    *_, third = batches(3)
+    resumed(*third, RATE, .5, 2)
+    ours = values_of(again)
+    assert all((ours[name] == expected[name]).all() for name in expected)
+
+
+def test_a_store_that_this_mxnet_lacks_is_named():
+    with pytest.raises(UserError, match='--kvstore nccl: .*choose device'):
+        create_kvstore('nccl', [mx.cpu(0), mx.cpu(1)])
+
+
+# ------------------------------------------------------------------------------------------------------- machines
+def be_a_worker(path):
+    """What each process of the distributed test does; servers and the scheduler never get here."""
+    net, step = train(steps=1, freeze_bn=True, kvstore='dist_sync')
+    step.average_running_statistics()
+    rank = step._kvstore.rank
+    assert distributed.same_everywhere(step._kvstore, bytes([7, rank])) == (rank == 0)
+    np.savez(path % rank, **values_of(net))
+
+
+def test_two_workers_and_a_server_give_what_one_process_gives(single_frozen, tmp_path):
+    code = 'import sys; sys.path[:0] = %r; import icd, test_training_step as t; t.be_a_worker(%r)' % (
+        [PROJECT, os.path.join(PROJECT, 'tests'), os.path.dirname(__file__)], str(tmp_path / 'worker%d.npz'))
+    processes = launch.start(['scheduler', 'server', 'worker', 'worker'], [sys.executable, '-c', code],
+                             dict(os.environ, OMP_NUM_THREADS='1'))
+    assert launch.wait(processes) == 0
+    for rank in range(2):
+        with np.load(str(tmp_path / ('worker%d.npz' % rank))) as ours:
+            assert_same(ours, single_frozen)
