@@ -69,7 +69,7 @@ def link(path, target):
 
 def parameters(path, change):
     def make():
-        from icd.model import params
+        from icd.weights import params
         arrays = params.read(path)
         change(arrays)
         params.write(path, arrays)
@@ -107,13 +107,13 @@ TABLE = {
     'list with endings': ('merge', put('list.txt', 'a.jpg\n'), [], r'list\.txt: line 1.*without \.jpg'),
     'list repeats': ('evaluate', put('list.txt', 'a\nb\na\n'), [], r'list\.txt: line 3: a was already on line 1: remove'),
     'list with an unknown name': ('run', put('list.txt', 'a\nzebra\n'), [],
-                                  r'images/zebra\.jpg.*: no such photograph.*check --image-root'),
+                                  r'images/zebra\.jpg.*: no such image.*check --image-root'),
     'class names missing': ('run', nothing, ['--class-names', 'none.txt'], r'none\.txt: no such file'),
     'class names of other number': ('run', put('names.txt', 'x\ny\n'), ['--class-names', 'names.txt', '--num-cls', '3'],
                                     r'--num-cls 3.*names\.txt names 2'),
     'class names repeat': ('run', put('names.txt', 'x\nx\n'), ['--class-names', 'names.txt'], r'names\.txt: a class is named twice: remove'),
     # photographs
-    'image missing': ('run', remove('images/a.jpg'), [], r'images/a\.jpg.*: no such photograph.*check --image-root'),
+    'image missing': ('run', remove('images/a.jpg'), [], r'images/a\.jpg.*: no such image.*check --image-root'),
     'all images missing': ('train', remove('images'), [], r'--image-root images: no such folder: check'),
     'all images missing for merging': ('merge', remove('images'), [], r'--image-root images: no such folder: check'),
     'all annotations missing': ('seeds', remove('annotations'), [], r'--annotation-root annotations: no such folder'),
@@ -288,7 +288,7 @@ def test_all_problems_are_reported_grouped_and_counted(valid, tmp_path, monkeypa
     put('pretrained.params', 'x')()
     assert run('run', ['--gpus', '5']) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if ': ' in line]
-    photographs, = [line for line in lines if 'no such photograph' in line]
+    photographs, = [line for line in lines if 'no such image' in line]
     assert 'n09.jpg' in photographs and 'n10.jpg' not in photographs and '(12 files)' in photographs
     assert len([line for line in lines if re.search(r'no such superpixel map \(13 files\)', line)]) == 1
     assert any('pretrained.params' in line for line in lines) and any('--gpus 5' in line for line in lines)
@@ -320,11 +320,11 @@ def test_what_is_missing_is_told_once(valid, tmp_path, monkeypatch, capfd):
     remove('images/a.jpg')()
     remove(SCORES)()
     photograph, = said('--seeds', 'cam', '--export-scores', 'maps')
-    assert 'images/a.jpg: no such photograph' in photograph
+    assert 'images/a.jpg: no such image' in photograph
     access = os.access
     monkeypatch.setattr(os, 'access', lambda path, mode: access(path, mode) and path != 'images')
     closed, = said()
-    assert '--image-root images: may not be read: change its permissions' in closed
+    assert '--image-root images: permission denied: change its permissions' in closed
 
 
 def test_only_what_is_missing_needs_room(valid, tmp_path, monkeypatch):

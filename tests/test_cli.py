@@ -7,7 +7,7 @@ from icd.errors import UserError
 ORIGINAL_RUN = {
     '--superpixel-root': './data/superpixels/voc_superpixels', '--saliency-root': './data/saliency/saliency_aug',
     '--data-list': './data/VOC2012/train_aug.txt', '--model': 'vgg16_icd',
-    '--pretrained': './data/pretrained/vgg16_20M.params', '--num-cls': 20, '--image-size': 321, '--batch-size': 32,
+    '--pretrained': './data/pretrained/vgg16_20M.params', '--num-cls': None, '--image-size': 321, '--batch-size': 32,
     '--learning-rate': 1e-3, '--num-epoch': 20, '--begin-epoch': 0, '--num-sample': 0, '--snapshot': './snapshot/icd',
     '--num-save': 5, '--use-sal': False, '--only-gen-seeds': False}
 ORIGINAL_SUPERPIXEL = {

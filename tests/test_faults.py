@@ -18,7 +18,7 @@ import time
 import pytest
 
 from icd import console, files
-from icd.data import loader, voc
+from icd.data import images, loader
 from tests.helpers.small_data import COMMANDS, list_files, run
 
 TRAIN = ['--resume', 'auto', '--snapshot', 'new', '--checkpoint-every', '1', '--num-epoch', '2']
@@ -117,7 +117,7 @@ def give_back():
             os.replace(path, path[:-len('.kept')])
 
 
-READ, SAMPLE, WRITE = (voc, 'read_bytes'), (loader._Disk, 'read'), (os, 'replace')
+READ, SAMPLE, WRITE = (images, 'read_bytes'), (loader._Disk, 'read'), (os, 'replace')
 # id: (stage, what is hit, at which call, fault, exit code, what is said)
 FAULTS = {
     'disk full while training': ('train', WRITE, 3, refuse(errno.ENOSPC), 2, 'the disk is full'),

@@ -157,7 +157,7 @@ def run_python(code, site, **environment):
     return done.stdout.decode()
 
 
-ASK = 'import icd, mxnet, os; print(mxnet.library.answer(), os.environ.get("MXNET_USE_FUSION"))'
+ASK = 'import icd.mxnet_setup, mxnet, os; print(mxnet.library.answer(), os.environ.get("MXNET_USE_FUSION"))'
 
 
 def test_importing_mxnet_finds_the_libraries_of_the_wheels(cuda_site):

@@ -27,7 +27,7 @@ def commands():
 
 def modules():
     """Modules that the README runs, with their arguments."""
-    for line in re.findall(r'^ *python -m (icd\.(?:model|data)\..*)$', README, re.M):
+    for line in re.findall(r'^ *python -m (icd\.(?:weights|data)\..*)$', README, re.M):
         yield line.split()[0], shlex.split(line)[1:]
 
 

@@ -336,8 +336,8 @@ def devkit(tmp_path, monkeypatch):
     write(sbd / 'val.txt', 'v2\ne\n')
     for name in ('a', 'c', 'd', 'e', 'v1', 'v2'):
         write(aug / (name + '.png'), '')
-    monkeypatch.setattr(voc, 'COUNTS', {'train_aug': 4, 'val': 2, 'test': 1})
-    monkeypatch.setattr(voc, 'TRAIN_AUG_SHA256', hashlib.sha256(b'a\nc\nd\ne\n').hexdigest())
+    monkeypatch.setattr(voc_lists, 'COUNTS', {'train_aug': 4, 'val': 2, 'test': 1})
+    monkeypatch.setattr(voc_lists, 'TRAIN_AUG_SHA256', hashlib.sha256(b'a\nc\nd\ne\n').hexdigest())
     return tmp_path
 
 

@@ -280,7 +280,7 @@ def test_what_is_done_needs_neither_room_nor_scores(small, tmp_path, monkeypatch
     remove_scores(options)
     run_stage(export, options)
     pixels = 2 * 48 * 64 + 90 * 140
-    assert 8 * pixels < room[0] < 8 * pixels * 1.1 + 3 * 10000 and room[1] == 0
+    assert 8 * pixels < room[0] < 8 * pixels * 1.1 + 3 * 10000 and room[-1] == 0
 
 
 def test_scores_that_the_run_will_make_need_not_be_there(small):

@@ -509,9 +509,9 @@ BEFORE = {      # found before anything is made
     'cut': (break_npy(cut), 'two.npy: the file is cut short'),
     'no saliency': (remove_saliency, 'two.png: no such saliency map: check --saliency-root'),
     'saliency size': (saliency_bytes(cv2.imencode('.png', np.zeros((5, 6), np.uint8))[1].tobytes()),
-                      r'two.png \(6x5, not 64x48\): saliency map of another size'),
+                      r'two.png \(6x5, not 64x48\): saliency map and image differ in size'),
     'saliency text': (saliency_bytes(b'salient'), 'two.png: not an image'),
-    'no image': (remove_image, 'two.jpg: no such photograph'),
+    'no image': (remove_image, 'two.jpg: no such image'),
 }
 MEANWHILE = {   # what only the whole file tells
     'NaN': (break_npy(lambda p, a: files.save_npy(p, a * np.nan)), 'two.npy: holds NaN .* training diverged'),

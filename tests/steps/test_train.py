@@ -92,7 +92,7 @@ def undisturbed(data, tmp_path_factory):
 # ------------------------------------------------------------------------------------------------ what is written
 def test_what_a_run_writes(undisturbed):
     assert sorted(os.listdir(str(undisturbed))) == [
-        'log.csv', 'log.txt', 'vgg16_icd-0000.params', 'vgg16_icd-0000.states', 'vgg16_icd-0001.params',
+        'curves.png', 'log.csv', 'log.txt', 'vgg16_icd-0000.params', 'vgg16_icd-0000.states', 'vgg16_icd-0001.params',
         'vgg16_icd-0001.states', 'vgg16_icd_visdemo']
     assert sorted(os.listdir(str(undisturbed / 'vgg16_icd_visdemo'))) == ['vgg16_icd-0000.jpg', 'vgg16_icd-0001.jpg']
     names = set(mx.nd.load(str(undisturbed / 'vgg16_icd-0001.params')))
@@ -266,7 +266,7 @@ def test_a_training_that_diverges_says_so_and_leaves_whole_checkpoints_only(data
 
 
 def test_batches_that_devices_cannot_share_are_refused(data, tmp_path):
-    with pytest.raises(UserError, match='--batch-size 4: cannot be dealt out evenly to 3 devices: take a multiple'):
+    with pytest.raises(UserError, match='--batch-size 4: not divisible by 3 devices: use a multiple'):
         run(data, tmp_path, gpus='cpu:3')
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from tests.superpixel.superpixel_program import FOLDER, PROGRAM, build, call, draw
 
-from icd.data import images, superpixel_map
+from icd.data import superpixel_map
+from icd.data.images import read_image
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -92,7 +93,7 @@ def test_odd_images_are_read_as_the_training_reads_them(method, tmp_path):
     found = odd_images(str(tmp_path / 'images'))
     names = [os.path.splitext(file)[0] for file in found]
     for file, name in zip(found, names):       # the training's decoding, without loss
-        cv2.imwrite(str(tmp_path / 'same' / (name + '.png')), images.read_image(str(tmp_path / 'images' / file)))
+        cv2.imwrite(str(tmp_path / 'same' / (name + '.png')), read_image(str(tmp_path / 'images' / file)))
     (tmp_path / 'list.txt').write_text('\n'.join(names))
     for folder in ('images', 'same'):
         code, said = call('list.txt', folder, 'out_' + folder, 20, '--method', method, cwd=str(tmp_path))

@@ -270,7 +270,7 @@ def be_a_worker(path):
 
 
 def test_two_workers_and_a_server_give_what_one_process_gives(single_frozen, tmp_path):
-    code = 'import sys; sys.path[:0] = %r; import icd, test_training_step as t; t.be_a_worker(%r)' % (
+    code = 'import sys; sys.path[:0] = %r; import icd.mxnet_setup; from tests.train import test_trainer as t; t.be_a_worker(%r)' % (
         [PROJECT, os.path.join(PROJECT, 'tests'), os.path.dirname(__file__)], str(tmp_path / 'worker%d.npz'))
     processes = launch.start(['scheduler', 'server', 'worker', 'worker'], [sys.executable, '-c', code],
                              dict(os.environ, OMP_NUM_THREADS='1'))
