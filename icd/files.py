@@ -1,8 +1,11 @@
-"""Files that are whole or not there: atomic writes, locks, leftovers of killed runs."""
+"""Files that are whole or not there: atomic writes, locked folders, leftovers of killed runs."""
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
 import os
+import secrets
 import time
 import zlib
 
@@ -12,15 +15,15 @@ import numpy as np
 from icd.errors import UserError
 
 PARTIAL = '.part'
-_PATIENCE = 5.          # seconds a worker gets to remove what it is writing
+PATIENCE = 5.           # seconds that the children of a killed run need to end
 
 
 @contextlib.contextmanager
-def write_atomic(path):
+def write_atomic(path: str):
     """Give the name of a file beside `path` to write to; on success it becomes `path` in one step.
 
     The file is synced before the rename, so `path` is either absent, what it was, or complete, also after a
-    crash. On an exception nothing is left. The file is locked meanwhile: what is left of a killed process has no lock.
+    crash. On an exception nothing is left; what a killed process leaves is removed by `clear_partial`.
 
     Parameters
     ----------
@@ -30,49 +33,103 @@ def write_atomic(path):
     Yields
     ------
     str
-        Name to write to: `.NAME.part` in the same folder, with the ending of `path` kept out of the way.
-
-    Raises
-    ------
-    UserError
-        When another process is writing the same file.
+        Name to write to, in the same folder: the name of `path` behind a dot, and the ending `PARTIAL`.
     """
     folder, name = os.path.split(path)
     os.makedirs(folder or '.', exist_ok=True)
-    partial = os.path.join(folder, '.' + name + PARTIAL)
+    partial = os.path.join(folder, f'.{name}.{secrets.token_hex(4)}{PARTIAL}')
+    file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with _locked_file(partial, path) as file:
-            yield partial
-            os.fsync(file)
-            os.replace(partial, path)
+        yield partial
+        os.fsync(file)
+        os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            _remove_unlocked(partial)
+            os.remove(partial)
         raise
+    finally:
+        os.close(file)
+
+
+def save_bytes(path: str, data: bytes):
+    """Write `data` to `path`, whole or not at all."""
+    with write_atomic(path) as partial, open(partial, 'wb') as file:
+        file.write(data)
+
+
+def save_json(path: str, value):
+    """Write `value` as indented JSON to `path`, whole or not at all."""
+    save_bytes(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def save_npy(path: str, array: np.ndarray):
+    """Write `array` as a `.npy` file (no pickles), whole or not at all."""
+    with write_atomic(path) as partial, open(partial, 'wb') as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def save_image(path: str, image: np.ndarray, *parameters: int):
+    """Encode `image` (H, W) or (H, W, 3 BGR) uint8 by the ending of `path` and write it, whole or not at all."""
+    done, data = cv2.imencode(os.path.splitext(path)[1], image, list(parameters))
+    if not done:
+        raise ValueError(f'{path}: OpenCV could not encode a {image.dtype} image of {image.shape}')
+    save_bytes(path, data.tobytes())
+
+
+def checksum(path: str) -> int:
+    """CRC-32 of a file's content."""
+    value = 0
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 24), b''):
+            value = zlib.crc32(block, value)
+    return value
+
+
+# ----------------------------------------------------------------------------------------------------- leftovers
+def clear_partial(folder: str, name: str = ''):
+    """Remove what a killed run left half-written in a locked folder, all of it or of the file `name` only."""
+    with contextlib.suppress(FileNotFoundError):
+        with os.scandir(folder) as entries:
+            stale = [e.path for e in entries if e.name.startswith('.' + name) and e.name.endswith(PARTIAL)]
+        for path in stale:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                os.remove(path)
+
+
+def sub_folders(names) -> set:
+    """Folders that the files of some names lie in: 'a' for a/b, '' for b."""
+    return {os.path.dirname(name) for name in names}
 
 
 @contextlib.contextmanager
-def _locked_file(partial, path):
-    """The descriptor of the file `partial`, new and locked, in which `path` is going to be written."""
-    while True:
-        file = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if not _lock(file):
-                raise UserError('another run is writing this file', path,
-                                'wait for it, then run the same command again')
-            # Between opening and locking, its last owner may have moved or removed it.
-            if _is_at(file, partial):
-                os.ftruncate(file, 0)
-                yield file
-                return
-        finally:
-            os.close(file)
+def nothing_partial(folder: str, sub_folders=('',)):
+    """Remove what was left half-written before, and after whatever happens meanwhile (a worker killed, say).
 
-
-def _lock(file):
-    """Lock an open file or folder; False when another process has it. File systems without locks have no others."""
+    Parameters
+    ----------
+    folder : str
+        Locked.
+    sub_folders : iterable of str
+        Where its files are, relative to it.
+    """
+    parts = [os.path.join(folder, part) for part in sorted({'', *sub_folders})]
+    for part in parts:
+        clear_partial(part)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        for part in parts:
+            clear_partial(part)
+
+
+# --------------------------------------------------------------------------------------------------------- locks
+def try_lock(file: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file or folder, or change its lock; False when another process has it.
+
+    On a file system without locks nothing is locked, and nobody is refused.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -80,116 +137,50 @@ def _lock(file):
     return True
 
 
-def _is_at(file, path):
-    """Whether the open file is the one that `path` names."""
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
 @contextlib.contextmanager
-def folder_lock(folder, what):
-    """Hold a folder that only one run may change.
+def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait for it, or choose another folder',
+                join=None):
+    """Hold a folder that only one run may change, or several that belong together.
 
     Parameters
     ----------
     folder : str
         Created when missing.
-    what : str
-        What another run may not do here meanwhile, and what the user can do, for the message.
+    what, remedy : str
+        What another run does here, and what the user can do, for the message.
+    join : callable, optional
+        `join(first)` is called when the folder is held: with True when nobody else holds it, to leave a mark there for
+        others; with False when others do, to return whether this run belongs to them by their mark. Without, no two
+        runs share the folder.
 
     Raises
     ------
     UserError
-        When another process holds it, and a moment later still does: the children of a killed one need that to end.
+        When another run, that this does not belong to, holds the folder, and after some seconds still does: the
+        children of a killed one need them to end.
     """
     os.makedirs(folder, exist_ok=True)
-    file, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + _PATIENCE
+    file, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE
     try:
-        while not _lock(file):
+        while not _hold(file, join):
             if time.monotonic() > deadline:
-                raise UserError(f'another run {what}', folder)
+                raise UserError('another run ' + what, folder, remedy)
             time.sleep(.05)
         yield
     finally:
         os.close(file)
 
 
-def save_bytes(path, data):
-    """Write `data` (bytes) to `path`, whole or not at all."""
-    with write_atomic(path) as partial, open(partial, 'wb') as file:
-        file.write(data)
-
-
-def save_json(path, value):
-    """Write `value` as indented JSON to `path`, whole or not at all."""
-    save_bytes(path, (json.dumps(value, indent=2) + '\n').encode())
-
-
-def save_npy(path, array):
-    """Write `array` as a `.npy` file (no pickles), whole or not at all."""
-    with write_atomic(path) as partial, open(partial, 'wb') as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def save_image(path, image, *parameters):
-    """Encode `image` (H, W) or (H, W, 3 BGR) uint8 by the ending of `path` and write it, whole or not at all."""
-    done, data = cv2.imencode(os.path.splitext(path)[1], image, list(parameters))
-    if not done:
-        raise ValueError('%s: OpenCV could not encode a %s image of %s' % (path, image.dtype, image.shape))
-    save_bytes(path, data.tobytes())
-
-
-def clear_partial(folder):
-    """Remove what a killed run left half-written in `folder` (no error when the folder does not exist).
-
-    What another process is writing at the moment stays.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        with os.scandir(folder) as entries:
-            stale = [e.path for e in entries if e.name.startswith('.') and e.name.endswith(PARTIAL)]
-        for path in stale:
-            with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-                _remove_unlocked(path)
-
-
-def _remove_unlocked(path):
-    """Remove a file unless another process is writing it."""
-    file = os.open(path, os.O_RDWR)
-    try:
-        if _lock(file) and _is_at(file, path):
-            os.remove(path)
-    finally:
-        os.close(file)
-
-
-@contextlib.contextmanager
-def nothing_partial(folders, names=()):
-    """Remove what was left half-written before, and after whatever happens meanwhile (a worker killed, say).
-
-    Parameters
-    ----------
-    folders : iterable of str
-        Output folders.
-    names : iterable of str
-        Names of their files; `a/b` stands for a file in the sub-folder `a`.
-    """
-    parts = {''} | {os.path.dirname(name) for name in names}
-    places = [os.path.join(folder, part) for folder in folders for part in parts]
-    for place in places:
-        clear_partial(place)
-    try:
-        yield
-    finally:
-        for place in places:
-            clear_partial(place)
-
-
-def checksum(name):
-    """CRC-32 of a file's content."""
-    value = 0
-    with open(name, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 24), b''):
-            value = zlib.crc32(block, value)
-    return value
+def _hold(file, join):
+    """Whether the folder could be locked, as `folder_lock` says."""
+    if try_lock(file, fcntl.LOCK_EX):
+        if join is None:
+            return True
+        join(True)
+    elif join is None:
+        return False
+    # Turning the lock into a shared one is no single step: another run may have come in between.
+    if try_lock(file, fcntl.LOCK_SH) and join(False):
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False

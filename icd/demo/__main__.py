@@ -14,10 +14,11 @@ import sys
 import cv2
 import numpy as np
 
-from icd import cli, console, files, outputs, parallel
-from icd.data import images, masks, score_map, superpixel_map, voc
+from icd import cli, console, files, parallel
+from icd.data import images, masks, score_map, voc
 from icd.demo import creatures
 from icd.errors import UserError
+from icd.outputs import Outputs, Value
 from icd.steps import evaluate, merge_superpixels, run as real_run, seeds
 from icd.train import checkpoint
 from icd.viz import pictures
@@ -76,15 +77,16 @@ def _say(number, text):
     console.log('\n[%d/6] %s' % (number, text))
 
 
-def _start(options, scale, run):
-    """Make way for another seed or scale: its training cannot continue the one that is there."""
-    settings = {'demo': dict(scale._asdict(), seed=options.seed, thresholds=list(scale.thresholds))}
-    if os.path.isfile(outputs.settings_path(options.snapshot)) and not outputs.same_settings(
-            options.snapshot, settings):
-        checkpoint.remove_within(run)
-        checkpoint.remove_epochs(run, lambda epoch: True)
-    files.clear_partial(options.snapshot)
-    return outputs.stage_settings(options.snapshot, settings)
+def _pretrain(options, scale, run):
+    """Pre-train for these settings. A training from other weights cannot be continued, so it makes way."""
+    settings = dict(scale._asdict(), seed=options.seed)
+    outputs, made_from = Outputs(options.snapshot, 'demo', settings), Value('drawn parts')
+    if not outputs.is_current('pretrained', [run.pretrained], [made_from]):
+        with outputs.writing(['pretrained']):
+            checkpoint.remove_within(run)
+            checkpoint.remove_epochs(run, lambda epoch: True)
+            pretrain.run(run.pretrained, scale.width, options.seed, scale.parts, scale.part_epochs)
+            outputs.record('pretrained', [made_from.identity()])
 
 
 def _program():
@@ -95,11 +97,8 @@ def _program():
     return found
 
 
-def _raw_superpixels(program, run, names, folder):
-    # The program keeps the maps that are there, but pictures drawn again need new ones.
-    current = all(outputs.up_to_date(superpixel_map.path(folder, name), images.image_path(run.image_root, name))
-                  for name in names)
-    done = subprocess.run([program, run.data_list, run.image_root, folder, _RAW_SIZE] + ['--force'] * (not current))
+def _raw_superpixels(program, run, folder):
+    done = subprocess.run([program, run.data_list, run.image_root, folder, _RAW_SIZE])
     if done.returncode:
         raise UserError(f'ended with exit code {done.returncode}', program, 'see what it says above')
 
@@ -127,16 +126,14 @@ def run(options, scale=FULL):
         When the superpixel program is not built, or a stage says so.
     """
     program, run_options = _program(), _run_options(options, scale)
-    made_with = _start(options, scale, run_options)
 
     _say(1, 'drawing %d pictures of creatures, with image labels and exact masks' % scale.pictures)
     names = creatures.draw(_data(options), scale.pictures, options.seed, parallel.number_of_cores())
     _say(2, 'pre-training a VGG16 of 1/%g the width on loose parts, in place of ImageNet' % (1 / scale.width))
-    if not outputs.up_to_date(run_options.pretrained, made_with):
-        pretrain.run(run_options.pretrained, scale.width, options.seed, scale.parts, scale.part_epochs)
+    _pretrain(options, scale, run_options)
     _say(3, 'superpixels: makeSuperpixel, then merging to 64 a picture (icd-superpixel)')
     merging = _merge_options(options, scale, run_options)
-    _raw_superpixels(program, run_options, names, merging.superpixel_root)
+    _raw_superpixels(program, run_options, merging.superpixel_root)
     merge_superpixels.run(merging)
     _say(4, 'training, inference and seeds (icd-run)')
     real_run.run(run_options)

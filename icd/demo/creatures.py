@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from icd.data import images, masks
-from icd import files, outputs, parallel
+from icd.outputs import Outputs, Value
+from icd import files, parallel
 
 
 SIZE = 257                                      # 8k + 1
@@ -225,6 +226,7 @@ def _write(folder, seed, number):
     files.save_bytes(path['Annotations'], _annotation(name, mask).encode())
     masks.save_colour(path['SegmentationClass'], mask)
     files.save_image(path['Saliency'], _saliency(anybody))
+    return number
 
 
 def _name(number):
@@ -251,20 +253,18 @@ def draw(folder, count, seed, num_process=1):
     list of str
         The names.
     """
-    made_with = outputs.stage_settings(folder, {'data': 'toy', 'seed': seed})
-    for kind in _FOLDERS:
-        files.clear_partial(os.path.join(folder, kind))
-    missing = [number for number in range(count) if not all(
-        outputs.up_to_date(os.path.join(folder, kind, _name(number) + ending), made_with)
-        for kind, ending in _FOLDERS.items())]
-    for _ in parallel.process_map(functools.partial(_write, folder, seed), missing, num_process):
-        pass
+    outputs, drawn_from = Outputs(folder, 'drawn creatures', {'seed': seed}), Value('nothing')
     names = [_name(number) for number in range(count)]
-    for file, lines in (('class_names.txt', CLASS_NAMES), ('list.txt', names)):
-        text = ''.join(line + '\n' for line in lines).encode()
-        path = os.path.join(folder, file)
-        if missing or not os.path.exists(path) or images.read_bytes(path, '') != text:
-            files.save_bytes(path, text)
+    missing = [number for number in range(count) if not outputs.is_current(
+        names[number], [os.path.join(folder, kind, names[number] + ending) for kind, ending in _FOLDERS.items()],
+        [drawn_from])]
+    with outputs.writing([names[number] for number in missing], _FOLDERS):
+        for number in parallel.process_map(functools.partial(_write, folder, seed), missing, num_process):
+            outputs.record(names[number], [drawn_from.identity()])
+        for file, lines in (('class_names.txt', CLASS_NAMES), ('list.txt', names)):
+            path, text = os.path.join(folder, file), ''.join(line + '\n' for line in lines).encode()
+            if not os.path.exists(path) or images.read_bytes(path, '') != text:
+                files.save_bytes(path, text)
     return names
 
 

@@ -1,19 +1,30 @@
 """Score maps for other programs: one `.npz` an image, or one for all."""
-import collections
+from __future__ import annotations
+
 import functools
-import json
+import hashlib
 import os
 import zipfile
+from typing import NamedTuple
 
 import numpy as np
 
-from icd import checks, console, files, outputs, parallel
-from icd.data import geometry, images, score_map, voc
+from icd import checks, console, files, parallel
+from icd.data import geometry, score_map
 from icd.errors import Problems
-from icd.steps import seeds
+from icd.outputs import Input, Outputs, Value
+from icd.steps.seeds import seed_folders
 
 _KINDS = ('cam', 'icd')
-_Job = collections.namedtuple('_Job', 'name classes size')
+
+
+class _Job(NamedTuple):
+    """The scores of one image, and what their export is made from."""
+
+    name: str
+    classes: tuple
+    size: tuple
+    inputs: list
 
 
 def arrays(scores, classes, size, infer_size, full_size):
@@ -65,10 +76,12 @@ def _append(archive, prefix, named):
 
 
 def _write_one(options, job):
+    """Write NAME.npz; its name, and the identities of what it was made from."""
     path = os.path.join(options.export_scores, job.name + '.npz')
-    named = _read(options, job)
+    identities, named = [one.identity() for one in job.inputs], _read(options, job)
     with files.write_atomic(path) as partial, zipfile.ZipFile(partial, 'w') as archive:
         _append(archive, '', named)
+    return job.name, identities
 
 
 def _is_file(path):
@@ -82,63 +95,59 @@ def _folder(path):
 
 
 # ------------------------------------------------------------------------------------------------- what to do
-def _inputs(options, name):
-    """Files an image's export is made from."""
-    return [images.image_path(options.image_root, name), voc.annotation_path(options.annotation_root, name)] + [
-        score_map.path(options.snapshot, kind, name) for kind in _KINDS]
+def _job(options, name, labels, size):
+    """What there is to export of an image. Of the image itself only its size counts."""
+    classes = tuple(np.flatnonzero(labels).tolist())
+    scores = [Input(score_map.path(options.snapshot, kind, name)) for kind in _KINDS] if classes else []
+    values = [Value(','.join(map(str, some or ()))) for some in (classes, size)]
+    return _Job(name, classes, size, values + scores)
 
 
-def _settings(options, class_names):
-    folder = _folder(options.export_scores)
-    places = {word: outputs.relative_path(getattr(options, word), folder)
-              for word in ('image_root', 'annotation_root', 'snapshot')}
-    return dict(places, infer_size=options.infer_size, full_size=bool(options.export_full_size),
-                class_names=list(class_names))
+def _outputs(options, inputs):
+    settings = {'infer_size': options.infer_size, 'full_size': bool(options.export_full_size),
+                'class_names': inputs.class_names}
+    return Outputs(options.export_scores, 'exported scores', settings)
 
 
-def _is_current(options, settings, names):
-    """True when the one file holds these names, was made with these settings and is newer than every score."""
-    path = options.export_scores
-    if not outputs.up_to_date(path, *(i for name in names for i in _inputs(options, name))):
-        return False
+def _made_from(outputs, jobs):
+    """What one file for all was made from, in a few characters: the settings and the content of every input."""
+    content = [(job.name, [one.content() for one in job.inputs]) for job in jobs]
+    return hashlib.sha256(repr((outputs.settings, content)).encode()).hexdigest()
+
+
+def _is_current(outputs, jobs, path):
+    """Whether the one file for all was made from what is there now."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return str(file['settings']) == json.dumps(settings) and file['names'].tolist() == names
+            return str(file['made_from']) == _made_from(outputs, jobs)
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
             zipfile.BadZipFile):        # whatever else the file is
         return False
 
 
-def _out_of_date(options, settings, jobs):
+def _out_of_date(options, outputs, jobs):
     """The jobs that have to be done: of one file all or none."""
     path = options.export_scores
-    if options.force or not os.path.exists(path):
+    if options.force:
         return jobs
     if _is_file(path):
-        return [] if _is_current(options, settings, [job.name for job in jobs]) else jobs
-    if not os.path.isdir(path) or not outputs.same_settings(path, settings):
-        return jobs
-    record = outputs.settings_path(path)
-    return [job for job in jobs if not outputs.up_to_date(
-        os.path.join(path, job.name + '.npz'), record, *_inputs(options, job.name))]
+        return [] if os.path.exists(path) and _is_current(outputs, jobs, path) else jobs
+    return [job for job in jobs
+            if not outputs.is_current(job.name, [os.path.join(path, job.name + '.npz')], job.inputs)]
 
 
-def _check_owner(problems, options):
-    """Note when the folder or file belongs to an input or another stage.
-
-    Two stages in one folder would take each other's settings for a change of their own.
-    """
+def _check_owner(problems, options, outputs):
+    """Record when the folder or file belongs to an input or another stage."""
     path, others = options.export_scores, [options.data_list, options.class_names, options.pretrained]
     if not _is_file(path):
         results = os.path.join(options.snapshot, 'results')
         others += [options.snapshot, results, os.path.join(results, 'scores_demo'), options.image_root,
                    options.annotation_root, options.superpixel_root, options.saliency_root]
         others += [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in _KINDS]
-        others += seeds.seed_folders(options).values()
-    record = outputs.settings_path(path)
-    if os.path.realpath(path) in [os.path.realpath(other) for other in others if other] or (
-            os.path.isfile(record) and b'"full_size"' not in images.read_bytes(record, 'remove it')):
-        problems.add('belongs to an input or to another stage', path, 'give --export-scores a place of its own')
+        others += seed_folders(options).values()
+        outputs.check_owner(problems)
+    if os.path.realpath(path) in [os.path.realpath(other) for other in others if other]:
+        problems.add('belongs to an input or to another stage', path, 'give --export-scores a folder of its own')
 
 
 def _bytes(options, job):
@@ -146,62 +155,53 @@ def _bytes(options, job):
     return int(4 * len(_KINDS) * len(job.classes) * pixels) + 8192
 
 
-def find_jobs(options, inputs, problems, scores_come=False):
+def _find_jobs(options, inputs, outputs, problems, scores_come=False):
     """What has to be exported; what is missing for it or does not fit goes to `problems`.
 
-    Parameters
-    ----------
-    options : Options
-    inputs : Inputs
-    problems : Problems
-    scores_come : bool
-        The run makes the scores before they are exported: they need not be there yet.
-
-    Returns
-    -------
-    list
+    With `scores_come` the run makes the scores before they are exported: they need not be there yet.
     """
     path = options.export_scores
     if path.lower().endswith('.npy'):
         problems.add('a .npy dictionary needs pickles, which can run code when it is read', '--export-scores ' + path,
                      'give a folder or a FILE.npz')
         return []
-    jobs = _out_of_date(options, _settings(options, inputs.class_names), [
-        _Job(name, tuple(np.flatnonzero(labels).tolist()), size)
-        for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)])
-    for job in () if scores_come else [job for job in jobs if job.size]:
-        for kind in _KINDS:
+    jobs = [_job(options, name, labels, size)
+            for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)]
+    if not scores_come:
+        jobs = _out_of_date(options, outputs, jobs)
+        for job, kind in ((job, kind) for job in jobs if job.size for kind in _KINDS):
             score_map.check(problems, score_map.path(options.snapshot, kind, job.name), len(job.classes),
                             options.infer_size)
     checks.check_folder(problems, _folder(path), sum(_bytes(options, job) for job in jobs))
     if not _is_file(path):
         checks.check_links(problems, path, inputs.names)
-    _check_owner(problems, options)
+    _check_owner(problems, options, outputs)
     return jobs
 
 
 # ----------------------------------------------------------------------------------------------------- the step
-def _export_file(options, settings, jobs):
-    names = np.array([job.name for job in jobs])
-    with files.write_atomic(options.export_scores) as partial, zipfile.ZipFile(partial, 'w') as archive:
-        _append(archive, '', {'names': names, 'settings': np.array(json.dumps(settings))})
-        images = parallel.process_map(functools.partial(_read, options), jobs, 1, desc='export')
-        for job, named in zip(jobs, images):
-            _append(archive, job.name + '/', named)
+def _export_file(options, outputs, jobs):
+    names, made_from = np.array([job.name for job in jobs]), np.array(_made_from(outputs, jobs))
+    with files.folder_lock(_folder(options.export_scores)):
+        files.clear_partial(_folder(options.export_scores), os.path.basename(options.export_scores))
+        with files.write_atomic(options.export_scores) as partial, zipfile.ZipFile(partial, 'w') as archive:
+            _append(archive, '', {'names': names, 'made_from': made_from})
+            read = functools.partial(_read, options)
+            for job, named in zip(jobs, parallel.process_map(read, jobs, 1, desc='export')):
+                _append(archive, job.name + '/', named)
 
 
-def _export_folder(options, settings, jobs, names):
-    folder, num_process = options.export_scores, options.num_process or parallel.number_of_cores()
+def _export_folder(options, outputs, jobs, names):
+    num_process = options.num_process or parallel.number_of_cores()
     write = functools.partial(_write_one, options)
-    with files.nothing_partial([folder], names):
-        outputs.stage_settings(folder, settings)
-        for _ in parallel.process_map(write, jobs, num_process, desc='export') if jobs else ():
-            pass
+    with outputs.writing([job.name for job in jobs], files.sub_folders(names)):
+        for name, identities in parallel.process_map(write, jobs, num_process, desc='export') if jobs else ():
+            outputs.record(name, identities)
 
 
 def check(options, inputs, problems, upcoming=()):
     """Record in `problems` what the export lacks; see `icd.steps.run.run`."""
-    find_jobs(options, inputs, problems, 'infer' in upcoming)
+    _find_jobs(options, inputs, _outputs(options, inputs), problems, 'infer' in upcoming)
     return 0                                    # nothing goes to the snapshot folder
 
 
@@ -209,7 +209,7 @@ def run(options, inputs):
     """Export the score maps of all names in the list to `options.export_scores`.
 
     A folder gets NAME.npz with `arrays`; one FILE.npz gets `names`, and the same arrays as NAME/cam and so on. None
-    of them needs pickles. Files that are newer than the scores and were made with the same settings are kept.
+    of them needs pickles. Files that were made from the same scores with the same settings are kept.
 
     Parameters
     ----------
@@ -227,13 +227,13 @@ def run(options, inputs):
     UserError
         Before anything is written, when the scores do not fit, or the file's ending is `.npy`.
     """
-    problems = Problems()
-    jobs, settings = find_jobs(options, inputs, problems), _settings(options, inputs.class_names)
+    problems, outputs = Problems(), _outputs(options, inputs)
+    jobs = _find_jobs(options, inputs, outputs, problems)
     problems.raise_if_any()
     if not _is_file(options.export_scores):
-        _export_folder(options, settings, jobs, inputs.names)
+        _export_folder(options, outputs, jobs, inputs.names)
     elif jobs:
-        _export_file(options, settings, jobs)
+        _export_file(options, outputs, jobs)
     if not jobs:
-        console.log('%s: all %d exported scores are up to date' % (options.export_scores, len(inputs.names)))
+        console.log(f'{options.export_scores}: all {len(inputs.names)} exported scores are up to date')
     return True

@@ -7,12 +7,13 @@ import os
 
 import numpy as np
 
-from icd import checks, console, files, mxnet_setup, outputs, parallel
-from icd.data import geometry, images, score_map, superpixel_map, voc
+from icd import checks, console, files, mxnet_setup, parallel
+from icd.data import geometry, images, score_map, superpixel_map
 from icd.data.augment import whole_view
 from icd.data.inputs import check_superpixels
 from icd.data.loader import InferenceLoader
 from icd.errors import UserError
+from icd.outputs import Input, Outputs, Value
 from icd.model import padded_input
 from icd.weights import params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
@@ -68,12 +69,17 @@ def run(options, inputs):
     """
     weights = checkpoint.find_trained(options)
     contexts = mxnet_setup.devices(options.gpus)
-    record = _settings(options, inputs, weights)
-    wanted = [i for i, name in enumerate(inputs.names) if options.force or not all(outputs.up_to_date(
-        score_map.path(options.snapshot, kind, name), record, *_sources(options, name)) for kind in KINDS)]
-    with files.nothing_partial(_score_folders(options) + [_sheet_folder(options)], inputs.names):
-        net = _score(options, inputs, wanted, weights, contexts)
-        _write_sheets(options, inputs, weights, record, net, contexts)
+    outputs, wanted = _outputs(options, inputs, weights), {}
+    for i, name in enumerate(inputs.names):
+        made_from = [Value(','.join(map(str, np.flatnonzero(inputs.labels[i])))),
+                     Input(images.image_path(options.image_root, name))]
+        paths = [score_map.path(options.snapshot, kind, name) for kind in KINDS]
+        if options.force or not outputs.is_current(name, paths, made_from):
+            wanted[i] = made_from
+    parts = {os.path.join('scores_' + kind, part) for kind in KINDS for part in files.sub_folders(inputs.names)}
+    with outputs.writing([inputs.names[i] for i in wanted], parts):
+        net = _score(options, inputs, outputs, wanted, weights, contexts)
+    _write_previews(options, inputs, weights, net, contexts)
     return True
 
 
@@ -81,13 +87,8 @@ def _score_folders(options):
     return [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS]
 
 
-def _sources(options, name):
-    """Files of an image that its scores are made from."""
-    return images.image_path(options.image_root, name), voc.annotation_path(options.annotation_root, name)
-
-
-def _score(options, inputs, wanted, weights, contexts):
-    """Write the score maps of the images with the indices `wanted`; the network, or None when there were none."""
+def _score(options, inputs, outputs, wanted, weights, contexts):
+    """Write the score maps of the images `wanted` (inputs by index); the network, or None when there were none."""
     if not wanted:
         console.log('scores: all %d are up to date' % len(inputs.names))
         return None
@@ -97,7 +98,8 @@ def _score(options, inputs, wanted, weights, contexts):
                              functools.partial(_extents, options))
     with contextlib.closing(loader):
         net = _load(options, inputs.num_classes, weights, contexts)
-        _write_scores(options, net, loader, contexts, {inputs.names[i]: inputs.labels[i] for i in wanted})
+        _write_scores(options, net, loader, contexts, outputs.record,
+                      {inputs.names[i]: (inputs.labels[i], made_from) for i, made_from in wanted.items()})
     return net
 
 
@@ -106,17 +108,10 @@ def _extents(options, scaled):
     return padded_input.extents(score_map.cells(scaled, options.infer_size), options.infer_size)
 
 
-def _settings(options, inputs, weights):
-    """The file that says what, beside the content of the input folders, decides the scores.
-
-    An earlier checkpoint, and the files of another folder, need not be newer than the scores.
-    """
-    folder = os.path.join(options.snapshot, 'results')
-    settings = {word: getattr(options, word) for word in ('infer_size', 'width')}
-    settings['num_cls'] = inputs.num_classes
-    settings.update({word: outputs.relative_path(getattr(options, word), folder) for word in ('image_root', 'annotation_root')})
-    settings['parameters'] = '%08x' % files.checksum(weights)
-    return outputs.stage_settings(folder, settings)
+def _outputs(options, inputs, weights):
+    settings = {'infer_size': options.infer_size, 'width': options.width, 'num_cls': inputs.num_classes,
+                'weights': f'{files.checksum(weights):08x}'}
+    return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings)
 
 
 def _load(options, num_classes, weights, contexts):
@@ -126,21 +121,24 @@ def _load(options, num_classes, weights, contexts):
     return net
 
 
-def _write_scores(options, net, loader, contexts, labels):
+def _write_scores(options, net, loader, contexts, record, images_by_name):
     side = geometry.feature_size(options.infer_size)
     canvases = {device: grey_canvases(net, options.infer_size, device) for device in contexts}
-    with console.progress(total=len(labels), desc='scores') as bar:
+    with console.progress(total=len(images_by_name), desc='scores') as bar:
         waiting = collections.deque()
 
         def write():
             batch, outputs = waiting.popleft()
             scores = [np.concatenate([o[kind].asnumpy() for o in outputs]) for kind in range(len(KINDS))]
             for i, (name, scaled) in enumerate(zip(batch.names, batch.scaled_sizes)):
-                own, (rows, columns) = np.flatnonzero(labels[name]), score_map.cells(scaled, options.infer_size)
+                labels, made_from = images_by_name[name]
+                own, (rows, columns) = np.flatnonzero(labels), score_map.cells(scaled, options.infer_size)
+                identities = [one.identity() for one in made_from]
                 for kind, score in zip(KINDS, scores):
                     whole = np.zeros((len(own), side, side), np.float32)
                     whole[:, :rows, :columns] = score[i, own, :rows, :columns]
                     files.save_npy(score_map.path(options.snapshot, kind, name), whole)
+                record(name, identities)
                 bar.update()
         for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
             maps = ScoreMaps(net, options.infer_size, extents)
@@ -160,35 +158,37 @@ def _sheet_folder(options):
     return os.path.join(options.snapshot, 'results', 'scores_demo')
 
 
-def _write_sheets(options, inputs, weights, record, net, contexts):
+def _write_previews(options, inputs, weights, net, contexts):
     """`scores_demo/class_%d.jpg`: single-label images with all their score maps, positive and negative part."""
     folder, single = _sheet_folder(options), inputs.labels.sum(axis=1) == 1
-    shown = [np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS] for c in range(inputs.num_classes)]
-    record_of_sheets = _sheet_settings(options, [[inputs.names[i] for i in own] for own in shown])
+    settings = {'infer_size': options.infer_size, 'no_superpixel': options.no_superpixel,
+                'weights': f'{files.checksum(weights):08x}'}
+    outputs = Outputs(folder, 'previews of scores', settings)
+    shown, stale = {}, {}
     for c in range(inputs.num_classes):
-        path = os.path.join(folder, 'class_%d.jpg' % c)
-        if not len(shown[c]):
+        path = os.path.join(folder, f'class_{c}.jpg')
+        names = [inputs.names[i] for i in np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS]]
+        if not names:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)                         # of images that were shown before
             continue
-        sources = [source for i in shown[c] for source in _sheet_sources(options, inputs.names[i])]
-        if outputs.up_to_date(path, record, record_of_sheets, *sources) and not options.force:
-            continue
-        net = net or _load(options, inputs.num_classes, weights, contexts)
-        rows = [_sheet_row(options, net, contexts[0], inputs.names[i], inputs.labels[i], c) for i in shown[c]]
-        files.save_image(path, previews.below(rows))
+        made_from = [Value(','.join(names))] + [Input(source) for name in names for source in _sources(options, name)]
+        if options.force or not outputs.is_current(f'class_{c}', [path], made_from):
+            shown[path], stale[f'class_{c}'] = (c, names), made_from
+    with outputs.writing(stale):
+        for (path, (c, names)), (name, made_from) in zip(shown.items(), stale.items()):
+            net = net or _load(options, inputs.num_classes, weights, contexts)
+            identities = [one.identity() for one in made_from]
+            label = (np.arange(inputs.num_classes) == c).astype(np.float32)
+            rows = [_sheet_row(options, net, contexts[0], image, label, c) for image in names]
+            files.save_image(path, previews.below(rows))
+            outputs.record(name, identities)
 
 
-def _sheet_settings(options, shown):
-    """The file that says what the sheets show; `shown`: names of each class."""
-    folder = _sheet_folder(options)
-    superpixels = None if options.no_superpixel else outputs.relative_path(options.superpixel_root, folder)
-    return outputs.stage_settings(folder, {'shown': shown, 'superpixel_root': superpixels})
-
-
-def _sheet_sources(options, name):
+def _sources(options, name):
+    """Files that a row of a preview is made from."""
     superpixels = () if options.no_superpixel else (superpixel_map.path(options.superpixel_root, name),)
-    return _sources(options, name) + superpixels
+    return (images.image_path(options.image_root, name), *superpixels)
 
 
 def _sheet_row(options, net, device, name, label, c):

@@ -13,13 +13,15 @@ from collections import deque
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, mxnet_setup, outputs, parallel
+from icd import checks, cli, console, files, mxnet_setup, parallel
 from icd.data import images, superpixel_map, voc
 from icd.method import merging
 from icd.errors import Problems, UserError
+from icd.outputs import Input, Outputs
 from icd.viz import previews
 
 SHEET = 'superpixels_demo.jpg'
+_PREVIEW = '-preview'       # its name in the record: no name of a list begins so
 _SHEET_ROWS = 20
 _SHEET_HEIGHT, _SHEET_WIDTH = 240, 480      # of a picture, at most
 _READERS = 4                                # processes that read photographs: a network is not faster than these
@@ -40,47 +42,47 @@ def _image(options, name):
 
 
 # ------------------------------------------------------------------------------------------- what has to be made
-def _settings(options):
-    """What, beside the input files, decides the merged maps."""
-    settings = {word: getattr(options, word) for word in ('max_superpixel_num', 'image_size', 'width')}
-    # The files of another folder, superpixels of another kind say, need not be newer than the merged ones.
-    settings.update({word: outputs.relative_path(getattr(options, word), options.save_superpixel_root)
-                     for word in ('image_root', 'superpixel_root')})
-    settings['pretrained'] = options.pretrained
+def _outputs(options):
+    settings = {'max_superpixel_num': options.max_superpixel_num, 'image_size': options.image_size,
+                'width': options.width, 'pretrained': options.pretrained}
     if os.path.isfile(options.pretrained):
-        settings['pretrained'] = '%08x' % files.checksum(options.pretrained)
+        settings['pretrained'] = f'{files.checksum(options.pretrained):08x}'
     if options.pretrained == 'none':
         settings['seed'] = options.seed
-    return settings
+    return Outputs(options.save_superpixel_root, 'merged superpixels', settings)
 
 
-def _out_of_date(options, names):
-    """The part of `names` whose merged map is missing, older than what it is made from, or was made otherwise."""
-    root = options.save_superpixel_root
-    if options.force or not outputs.same_settings(root, _settings(options)):
-        return names
-    return [name for name in names if not outputs.up_to_date(
-        _merged(options, name), _raw(options, name), _image(options, name), outputs.settings_path(root))]
+def _inputs(options, name):
+    return [Input(_image(options, name)), Input(_raw(options, name))]
 
 
-def _check_files(options, names):
-    """Sizes of the photographs by name; raise a `UserError` with all that headers and folders tell."""
-    problems, sizes = Problems(), {}
+def _out_of_date(options, outputs, names):
+    """Inputs of those of the names whose merged map has to be made, by name."""
+    made_from = {name: _inputs(options, name) for name in names}
+    return {name: inputs for name, inputs in made_from.items()
+            if options.force or not outputs.is_current(name, [_merged(options, name)], inputs)}
+
+
+def check(options, names, problems):
+    """Record in `problems` what merging the superpixels of `names` lacks.
+
+    Returns
+    -------
+    dict of (int, int) by name
+        Heights and widths of the images.
+    """
+    sizes = {}
     make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
-    there = [checks.check_input_folder(problems, '--image-root', options.image_root),
-             checks.check_input_folder(problems, '--superpixel-root', options.superpixel_root, make_raw)]
+    there = (checks.check_input_folder(problems, '--image-root', options.image_root),
+             checks.check_input_folder(problems, '--superpixel-root', options.superpixel_root, make_raw))
     for name in names if all(there) else ():
-        image, raw = _image(options, name), _raw(options, name)
-        size = checks.check_size(problems, image, None, 'image', 'check --image-root and the list of names')
-        raw_size = checks.check_size(problems, raw, None, 'raw superpixels', make_raw)
-        if size and raw_size and tuple(size) != tuple(raw_size):
-            problems.add('superpixels of another size than their photograph', '%s (%dx%d) for %s (%dx%d)' % (
-                (raw,) + tuple(raw_size[::-1]) + (image,) + tuple(size[::-1])), 'make them again from this photograph')
+        size = checks.check_size(problems, _image(options, name), None, 'image',
+                                 'check --image-root and the list of names')
+        checks.check_size(problems, _raw(options, name), size, 'superpixels', make_raw)
         sizes[name] = size
     checks.check_folder(problems, options.save_superpixel_root,
-                           sum(4096 + size[0] * size[1] // 16 for size in sizes.values() if size))
+                        sum(4096 + size[0] * size[1] // 16 for size in sizes.values() if size))
     checks.check_links(problems, options.save_superpixel_root, names)
-    problems.raise_if_any()
     return sizes
 
 
@@ -92,7 +94,7 @@ def _count(options, name):
         return name, 0
 
 
-def _split(options, names, num_process):
+def _split(options, names):
     """The names of images with few enough superpixels already, and of those that need merging.
 
     Raises
@@ -100,7 +102,7 @@ def _split(options, names, num_process):
     UserError
         With all maps that are damaged or have too many superpixels.
     """
-    counts = dict(parallel.process_map(functools.partial(_count, options), names, num_process, desc='raw superpixels'))
+    counts = dict(parallel.process_map(functools.partial(_count, options), names, _processes(options), desc='raw superpixels'))
     problems = Problems()
     few, many = [], []
     for name in names:
@@ -167,12 +169,20 @@ def _needed_cells(batch, outputs):
 
 # ------------------------------------------------------------------------------------------------------ the step
 def _make(options, item):
-    """Write the merged map of one image: name, feature map or None where nothing is to be merged, scaled size."""
-    name, feature, scaled = item
+    """Write the merged map of one image: name, feature map or None where nothing is to be merged, scaled size, inputs.
+
+    Returns
+    -------
+    str, list of str
+        The name, and the identities of the inputs.
+    """
+    name, feature, scaled, inputs = item
     labels = superpixel_map.renumber(superpixel_map.read(_raw(options, name)))
     if feature is not None:
         labels = merging.merge_map(labels, feature, options.max_superpixel_num, scaled)
+    identities = [one.identity() for one in inputs]
     superpixel_map.write(_merged(options, name), labels)
+    return name, identities
 
 
 def run(options):
@@ -180,8 +190,8 @@ def run(options):
 
     Reads NAME.jpg and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
     a sheet of the first photographs, `superpixels_demo.jpg`, beside that folder. Images that have few enough
-    superpixels only get these labels, and are not shown to the network. Maps that are newer than what they are made
-    from and were made with the same settings are kept.
+    superpixels only get these labels, and are not shown to the network. Maps that were made from the same files with
+    the same settings are kept.
 
     Parameters
     ----------
@@ -197,42 +207,46 @@ def run(options):
     if os.path.realpath(options.superpixel_root) == os.path.realpath(options.save_superpixel_root):
         raise UserError('is the folder of the raw superpixels, which would be overwritten',
                         f'--save-superpixel-root {options.save_superpixel_root}', 'choose another folder')
-    names = voc.read_list(options.data_list)
-    wanted = _out_of_date(options, names)
+    names, outputs, problems = voc.read_list(options.data_list), _outputs(options), Problems()
+    outputs.check_owner(problems)
+    problems.raise_if_any()
+    wanted, items = _out_of_date(options, outputs, names), ()
     if wanted:
-        _merge_all(options, wanted, _check_files(options, wanted))
+        sizes = check(options, list(wanted), problems)
+        problems.raise_if_any()
+        few, many = _split(options, list(wanted))
+        features = _features(options, many, [sizes[name] for name in many]) if many else ()
+        items = itertools.chain(((name, None, None) for name in few), features)
     else:
-        console.log('superpixels: all %d are up to date' % len(names))
-    _write_sheet(options, names[:_SHEET_ROWS])
+        console.log(f'superpixels: all {len(names)} are up to date')
+    with outputs.writing(wanted, files.sub_folders(names)):
+        jobs = ((*item, wanted[item[0]]) for item in items)
+        for name, identities in parallel.process_map(functools.partial(_make, options), jobs, _processes(options),
+                                                     len(wanted), 'superpixels') if wanted else ():
+            outputs.record(name, identities)
+        _write_preview(options, outputs, names[:_SHEET_ROWS])
 
 
-def _merge_all(options, names, sizes):
-    num_process = options.num_process or parallel.number_of_cores()
-    few, many = _split(options, names, num_process)
-    features = _features(options, many, [sizes[name] for name in many]) if many else ()
-    for folder in {os.path.dirname(_merged(options, name)) for name in names}:
-        files.clear_partial(folder)
-    outputs.stage_settings(options.save_superpixel_root, _settings(options))
-    items = itertools.chain(((name, None, None) for name in few), features)
-    for _ in parallel.process_map(functools.partial(_make, options), items, num_process, total=len(names),
-                                 desc='superpixels'):
-        pass
+def _processes(options):
+    return options.num_process or parallel.number_of_cores()
 
 
 # -------------------------------------------------------------------------------------------------------- sheet
-def _write_sheet(options, names):
-    """Rows of photograph, raw and merged superpixels in random colours, made again when a merged map is newer."""
+def _write_preview(options, outputs, names):
+    """Rows of image, raw and merged superpixels in random colours."""
     folder = os.path.dirname(os.path.abspath(options.save_superpixel_root))
     path = os.path.join(folder, SHEET)
     names = [name for name in names
              if all(os.path.isfile(made(options, name)) for made in (_image, _raw, _merged))]
-    if not names or outputs.up_to_date(path, *[_merged(options, name) for name in names]):
+    inputs = [Input(made(options, name)) for name in names for made in (_image, _raw, _merged)]
+    if not names or outputs.is_current(_PREVIEW, [path], inputs):
         return
     if not os.access(folder, os.W_OK):
-        console.log('%s: not written, the folder may not be written to' % path)
+        console.log(f'{path}: not written: permission denied')
         return
     rng = np.random.default_rng(0)
     files.save_image(path, previews.below([_sheet_row(options, name, rng) for name in names]))
+    outputs.record(_PREVIEW, [one.identity() for one in inputs])
 
 
 def _sheet_row(options, name, rng):

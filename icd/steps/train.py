@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from icd import console, files, gpu, mxnet_setup, outputs, parallel
+from icd import console, files, gpu, mxnet_setup, parallel
 from icd.train import distributed
 from icd import cli
 from icd.data.loader import TrainingLoader, TrainingSet
@@ -112,7 +112,7 @@ def run(options, inputs):
     with distributed.watched(options.kvstore), gpu.memory_errors_told():
         first = _run(options, inputs)
     log, curves = (os.path.join(options.snapshot, name) for name in ('log.csv', 'curves.png'))
-    if first and not outputs.up_to_date(curves, log):
+    if first:
         pictures.curves(log, curves)
     return first
 
@@ -126,7 +126,8 @@ def _run(options, inputs):
                         f'use a multiple of {machines * len(contexts)}')
     with contextlib.ExitStack() as held:
         if rank == 0:
-            held.enter_context(files.folder_lock(options.snapshot, 'is training here: wait for it, or give another --snapshot'))
+            held.enter_context(files.folder_lock(options.snapshot, 'is training here',
+                                                  'wait for it, or give another --snapshot'))
         _go(options, inputs, contexts, kvstore, machines, rank)
     return rank == 0
 

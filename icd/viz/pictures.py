@@ -2,13 +2,12 @@
 import csv
 import io
 import math
-import os
 
 import cv2
 import numpy as np
 
 from icd.data import images, masks
-from icd import files, outputs, parallel
+from icd import files
 from icd.errors import UserError
 
 _OPACITY = .6               # of a class colour over the photograph
@@ -39,45 +38,30 @@ def overlay(image, mask):
     return np.where(mask[..., None] == 0, image, mixed)
 
 
-def _draw(paths):
-    """Colour copy and overlay of one seed; `paths`: seed, photograph, colour copy, overlay."""
-    seed, photograph, colour, over = paths
-    mask, image = masks.read_mask(seed), images.read_image(photograph)
-    if mask.shape != image.shape[:2]:
-        raise UserError(f'has another size than {photograph}', seed, 'remove it and make seeds again')
-    masks.save_colour(colour, mask)
-    files.save_image(over, overlay(image, mask), cv2.IMWRITE_JPEG_QUALITY, 92)
-
-
-def beside(folder):
-    """Where the pictures of a folder of seeds go: (folder, ending) of the colour copies and of the overlays."""
-    return (folder + '_colour', '.png'), (folder + '_overlay', '.jpg')
-
-
-def draw_seeds(folders, names, image_root, num_process):
-    """Draw the seeds of some folders.
+def draw_seed(paths):
+    """Draw one seed in colours, alone and over its image.
 
     Parameters
     ----------
-    folders : list of str
-        Folders of NAME.png. Beside each, `FOLDER_colour/NAME.png` is a palette PNG in VOC's colours and
-        `FOLDER_overlay/NAME.jpg` the photograph under them. Pictures newer than their seed are kept.
-    names : list of str
-    image_root : str
-    num_process : int
+    paths : (str, str, str, str)
+        The seed and its image; where the colour copy, a palette PNG in VOC's colours, and the overlay, a JPEG, go.
 
     Raises
     ------
     UserError
-        When a seed or photograph is missing or damaged, or they differ in size.
+        When the seed or the image is missing or damaged, or they differ in size.
     """
-    paths = ((os.path.join(folder, name + '.png'), images.image_path(image_root, name)) +
-             tuple(os.path.join(drawn, name + ending) for drawn, ending in beside(folder))
-             for folder in folders for name in names)
-    wanted = [p for p in paths if not (outputs.up_to_date(p[2], p[0]) and outputs.up_to_date(p[3], p[0], p[1]))]
-    with files.nothing_partial([drawn for f in folders for drawn, _ in beside(f)], names):
-        for _ in parallel.process_map(_draw, wanted, num_process, desc='pictures') if wanted else ():
-            pass
+    seed, image_path, colour, over = paths
+    mask, image = masks.read_mask(seed), images.read_image(image_path)
+    if mask.shape != image.shape[:2]:
+        raise UserError(f'has another size than {image_path}', seed, 'remove it and make seeds again')
+    masks.save_colour(colour, mask)
+    files.save_image(over, overlay(image, mask), cv2.IMWRITE_JPEG_QUALITY, 92)
+
+
+def drawn_folders(folder):
+    """Where the drawings of a folder of seeds go: (folder, ending) of the colour copies and of the overlays."""
+    return (folder + '_colour', '.png'), (folder + '_overlay', '.jpg')
 
 
 # -------------------------------------------------------------------------------------------------------- curves

@@ -1,0 +1,114 @@
+"""Score maps to seeds: a class for every pixel, before the CRF (`seed_map` of the original, and that of CAM)."""
+from __future__ import annotations
+
+import numpy as np
+
+from icd.data.geometry import IGNORE
+
+_TINY = 1e-5                # scores below this fraction of their maximum are none
+SALIENT = .01               # saliency 0..1 from which a pixel is salient
+_FEW_SALIENT = .01          # fraction of salient pixels below which saliency alone does not make background
+
+
+def _finite(scores):
+    return np.where(np.isfinite(scores), scores, np.float32(0))
+
+
+def _positive(scores):
+    """max(s, 0) over its maximum in each map."""
+    positive = np.maximum(scores, 0)
+    return positive / np.maximum(positive.max((1, 2), keepdims=True), _TINY)
+
+
+def _negative(scores):
+    """min(s, 0) over its minimum in each map."""
+    negative = np.minimum(scores, 0)
+    return negative / np.minimum(negative.min((1, 2), keepdims=True), -_TINY)
+
+
+def _comparison(scores_cam, normalised):
+    """What classes that are foreground at the same pixel are compared by: CAM, in 0..1 over all classes, times the
+    normalised ICD score."""
+    cam = np.maximum(scores_cam, 0)
+    cam = (cam - cam.min()) / max(cam.max() - cam.min(), _TINY)
+    return cam * normalised
+
+
+def _is_background(scores_icd, saliency):
+    against_all = (_negative(scores_icd) > _TINY).all(0)
+    if saliency is None:
+        return against_all
+    not_salient = saliency / 255 < SALIENT
+    return not_salient & against_all if 1 - not_salient.mean() < _FEW_SALIENT else not_salient
+
+
+def seed_map(scores_icd: np.ndarray, scores_cam: np.ndarray | None, classes, saliency: np.ndarray | None = None):
+    """The seed of one image before the CRF. No threshold is involved: foreground is where a logit is positive.
+
+    Parameters
+    ----------
+    scores_icd : ndarray (n, H, W) float32
+        Logits of the top-down branch at image size, one map for each of the image's n classes. Where a score is not
+        finite it counts as 0, which is for no class and against none.
+    scores_cam : ndarray (n, H, W) float32, or None
+        Class activation maps of the same classes; they decide between several classes and are not needed for fewer.
+    classes : sequence of n int
+        Those classes, from 0, background not counted, ascending.
+    saliency : ndarray (H, W) uint8, optional
+        0 to 255; background is then what is not salient.
+
+    Returns
+    -------
+    ndarray (H, W) uint8
+        0 is the background, class c is c + 1, 255 is undefined. Without classes all is background.
+
+    Examples
+    --------
+    >>> scores = np.array([[[2, 1, -1, -2]]], np.float32)
+    >>> seed_map(scores, None, [4]).tolist()
+    [[5, 5, 0, 0]]
+    """
+    seed = np.zeros(scores_icd.shape[1:], np.uint8)
+    if not len(classes):
+        return seed
+    scores_icd = _finite(scores_icd)
+    normalised = _positive(scores_icd)
+    is_foreground = normalised > _TINY
+    foreground = is_foreground.any(0)
+    winner = is_foreground.argmax(0)
+    undefined = foreground == _is_background(scores_icd, saliency)
+    if len(classes) > 1:
+        comparison = _comparison(_finite(scores_cam), normalised)
+        winner = np.where(is_foreground.sum(0) > 1, comparison.argmax(0), winner)
+        undefined |= foreground & (comparison.max(0) - comparison.min(0) <= _TINY)
+    seed[foreground] = np.asarray(classes, np.uint8)[winner[foreground]] + 1
+    seed[undefined] = IGNORE
+    return seed
+
+
+def cam_seed_map(scores_cam: np.ndarray, classes, threshold: float):
+    """The seed that class activation maps give at one threshold, to compare with.
+
+    Parameters
+    ----------
+    scores_cam, classes
+        As in `seed_map`.
+    threshold : float
+        Above 0, at most 1. A pixel is background where no class reaches this fraction of its maximum, else it is of
+        the class with the largest fraction.
+
+    Returns
+    -------
+    ndarray (H, W) uint8
+        As `seed_map`, without undefined pixels.
+
+    Examples
+    --------
+    >>> cam_seed_map(np.array([[[4, 2, 1]]], np.float32), [0], .5).tolist()
+    [[1, 1, 0]]
+    """
+    if not len(classes):
+        return np.zeros(scores_cam.shape[1:], np.uint8)
+    normalised = _positive(_finite(scores_cam))
+    winner = np.asarray(classes, np.uint8)[normalised.argmax(0)] + 1
+    return np.where(normalised.max(0) >= threshold, winner, 0).astype(np.uint8)

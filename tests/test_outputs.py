@@ -1,0 +1,247 @@
+"""What decides that an output is made again: content and settings, whatever the dates say."""
+import os
+import shutil
+
+import pytest
+
+from icd import files
+from icd.errors import Problems, UserError
+from icd.outputs import Input, Outputs, Value
+
+NAMES = 'a', 'b', 'sub/c'
+PAST, FUTURE = 946684800, 4102444800            # 2000 and 2100
+
+
+def run(root, settings=None, classes='1', part=None, names=NAMES, interrupt=None):
+    """A stage that copies files; the names it made."""
+    out = os.path.join(root, 'out')
+    outputs, wanted = Outputs(out, 'copies', settings or {'k': 1}, part), {}
+    for name in names:
+        inputs = [Input(os.path.join(root, 'in', name)), Value(classes if name == 'a' else '')]
+        if not outputs.is_current(name, [os.path.join(out, name)], inputs):
+            wanted[name] = inputs
+    with outputs.writing(wanted, files.sub_folders(names)):
+        for name, inputs in wanted.items():
+            identities = [one.identity() for one in inputs]
+            with open(inputs[0].path, 'rb') as file:
+                files.save_bytes(os.path.join(out, name), file.read())
+            if interrupt == name:
+                raise KeyboardInterrupt
+            outputs.record(name, identities)
+    return set(wanted)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for i, name in enumerate(NAMES):
+        files.save_bytes(str(tmp_path / 'in' / name), b'content %d' % i)
+        os.utime(str(tmp_path / 'in' / name), (PAST, PAST))
+    assert run(str(tmp_path)) == set(NAMES)
+    return str(tmp_path)
+
+
+def write(data, date=None, date_of=None):
+    """Replace the file; with the date given, or that of the file before."""
+    def replace(path):
+        before = os.stat(path)
+        files.save_bytes(path, data)
+        if date_of:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        elif date:
+            os.utime(path, (date, date))
+    return replace
+
+
+def in_place(data):
+    def replace(path):
+        with open(path, 'r+b') as file:
+            file.write(data)
+    return replace
+
+
+def link(kind, data):
+    """A link to a file of an older date, in a store."""
+    def replace(path):
+        files.save_bytes(path + '.store', data)
+        os.utime(path + '.store', (PAST - 99, PAST - 99))
+        os.remove(path)
+        kind(path + '.store', path)
+    return replace
+
+
+SAME, OTHER, LONGER = b'content 0', b'CONTENT 0', b'another content'
+WAYS = {
+    'nothing': (lambda path: None, set()),
+    'touched': (lambda path: os.utime(path), set()),
+    'touched, older': (lambda path: os.utime(path, (PAST - 9, PAST - 9)), set()),
+    'touched, of the future': (lambda path: os.utime(path, (FUTURE, FUTURE)), set()),
+    'written again': (write(SAME), set()),
+    'written again, older': (write(SAME, PAST - 9), set()),
+    'written again, of the future': (write(SAME, FUTURE), set()),
+    'permissions changed': (lambda path: os.chmod(path, 0o600), set()),
+    'link to the same': (link(os.symlink, SAME), set()),
+    'hard link to the same': (link(os.link, SAME), set()),
+    'other content': (write(OTHER), {'a'}),
+    'other content, older': (write(OTHER, PAST - 9), {'a'}),
+    'other content, of the future': (write(OTHER, FUTURE), {'a'}),
+    'other content, of the same date': (write(OTHER, date_of=True), {'a'}),
+    'other content in place': (in_place(OTHER), {'a'}),
+    'longer, older': (write(LONGER, PAST - 9), {'a'}),
+    'longer, of the same date': (write(LONGER, date_of=True), {'a'}),
+    'link to another': (link(os.symlink, OTHER), {'a'}),
+    'hard link to another': (link(os.link, OTHER), {'a'}),
+    'empty': (write(b''), {'a'}),
+}
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_ways_to_replace_an_input(root, way):
+    replace, expected = WAYS[way]
+    replace(os.path.join(root, 'in', 'a'))
+    assert run(root) == expected
+    assert run(root) == set()
+
+
+def test_what_is_restored_is_current(root):
+    os.rename(root + '/in/a', root + '/away')
+    write(OTHER)(root + '/in/b')
+    os.rename(root + '/in/b', root + '/other')
+    shutil.copy2(root + '/away', root + '/in/a')
+    files.save_bytes(root + '/in/b', b'content 1')
+    assert run(root) == set()
+
+
+@pytest.mark.parametrize('copy', [shutil.copy, shutil.copy2])
+def test_a_folder_may_be_copied_with_its_outputs(root, tmp_path, copy):
+    shutil.copytree(root, str(tmp_path) + '_copy', copy_function=copy)
+    assert run(str(tmp_path) + '_copy') == set()
+
+
+def test_what_was_found_unchanged_is_not_read_again(root, monkeypatch):
+    read = []
+    checksum = files.checksum
+    monkeypatch.setattr(files, 'checksum', lambda path: read.append(path) or checksum(path))
+    assert run(root) == set() and not read
+    os.utime(root + '/in/a', (FUTURE, FUTURE))
+    assert run(root) == set() and read == [root + '/in/a']
+    assert run(root) == set() and len(read) == 1
+
+
+def test_a_lost_output_is_made_again(root):
+    os.remove(root + '/out/sub/c')
+    assert run(root) == {'sub/c'}
+
+
+def test_a_value_counts_like_a_file(root):
+    assert run(root, classes='1,2') == {'a'}
+    assert run(root, classes='1,2') == set()
+
+
+def test_other_settings_make_all_again_and_say_so(root, capsys):
+    assert run(root, {'k': 2, 'new': [1]}) == set(NAMES)
+    assert 'out: everything is made again, for it was made with another k, new' in capsys.readouterr().err
+    assert run(root, {'k': 2, 'new': (1,)}) == set()
+    assert run(root) == set(NAMES)
+
+
+@pytest.mark.parametrize('damage, expected', [
+    (lambda data: data[:-9], {'sub/c'}), (lambda data: data + b'b\t12', set()), (lambda data: b'\xff\xfe\n' + data, set()),
+    (lambda data: data + b'b\n', {'b'}), (lambda data: b'', set(NAMES)), (None, set(NAMES))])
+def test_a_damaged_record(root, damage, expected):
+    path = root + '/out/inputs.tsv'
+    with open(path, 'rb') as file:
+        data = file.read()
+    os.remove(path)
+    if damage:
+        files.save_bytes(path, damage(data))
+    assert run(root) == expected
+    assert run(root) == set()
+
+
+def test_an_output_that_was_not_recorded_is_made_again(root):
+    """Even when its input is as it was recorded once more: the output is of the input in between."""
+    write(OTHER)(root + '/in/a')
+    with pytest.raises(KeyboardInterrupt):
+        run(root, interrupt='a')
+    write(SAME, PAST)(root + '/in/a')
+    assert run(root) == {'a'}
+
+
+def test_an_input_that_changes_after_it_was_planned_is_made_again(root):
+    outputs, name = Outputs(root + '/out', 'copies', {'k': 1}), Input(root + '/in/a')
+    write(OTHER)(root + '/in/a')
+    with outputs.writing(['a']):
+        outputs.record('a', [name.identity(), Value('1').identity()])
+    assert run(root) == {'a'}
+
+
+def test_a_missing_input_is_an_input_too(root):
+    outputs = Outputs(root + '/out', 'copies', {'k': 1})
+    with outputs.writing(['b']):
+        outputs.record('b', [Input(root + '/in/none').identity()])
+    outputs = Outputs(root + '/out', 'copies', {'k': 1})
+    assert outputs.is_current('b', [root + '/out/b'], [Input(root + '/in/none')])
+    files.save_bytes(root + '/in/none', b'')
+    assert not outputs.is_current('b', [root + '/out/b'], [Input(root + '/in/none')])
+
+
+def test_outputs_outlive_their_inputs(root):
+    os.remove(root + '/in/a')
+    assert run(root) == set()
+    files.save_bytes(root + '/in/a', SAME)
+    assert run(root) == set()
+    files.save_bytes(root + '/in/a', OTHER)
+    assert run(root) == {'a'}
+
+
+def test_the_record_does_not_grow(root):
+    for date in range(9):
+        os.utime(root + '/in/a', (date, date))
+        assert run(root) == set()
+    with open(root + '/out/inputs.tsv') as file:
+        assert [line.split('\t')[0] for line in file] == list(NAMES)
+
+
+def test_a_folder_of_another_stage_is_recognised(root):
+    problems = Problems()
+    Outputs(root + '/out', 'copies', {'k': 9}).check_owner(problems)
+    assert not problems
+    Outputs(root + '/out', 'others', {'k': 1}).check_owner(problems)
+    assert str(problems) == root + '/out: holds the outputs of copies: choose another folder'
+
+
+# ---------------------------------------------------------------------------------------------- several processes
+def test_nobody_else_writes_into_a_folder_that_is_held(root, monkeypatch):
+    monkeypatch.setattr(files, 'PATIENCE', .1)
+    with Outputs(root + '/out', 'copies', {'k': 1}).writing([]):
+        for part in (None, (0, 2)):
+            with pytest.raises(UserError, match='out: another run is writing here: wait for it, or choose another'):
+                run(root, part=part)
+    assert run(root) == set()
+
+
+def test_parts_of_the_same_work_share_a_folder(root, monkeypatch):
+    monkeypatch.setattr(files, 'PATIENCE', .1)
+    shutil.rmtree(root + '/out')
+    files.save_bytes(root + '/out/.left.0.part', b'')
+    with Outputs(root + '/out', 'copies', {'k': 1}, (0, 2)).writing(['a']):
+        assert not os.path.exists(root + '/out/.left.0.part')
+        files.save_bytes(root + '/out/.mine.0.part', b'')
+        assert run(root, part=(1, 2), names=['b']) == {'b'}
+        assert os.path.exists(root + '/out/.mine.0.part')
+        with pytest.raises(UserError, match='out: another run makes the same part'):
+            run(root, part=(0, 2), names=['a'])
+        for settings, part in (({'k': 2}, (1, 2)), ({'k': 1}, None)):
+            with pytest.raises(UserError, match='out: another run is writing here'):
+                run(root, settings, part=part)
+    assert run(root) == {'a', 'sub/c'}              # what the parts have made is known to all
+    assert not os.path.exists(root + '/out/.mine.0.part')
+
+
+def test_a_killed_run_holds_nothing(root):
+    pid = os.fork()
+    if not pid:
+        with Outputs(root + '/out', 'copies', {'k': 1}).writing([]):
+            os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+    assert run(root) == set()
