@@ -104,7 +104,7 @@ def test_a_second_run_changes_nothing(done):
     assert demo.run(options(folder), SMALL) == result
     after = contents(folder)
     remade = {path for path in after if after[path] != before.get(path)}
-    assert remade <= {'demo.jpg', 'log.txt', 'log.csv', os.path.join('results', 'evaluation.json')}
+    assert remade <= {'demo.jpg', 'curves.png', 'log.txt', 'log.csv', os.path.join('results', 'evaluation.json')}
     assert set(before) == set(after)
 
 
