@@ -1,88 +1,35 @@
-"""Worker processes that compute on items, and the processors they may use."""
+"""Worker processes that compute on items, and the processors they may use.
+
+Written by hand because joblib's loky (1.6 was tried on the same tests) kills the workers of a run that fails before
+they have removed what they were writing, and leaves those of a killed run at work: 20 seconds later they still wrote.
+With our own code for both around it, it is no shorter; and it needs semaphores, which containers without a writable
+/dev/shm lack, as `concurrent.futures` does.
+"""
+from __future__ import annotations
+
 import concurrent.futures
 import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import queue
 import signal
 import threading
 import time
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from multiprocessing.reduction import ForkingPickler
 
 import cv2
 import numpy as np
 
-from icd import console
+from icd import console, cpu_quota
 from icd.errors import UserError
 
 _KEPT = 1 << 25         # bytes of freed memory that a process which computes images keeps
 _PATIENCE = 5.          # seconds a worker gets to remove what it is writing
 
 
-def _follow_parent():
-    """End when the parent is gone: the worker would wait for ever, or write beside the next run."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
-
-
-def keep_freed_memory():
-    """Have the C library hand freed memory out again, not back to the system.
-
-    glibc keeps twice the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD), so one large block that is
-    never touched does it. Otherwise every image costs hundreds or thousands of page faults: a third of the time of
-    judging a seed, a tenth of that of its CRF.
-    """
-    np.empty(_KEPT // 2, np.uint8)
-_working = False        # in a worker: whether it is at an item
-
-
-def _start_worker():
-    def leave(*_):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)   # the pool sends more while this process removes its files
-        # Between items the pool's own code runs, which an exception could leave with a lock taken.
-        if not _working:
-            os._exit(143)
-        raise SystemExit(143)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, leave)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-
-
-def _work(function, item):
-    """Call `function` in a worker; when the worker is terminated, files under way are removed first."""
-    global _working
-    try:
-        _working = True
-        try:
-            return function(item)
-        finally:
-            _working = False
-    except SystemExit as leaving:
-        code = leaving.code
-    # The exception is gone by now, and with it context managers that it met while they were being entered: they have
-    # cleaned up, too. Returning it would make the pool take it for a result and go on.
-    os._exit(code)
-
-
-@contextlib.contextmanager
-def _one_thread_each():
-    """Children started meanwhile keep BLAS and OpenMP to one thread: the processes are the parallelism."""
-    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: '1' for name in names})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def process_map(function, items, num_process, total=None, desc=None):
+def process_map(function, items, num_process: int, total: int | None = None, desc: str | None = None):
     """Call `function` on every item in worker processes; yield results in the order they finish.
 
     `items` is consumed lazily, at most a few items ahead of the workers, so memory stays flat and the caller can
@@ -109,61 +56,134 @@ def process_map(function, items, num_process, total=None, desc=None):
     Raises
     ------
     UserError
-        When a worker process is killed.
+        When a worker process is killed or cannot be started.
     """
     if total is None and hasattr(items, '__len__'):
         total = len(items)
     if num_process <= 1:
         keep_freed_memory()
-    bar = console.progress(total=total, desc=desc) if desc else contextlib.nullcontext()
-    with bar:
-        if num_process <= 1:
-            results = map(function, items)
-        else:
-            results = _pool_map(function, items, num_process if total is None else max(1, min(num_process, total)))
-        with contextlib.closing(results) if num_process > 1 else contextlib.nullcontext():
-            for result in results:
-                if desc:
-                    bar.update()
-                yield result
+        results = map(function, items)
+    else:
+        results = _pool_map(function, items, num_process if total is None else max(1, min(num_process, total)))
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(console.progress(total=total, desc=desc)) if desc else None
+        if num_process > 1:
+            stack.enter_context(contextlib.closing(results))
+        for result in results:
+            if bar is not None:
+                bar.update()
+            yield result
 
 
 def _pool_map(function, items, num_process):
-    with _one_thread_each():
-        pool = concurrent.futures.ProcessPoolExecutor(
-            num_process, multiprocessing.get_context('spawn'), _start_worker)
-        # All workers start with the first item, before the thread that watches them. Otherwise a pool starts them as
-        # items come, and when one is killed meanwhile, that thread closes the pipes the next is being given.
-        pool._safe_to_dynamically_spawn_children = False
-        waiting = set()
-        try:
-            for item in items:
-                waiting.add(_submit(pool, item, function))
-                if len(waiting) >= 3 * num_process:
-                    done, waiting = concurrent.futures.wait(
-                        waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            for future in concurrent.futures.as_completed(waiting):
-                yield future.result()
-            pool.shutdown()
-        except BrokenProcessPool:
-            raise UserError('a worker process was killed (out of memory?)',
-                            remedy='what was finished is kept; run the same command again, with a smaller '
-                                   '--num-process if memory is short') from None
-        finally:
-            end_processes(list((pool._processes or {}).values()))
-            pool.shutdown(wait=True)
-
-
-def _submit(pool, item, function):
+    """A thread for each worker process hands it one item after another: nothing is shared that a killed one could hold."""
+    threads = concurrent.futures.ThreadPoolExecutor(num_process)
+    idle, processes, waiting = queue.SimpleQueue(), [], set()
     try:
-        return pool.submit(_work, function, item)
-    except Exception:
-        # While the pool closes itself, because a worker was killed, an item finds one thing or another already gone.
-        if pool._broken:
-            raise BrokenProcessPool from None
-        raise
+        for item in items:
+            if not processes:
+                _start_workers(function, num_process, idle, processes)
+            waiting.add(threads.submit(_compute, idle, item))
+            if len(waiting) >= 3 * num_process:
+                done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        for future in concurrent.futures.as_completed(waiting):
+            yield future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        end_processes(processes)        # the threads that wait for them see their pipes close
+        threads.shutdown()
+
+
+def _start_workers(function, count, idle, processes):
+    """Start worker processes; put the pipes to them into `idle`."""
+    context = multiprocessing.get_context('spawn')
+    try:
+        with _one_thread_each():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(function, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                processes.append(process)
+                idle.put(ours)
+    except OSError as error:
+        raise UserError(f'worker process {len(processes) + 1} of {count} could not be started ({error.strerror})',
+                        remedy='use a smaller --num-process: 1 starts none') from None
+
+
+def _compute(idle, item):
+    """Have a worker compute an item."""
+    connection = idle.get()
+    try:
+        connection.send(item)
+        error, result = connection.recv()
+    except (EOFError, OSError):
+        raise UserError('a worker process was killed (out of memory?)',
+                        remedy='what was finished is kept; run the same command again, with a smaller --num-process '
+                               'if memory is short') from None
+    finally:
+        idle.put(connection)
+    if error is not None:
+        raise error
+    return result
+
+
+def _serve(function, connection):
+    """Life of a worker process. Terminated, it removes the files it is writing first."""
+    def leave(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)   # another one must not interrupt the removal
+        raise SystemExit(143)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, leave)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    code = 0
+    try:
+        while True:
+            connection.send_bytes(_answer(function, connection.recv()))
+    except (EOFError, OSError):                         # the parent does not listen any more
+        pass
+    except SystemExit as leaving:
+        code = leaving.code
+    # The exception is gone by now, and with it context managers that it met while they were being entered: they have
+    # cleaned up, too.
+    os._exit(code)
+
+
+def _answer(function, item):
+    """The pickle of (error, result)."""
+    try:
+        return ForkingPickler.dumps((None, function(item)))
+    except (UserError, OSError, MemoryError, ImportError) as error:
+        return ForkingPickler.dumps((error, None))
+    except Exception:                                   # a bug: its traceback is worth more than its type
+        return ForkingPickler.dumps((RuntimeError('in a worker process:\n' + traceback.format_exc()), None))
+
+
+def _follow_parent():
+    """End when the parent is gone: the worker would wait for ever, or write beside the next run."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _one_thread_each():
+    """Children started meanwhile keep BLAS and OpenMP to one thread: the processes are the parallelism."""
+    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: '1' for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def end_processes(processes):
@@ -182,22 +202,49 @@ def end_processes(processes):
             process.kill()
 
 
-def usable_processors():
-    return os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count())
+def keep_freed_memory():
+    """Have the C library hand freed memory out again, not back to the system.
+
+    glibc keeps twice the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD), so one large block that is
+    never touched does it. Otherwise every image costs hundreds or thousands of page faults: a third of the time of
+    evaluating a seed, a tenth of that of its CRF.
+    """
+    np.empty(_KEPT // 2, np.uint8)
 
 
-def number_of_cores():
-    """Processors this process may use."""
-    return len(usable_processors())
+def number_of_cores(root: str = '/') -> int:
+    """Processors this process may use: by its affinity and by the CPU time of its container (`icd.cpu_quota`).
+
+    Parameters
+    ----------
+    root : str, optional
+        Folder below which the system's `proc` and `sys` are found.
+    """
+    return _within_quota(len(_visible_processors()), root)
 
 
-def physical_cores():
-    """Cores this process may use, hyper-threads of a core counted once where the system tells them apart."""
+def physical_cores(root: str = '/') -> int:
+    """Cores this process may use, hyper-threads of a core counted once where the system tells them apart.
+
+    Parameters
+    ----------
+    root : str, optional
+        As for `number_of_cores`.
+    """
     cores = set()
-    for cpu in usable_processors():
+    for cpu in _visible_processors():
         try:
-            with open('/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list' % cpu, encoding='ascii') as file:
+            name = os.path.join(root, f'sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list')
+            with open(name, encoding='ascii') as file:
                 cores.add(file.read())
         except OSError:
             cores.add(cpu)
-    return len(cores)
+    return _within_quota(len(cores), root)
+
+
+def _within_quota(count, root):
+    return min(count, cpu_quota.cpu_quota(root) or count)
+
+
+def _visible_processors():
+    return os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count())

@@ -4,9 +4,8 @@ A fault is injected at the n-th file that is read or written, in this process, s
 for a user but for that one system call. Each case: fault, one line and the right exit code, no file half-written,
 then the same command again, with results equal byte by byte to those of a run without a fault.
 """
-import concurrent.futures
 import errno
-import multiprocessing
+import multiprocessing.context
 import os
 import re
 import shutil
@@ -184,15 +183,13 @@ def test_a_reader_is_killed_while_training(data, undisturbed, monkeypatch, capfd
 
 
 def test_a_worker_is_killed_while_making_seeds(data, undisturbed, monkeypatch, capfd):
-    submit = concurrent.futures.ProcessPoolExecutor.submit
+    start = multiprocessing.context.SpawnProcess.start
 
-    def kill_one(*words):
-        future = submit(*words)
-        for process in multiprocessing.active_children():
-            process.kill()
-        return future
+    def start_and_kill(process):
+        start(process)
+        process.kill()
     with monkeypatch.context() as patch:
-        patch.setattr(concurrent.futures.ProcessPoolExecutor, 'submit', kill_one)
+        patch.setattr(multiprocessing.context.SpawnProcess, 'start', start_and_kill)
         assert go('seeds', ['--num-process', '2']) == 2
     assert one_line(capfd.readouterr().err, 'killed')
     assert go('seeds') == 0 and results('seeds') == undisturbed['seeds']

@@ -1,6 +1,7 @@
 """What tests share: recordings of the original, and small data sets."""
 import glob
 import os
+import time
 
 import numpy as np
 
@@ -53,3 +54,11 @@ def run_stage(stage, options):
     stage.check(options, inputs, problems)
     problems.raise_if_any()
     return stage.run(options, inputs)
+
+
+def wait_until(condition, seconds=20):
+    """Wait until `condition()` is true; fail when it takes too long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(.02)
