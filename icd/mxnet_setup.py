@@ -1,7 +1,11 @@
 """MXNet, imported with what it needs: `from icd.mxnet_setup import mx`.
 
-Nothing else in the project imports MXNet by itself, and what does not compute with it never imports this.
+Nothing else in the project imports MXNet by itself, and what does not compute with it never imports this module: what
+it changes in the process, it changes only for those who compute with MXNet.
 """
+from __future__ import annotations
+
+import contextlib
 import functools
 import os
 
@@ -10,32 +14,45 @@ import numpy
 from icd import console, gpu, parallel
 from icd.errors import UserError
 
-# MXNet 1.9.1 names `numpy.bool`, an alias of `bool` that NumPy 1.24 dropped; giving it back is all that the releases
-# up to 1.26 need.
+
+@contextlib.contextmanager
+def _environment_default(name, value):
+    """Set an environment variable for a while, unless the user has set it."""
+    unset = name not in os.environ
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if unset:
+            del os.environ[name]
+
+
+# MXNet 1.9.1 names `numpy.bool`, an alias of `bool` that NumPy 1.24 dropped, when it is imported and when its own arrays
+# are indexed; giving it back is all that the releases up to 1.26 need.
 if 'bool' not in vars(numpy):
     numpy.bool = bool
 # MXNet gives every CPU device four scratch buffers, each as large as the largest operator needs: 120 MB for nothing,
-# since operators of one device run one after the other.
+# since operators of one device run one after the other. It reads this when the first operator runs.
 os.environ.setdefault('MXNET_CPU_TEMP_COPY', '1')
-# By itself MXNet takes half of the processors it sees for hyper-threads, and leaves half of a virtual machine idle.
-os.environ.setdefault('OMP_NUM_THREADS', str(parallel.physical_cores()))
 gpu.prepare()
-
-import mxnet as mx  # noqa: E402
-from mxnet import autograd, gluon, init, nd  # noqa: E402
-from mxnet.gluon import Block, HybridBlock, nn  # noqa: E402
+# By itself MXNet takes half of the processors it sees for hyper-threads, which leaves half of a virtual machine idle, and
+# sees those of the whole machine where a container may use a few. It and OpenMP read this while they are loaded.
+with _environment_default('OMP_NUM_THREADS', str(parallel.physical_cores())):
+    import mxnet as mx
+    from mxnet import autograd, gluon, init, nd
+    from mxnet.gluon import Block, HybridBlock, nn
 
 __all__ = ['Block', 'HybridBlock', 'autograd', 'devices', 'gluon', 'init', 'mx', 'nd', 'nn']
 
 
-def devices(spec):
-    """MXNet contexts named by `--gpus`.
+def devices(spec: str | None) -> list[mx.Context]:
+    """MXNet contexts that `--gpus` names.
 
     Parameters
     ----------
     spec : str or None
         `'0,1'` for GPUs, `'cpu'`, `'cpu:2'` for two CPU devices, None for all GPUs or, without any, the CPU
-        (which is said on standard error).
+        (which is logged, once).
 
     Returns
     -------
@@ -44,7 +61,7 @@ def devices(spec):
     Raises
     ------
     UserError
-        When the text cannot be read, or a GPU does not exist or cannot be used (`icd.gpu.check`).
+        When the text means nothing, or a GPU does not exist or cannot be used (`icd.gpu.usable_gpus`).
     """
     kind, _, count = (spec or '').partition(':')
     indices = None if spec is None else spec.split(',')
@@ -52,9 +69,10 @@ def devices(spec):
         return [mx.cpu(i) for i in range(int(count or 1))]
     if indices and (not all(map(_is_number, indices)) or len(set(indices)) < len(indices)):
         raise UserError("give different GPU indices like 0,1, or 'cpu', or 'cpu:2'", f'--gpus {spec}')
-    usable = gpu.check(indices and [int(i) for i in indices])
+    usable = gpu.usable_gpus(indices and [int(i) for i in indices])
     if spec is None:
-        _log_once('no --gpus: computing on %s' % ('GPU ' + ','.join(map(str, usable)) if usable else 'the CPU'))
+        found = f'GPU {",".join(map(str, usable))}' if usable else 'the CPU'
+        _log_once(f'no --gpus: computing on {found}')
     return [mx.gpu(i) for i in usable] or [mx.cpu()]
 
 

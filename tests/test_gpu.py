@@ -3,12 +3,12 @@ import os
 import subprocess
 import sys
 
-import mxnet as mx
 import pytest
 from tests.helpers import PROJECT
 
 from icd import gpu, mxnet_setup
 from icd.errors import UserError
+from icd.mxnet_setup import mx
 
 
 class FakeLibrary:
@@ -47,20 +47,20 @@ PASCAL, VOLTA, AMPERE, ADA, HOPPER, KEPLER = (6, 1), (7, 0), (8, 0), (8, 9), (9,
 BAD = {
     'wrong index': (dict(capabilities=[VOLTA]), [1], '--gpus 1: GPU 1 does not exist .the driver shows 1'),
     'no GPU': (dict(init=100), [0], 'GPU 0 does not exist .the driver shows 0'),
-    'too new': (dict(capabilities=[AMPERE, HOPPER]), [0, 1], r'GPU 1 has compute capability 9\.0: .*8\.9 only'),
+    'too new': (dict(capabilities=[AMPERE, HOPPER]), [0, 1], r'GPU 1 has compute capability 9\.0, .*8\.9 only'),
     'only too new': (dict(capabilities=[HOPPER, (12, 0)]), None, r'GPU 0 has compute capability 9\.0'),
     'too old': (dict(capabilities=[KEPLER]), [0], r'GPU 0 has compute capability 3\.7'),
     'old driver': (dict(capabilities=[VOLTA], version=11020), [0],
-                   r'CUDA up to 11\.2, mxnet-cu117 needs 11\.7: .*cu112'),
+                   r'supports CUDA up to 11\.2, but mxnet-cu117 needs 11\.7: .*cu112'),
     'broken driver': (dict(init=803), [0], 'does not start .cuInit: error 803'),
 }
 
 
 @pytest.mark.parametrize('case', BAD)
-def test_what_cannot_compute_is_told_in_a_line(cuda_build, case):
+def test_a_gpu_that_cannot_be_used_is_an_error_of_one_line(cuda_build, case):
     machine, indices, message = BAD[case]
     with pytest.raises(UserError, match=message) as caught:
-        gpu.check(indices, gpu.Driver(FakeLibrary(**machine)))
+        gpu.usable_gpus(indices, gpu.Driver(FakeLibrary(**machine)))
     assert '\n' not in str(caught.value) and '--gpus cpu' in str(caught.value)
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_compute_is_told_in_a_line(cuda_build, case):
     (dict(version=11020), None, []),
 ])
 def test_gpus_that_can_be_used(cuda_build, machine, indices, usable):
-    assert gpu.check(indices, gpu.Driver(FakeLibrary(**machine))) == usable
+    assert gpu.usable_gpus(indices, gpu.Driver(FakeLibrary(**machine))) == usable
 
 
 def test_devices_are_the_usable_gpus(cuda_build, monkeypatch):
@@ -86,11 +86,11 @@ def test_devices_are_the_usable_gpus(cuda_build, monkeypatch):
         mxnet_setup.devices('0,1')
 
 
-def test_a_cpu_build_says_what_to_install(monkeypatch):
+def test_a_cpu_build_names_what_to_install(monkeypatch):
     monkeypatch.setattr(gpu, 'wheel', lambda: None)
     with pytest.raises(UserError, match=r'--gpus 0,1: .*CPU only.*\[cu117\]'):
-        gpu.check([0, 1])
-    assert gpu.check(None) == []
+        gpu.usable_gpus([0, 1])
+    assert gpu.usable_gpus(None) == []
 
 
 def test_memory():
@@ -101,14 +101,14 @@ def test_memory():
 
 @pytest.mark.parametrize('text', ['cudaMalloc retry failed: out of memory', 'Failed to allocate CPU Memory',
                                   'std::bad_alloc', 'cuDNN: CUDNN_STATUS_ALLOC_FAILED'])
-def test_errors_about_memory_are_told(text):
-    with pytest.raises(UserError, match='smaller --batch-size'), gpu.memory_errors_told():
+def test_too_little_memory_is_a_user_error(text):
+    with pytest.raises(UserError, match='out of memory: use a smaller --batch-size'), gpu.explain_out_of_memory():
         raise mx.base.MXNetError('[00:00:00] src/storage.cc:1: ' + text)
 
 
 def test_other_errors_are_left_alone():
     for error in (mx.base.MXNetError('shapes do not match'), ValueError('out of memory')):
-        with pytest.raises(type(error)), gpu.memory_errors_told():
+        with pytest.raises(type(error)), gpu.explain_out_of_memory():
             raise error
 
 
@@ -140,7 +140,9 @@ def cuda_site(tmp_path_factory):
     os.makedirs(os.path.join(site, 'mxnet_cu117-1.9.1.dist-info'))
     for name, text in (('mxnet_cu117-1.9.1.dist-info/METADATA',
                         'Metadata-Version: 2.1\nName: mxnet-cu117\nVersion: 1.9.1\n'),
-                       ('mxnet/__init__.py', 'import ctypes, os\n'
+                       ('mxnet/__init__.py', 'import ctypes, os, sys, types\n'
+                        'for name in ("autograd", "gluon", "init", "nd"): globals()[name] = types.ModuleType(name)\n'
+                        'gluon.Block = gluon.HybridBlock = gluon.nn = sys.modules["mxnet.gluon"] = gluon\n'
                         'library = ctypes.CDLL(os.path.join(os.path.dirname(__file__), "libmxnet.so"))\n')):
         with open(os.path.join(site, name), 'w') as file:
             file.write(text)
@@ -164,7 +166,7 @@ def test_importing_mxnet_finds_the_libraries_of_the_wheels(cuda_site):
     site, driver = cuda_site
     assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='12020').split() == ['3', 'None']
     # The test means something: without the package's help the libraries are not found.
-    assert 'cannot open shared object file' in run_python(ASK.replace('icd, ', ''), site, LD_LIBRARY_PATH=driver)
+    assert 'cannot open shared object file' in run_python(ASK.replace('icd.mxnet_setup, ', ''), site, LD_LIBRARY_PATH=driver)
 
 
 def test_fusion_is_off_when_the_driver_is_older_than_the_compiler(cuda_site):
@@ -173,11 +175,11 @@ def test_fusion_is_off_when_the_driver_is_older_than_the_compiler(cuda_site):
     assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='11070', MXNET_USE_FUSION='1').split() == ['3', '1']
 
 
-def test_a_missing_driver_is_told(cuda_site):
+def test_a_missing_driver_is_a_user_error(cuda_site):
     code = 'from icd import console\nprint(console.run_command(lambda _: __import__("icd.mxnet_setup"), []))'
-    said = run_python(code, cuda_site[0], LD_LIBRARY_PATH=None)
-    assert 'libcuda.so.1 is not there: install the driver' in said and said.split()[-1] == '2'
-    assert 'Traceback' not in said
+    output = run_python(code, cuda_site[0], LD_LIBRARY_PATH=None)
+    assert 'libcuda.so.1 is not there: install the driver' in output and output.split()[-1] == '2'
+    assert 'Traceback' not in output
 
 
 def test_nothing_is_loaded_before_mxnet_is_imported(cuda_site):

@@ -13,7 +13,7 @@ from collections import deque
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, mxnet_setup, parallel
+from icd import checks, cli, console, files, parallel
 from icd.data import images, superpixel_map, voc
 from icd.method import merging
 from icd.errors import Problems, UserError
@@ -128,8 +128,8 @@ def _features(options, names, sizes):
     iterator of (str, ndarray, (int, int))
         Name, conv5_3 float32 (d, rows, columns) of `merging.cells`, size of the photograph in the network's input.
     """
-    from icd.mxnet_setup import gluon
-
+    # Worker processes import this module, too, and need no MXNet.
+    from icd import mxnet_setup
     from icd.data.loader import InferenceLoader
     from icd.model import padded_input
     from icd.weights import params
@@ -151,7 +151,7 @@ def _features(options, names, sizes):
                 covered = padded_input.CoveredVGG16(net, side, extents)
                 covered.hybridize(static_alloc=True, static_shape=True)
                 for batch in batches:
-                    shares = gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
+                    shares = mxnet_setup.gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
                     waiting.append((batch, [covered(x, *covered.needed(canvases[x.context])) for x in shares]))
                     if len(waiting) > 1:    # the devices compute this batch while the one before is handed over
                         yield from _needed_cells(*waiting.popleft())

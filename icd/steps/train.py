@@ -109,7 +109,7 @@ def run(options, inputs):
         When an image is damaged, when the snapshot folder holds a training with other settings, or when the training
         diverges.
     """
-    with distributed.watched(options.kvstore), gpu.memory_errors_told():
+    with distributed.watched(options.kvstore), gpu.explain_out_of_memory():
         first = _run(options, inputs)
     log, curves = (os.path.join(options.snapshot, name) for name in ('log.csv', 'curves.png'))
     if first:

@@ -1,0 +1,74 @@
+"""MXNet is imported with what it needs, by those only who compute with it."""
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.helpers import PROJECT
+from tests.helpers.small_data import COMMANDS
+
+from icd import mxnet_setup
+from icd.errors import UserError
+
+
+@pytest.mark.parametrize('spec, count', [('cpu', 1), ('cpu:3', 3)])
+def test_devices_on_the_cpu(spec, count):
+    assert [str(device) for device in mxnet_setup.devices(spec)] == [f'cpu({i})' for i in range(count)]
+
+
+@pytest.mark.parametrize('spec', ['cpu:0', 'cpu:', '0,0', '0,', 'gpu', '99', ''])
+def test_devices_that_do_not_exist(spec):
+    with pytest.raises(UserError, match='--gpus'):
+        mxnet_setup.devices(spec)
+
+
+def run_python(code, *arguments, unset=(), **environment):
+    environment = dict({name: value for name, value in os.environ.items() if name not in unset}, **environment)
+    environment['PYTHONPATH'] = os.pathsep.join([environment.get('PYTHONPATH', ''), PROJECT]).strip(os.pathsep)
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments], env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_the_cpu_is_chosen_without_gpus_and_logged_once():
+    code = 'from icd import mxnet_setup\nfor _ in range(2): found = mxnet_setup.devices(None)\nprint(found[0].device_type)'
+    device, log = run_python(code)
+    assert log.count('computing on') == 1 and ('the CPU' in log) == (device.strip() == 'cpu')
+
+
+def test_mxnet_works_when_it_is_imported_here():
+    code = 'from icd.mxnet_setup import mx; import mxnet; print(mxnet.nd.ones(2).sum().asscalar(), mx is mxnet)'
+    assert run_python(code)[0].strip() == '2.0 True'
+
+
+# Asks the OpenMP library that MXNet brought along.
+THREADS = '''
+import ctypes, os, re
+from icd.mxnet_setup import mx
+mx.nd.ones(2).wait_to_read()
+with open('/proc/self/maps') as file:
+    library = re.search('/.*lib[gi]?omp[.].*', file.read()).group()
+print(ctypes.CDLL(library).omp_get_max_threads(), os.environ.get('OMP_NUM_THREADS'))
+'''
+
+
+@pytest.mark.skipif(not os.path.isfile('/proc/self/maps'), reason='reads /proc/self/maps')
+def test_openmp_computes_on_the_cores_it_may_use_and_the_environment_stays_as_it_was():
+    assert run_python(THREADS, OMP_NUM_THREADS='5')[0].split() == ['5', '5']
+    four_cores = 'from icd import parallel\nparallel.physical_cores = lambda: 4\n' + THREADS
+    assert run_python(four_cores, unset=['OMP_NUM_THREADS'])[0].split() == ['4', 'None']
+
+
+@pytest.mark.parametrize('command, arguments', [
+    ('seeds', ['--seeds', 'crf,sal,raw', '--force', '--num-process', '2']),
+    ('evaluate', []),
+    ('merge', ['--max-superpixel-num', '64', '--num-process', '2'])])
+def test_commands_that_compute_nothing_with_mxnet_run_where_it_is_not_installed(valid, tmp_path, command, arguments):
+    blocked = tmp_path / 'blocked'
+    blocked.mkdir()
+    (blocked / 'mxnet.py').write_text('raise ImportError("blocked")')
+    module, common = COMMANDS[command]
+    code = f'import os, sys, shutil, {module} as m; shutil.copytree({valid!r}, "data"); os.chdir("data"); m.main(sys.argv[1:])'
+    code = f'import os; os.chdir({str(tmp_path)!r}); {code}'
+    run_python(code, *common, *arguments, PYTHONPATH=str(blocked))
