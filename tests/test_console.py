@@ -1,0 +1,67 @@
+"""Errors become one line and an exit code, whatever the output is connected to."""
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from icd import console
+from icd.errors import UserError
+
+
+@pytest.mark.parametrize('raised, code, text', [
+    (UserError('empty', 'list.txt', 'give names'), 2, 'list.txt: empty: give names'),
+    (UserError('a: wrong\nb: wrong'), 2, 'a: wrong'),
+    (KeyboardInterrupt(), 130, 'interrupted: what was finished is kept; run the same command again to continue'),
+    (SystemExit(143), 143, 'terminated: what was finished is kept; run the same command again to continue'),
+    (OSError(errno.ENOSPC, 'No space left', 'out/a.png'), 2, 'out/a.png: the disk is full'),
+    (OSError(errno.EFBIG, 'File too large', 'out/a.png'), 2, 'out/a.png: the file is larger than the limit'),
+    (OSError(errno.ESTALE, 'Stale file handle', 'a.jpg'), 2, 'a.jpg: the network file system has lost the file'),
+    (OSError(errno.ENFILE, 'Too many open files in system'), 2, 'output: too many open files on this machine'),
+    (PermissionError(errno.EACCES, 'no', '/etc/x'), 2, '/etc/x: permission denied'),
+    (ModuleNotFoundError("No module named 'mxnet'", name='mxnet'), 2, 'the package mxnet is not installed: pip install'),
+    (MemoryError(), 2, 'out of memory: what was finished is kept')])
+def test_errors_caused_by_user_input_are_one_line(capsys, raised, code, text):
+    def main(_):
+        raise raised
+    assert console.run_command(main, []) == code
+    printed = capsys.readouterr().err
+    assert f'{os.path.basename(sys.argv[0])}: {text}' in printed
+    assert printed.count('\n') == 1 + str(raised).count('\n')
+
+
+@pytest.mark.parametrize('raised', [ZeroDivisionError(), OSError(errno.ECHILD, 'No child processes'), SystemExit(3),
+                                    ModuleNotFoundError("No module named 'icd.typo'", name='icd.typo')])
+def test_other_errors_keep_their_traceback(raised):
+    def main(_):
+        raise raised
+    with pytest.raises(type(raised)):
+        console.run_command(main, [])
+
+
+def test_arguments_that_make_no_sense_are_a_user_error():
+    parser = console.ArgumentParser('icd-x')
+    parser.add_argument('--number', type=int)
+    with pytest.raises(UserError, match=r"argument --number: invalid int value: 'a' \(icd-x --help lists the options\)"):
+        parser.parse_args(['--number', 'a'])
+
+
+def run_in_shell(code, tail):
+    """Exit code and terminal output of the shell's `python -c ... TAIL`."""
+    program = 'import sys; from icd import console\ndef run(_):\n    %s\nsys.exit(console.run_command(run, []))' % code
+    done = subprocess.run(['bash', '-o', 'pipefail', '-c', '"$0" -c "$1" ' + tail, sys.executable, program],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii'))
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize('code, tail, expected, text', [
+    ('for _ in range(99999): console.log("a line")', '2>&1 | head -1', 141, 'a line'),
+    ('for _ in range(99999): print("a line")', '| head -1', 141, 'a line'),
+    ('import time; time.sleep(.5); raise console.UserError("wrong")', '2>&1 | true', 141, ''),
+    ('console.log("done"); print("out")', '2>&-', 0, 'out'),
+    ('print("out"); console.log("done")', '>&-', 0, 'done'),
+    ('print("d\\xf6g")', '', 0, '\\xf6g')])
+def test_output_that_nobody_reads_or_that_is_closed(code, tail, expected, text):
+    returned, shown = run_in_shell(code, tail)
+    assert returned == expected and text in shown and 'Traceback' not in shown and 'Error' not in shown
