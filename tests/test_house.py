@@ -1,0 +1,220 @@
+"""The rooms of the house: which module may import which, and what no file does."""
+import ast
+import glob
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.helpers import PROJECT
+
+# Room (a folder of `icd`, or a module beside the folders): what its modules may import of the others.
+ARROWS = {
+    'errors': '',
+    'cpu_quota': '',
+    'superpixels': 'errors',
+    'files': 'errors',
+    'gpu': 'errors',
+    'console': 'errors',
+    'cli': 'console errors',
+    'parallel': 'console cpu_quota errors',
+    'mxnet_setup': 'console errors gpu parallel',
+    'outputs': 'console errors files',
+    'checks': 'data errors files',
+    'data': 'checks console errors files mxnet_setup parallel superpixels',
+    'method': 'data.geometry errors',
+    'model': 'data.geometry errors method mxnet_setup',
+    'weights': 'console data errors files model mxnet_setup',
+    'predict': 'console data errors model mxnet_setup parallel weights',
+    'viz': 'console data errors files method outputs parallel',
+    'train': 'console data errors files gpu method model mxnet_setup parallel viz weights',
+    'steps': 'checks cli console data errors files gpu method model mxnet_setup outputs parallel predict superpixels train '
+             'viz weights',
+    'demo': 'cli console data errors files method model mxnet_setup outputs parallel predict steps superpixels train viz '
+            'weights',
+}
+OPEN_NO_FILE = 'model', 'method'
+# What imports MXNet when it is imported; everything else works without.
+NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.', 'icd.demo.',
+              'icd.steps.train', 'icd.steps.infer', 'icd.steps.segment')
+NEED_NO_MXNET = {'icd.demo.creatures', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed'}
+LONGEST = 320               # lines of a file
+OPTIONS_IN = 'cli', 'steps', 'demo'     # rooms that may know the bag of all options
+
+# What does not keep a rule yet; to be emptied, then removed.
+TOO_LONG = {'icd/cli.py', 'icd/data/loader.py', 'icd/model/icd_net.py', 'icd/steps/evaluate.py', 'icd/steps/seeds.py',
+            'icd/train/distributed.py', 'icd/weights/params.py', 'external/superpixel/src/graph.cpp',
+            'external/superpixel/src/slic.cpp', 'external/superpixel/tests/test_core.cpp'}
+TAKE_OPTIONS = {'icd.train.checkpoint', 'icd.train.log', 'icd.train.schedule', 'icd.train.trainer', 'icd.viz.previews',
+                'icd.viz.pictures', 'icd.viz.report', 'icd.weights.params'}
+WRONG_ARROWS = {('steps', 'crf')}
+ARROWS['crf'] = 'errors'
+
+
+def module_files():
+    """Path of every module of the package by its name."""
+    found = {}
+    for path in glob.glob(os.path.join(PROJECT, 'icd', '**', '*.py'), recursive=True):
+        name = os.path.relpath(path, PROJECT)[:-len('.py')].replace(os.sep, '.')
+        found[name[:-len('.__init__')] if name.endswith('.__init__') else name] = path
+    return found
+
+
+def parse(path):
+    with open(path, encoding='utf-8') as file:
+        return ast.parse(file.read())
+
+
+FILES = module_files()
+TREES = {name: parse(path) for name, path in FILES.items()}
+
+
+FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+
+
+def outside_functions(tree):
+    """The nodes of a tree without what is inside functions."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, FUNCTIONS):
+            yield node
+            yield from outside_functions(node)
+
+
+def imports(nodes):
+    """Full names of what some nodes import."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, 'relative import'
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def module_of(name):
+    """The module of the package that an imported name belongs to, or None."""
+    while name and name not in FILES:
+        name = name.rpartition('.')[0]
+    return name or None
+
+
+def package_imports(nodes):
+    return {module_of(name) for name in imports(nodes)} - {None, 'icd'}
+
+
+def in_functions(tree):
+    """The nodes inside all functions of a tree."""
+    return [node for function in functions(tree) for node in ast.walk(function)]
+
+
+EVERY = {name: package_imports(ast.walk(tree)) for name, tree in TREES.items()}
+AT_IMPORT = {name: package_imports(outside_functions(tree)) for name, tree in TREES.items()}
+
+
+def reachable(name, edges):
+    found, waiting = set(), [name]
+    while waiting:
+        new = edges[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def needs_mxnet(name):
+    return name == 'icd.mxnet_setup' or 'icd.mxnet_setup' in reachable(name, AT_IMPORT)
+
+
+FREE = sorted(name for name in FILES if name in NEED_NO_MXNET or not (name + '.').startswith(NEED_MXNET))
+
+
+def room(name):
+    return name.split('.')[1]
+
+
+def test_the_rooms_import_each_other_in_one_direction():
+    wrong = set()
+    for name, targets in EVERY.items():
+        allowed = ARROWS[room(name)].split() if name != 'icd' else []
+        wrong |= {(room(name), room(target)) for target in targets
+                  if room(target) != room(name) and room(target) not in allowed and target[len('icd.'):] not in allowed}
+    assert wrong <= WRONG_ARROWS
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    assert [name for name in FILES if name in reachable(name, EVERY)] == []
+
+
+def test_only_mxnet_setup_imports_mxnet():
+    assert [name for name, tree in TREES.items()
+            if any(target.split('.')[0] == 'mxnet' for target in imports(ast.walk(tree)))] == ['icd.mxnet_setup']
+
+
+def test_functions_import_only_mxnet_and_what_is_optional():
+    """What takes seconds to import (MXNet, Matplotlib) or is not installed everywhere, where it is needed."""
+    for name, tree in TREES.items():
+        inside = in_functions(tree)
+        outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
+        assert outside <= {'matplotlib', 'tensorboardX'}, name
+        assert all(map(needs_mxnet, package_imports(inside))), name
+
+
+@pytest.mark.parametrize('name', FREE)
+def test_what_does_not_compute_with_mxnet_does_not_import_it(name):
+    assert not needs_mxnet(name)
+
+
+def test_model_and_method_open_no_file():
+    for name, tree in TREES.items():
+        if name != 'icd' and room(name) in OPEN_NO_FILE:
+            assert not {target.split('.')[0] for target in imports(ast.walk(tree))} & {'os', 'io', 'pathlib', 'shutil'}, name
+            called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and
+                      isinstance(node.func, ast.Name)}
+            assert 'open' not in called, name
+
+
+def test_the_bag_of_options_stays_above():
+    def takes_options(function):
+        arguments = function.args
+        return 'options' in [each.arg for each in arguments.args + arguments.kwonlyargs + arguments.posonlyargs]
+    assert {name for name, tree in TREES.items() if name != 'icd' and room(name) not in OPTIONS_IN and
+            any(map(takes_options, functions(tree)))} <= TAKE_OPTIONS
+
+
+def test_no_file_is_too_long():
+    long = set()
+    for pattern in ('icd/**/*', 'external/superpixel/**/*'):
+        for path in glob.glob(os.path.join(PROJECT, pattern), recursive=True):
+            if path.endswith(('.py', '.cpp', '.h')):
+                with open(path, encoding='utf-8') as file:
+                    if len(file.readlines()) > LONGEST:
+                        long.add(os.path.relpath(path, PROJECT))
+    assert long <= TOO_LONG
+
+
+IMPORT_ALL = '''
+import importlib, os, sys
+import cv2, matplotlib, numpy, PIL.Image, tqdm          # what these change is not the package's doing
+sys.modules['mxnet'] = None                             # an import fails
+
+
+def state():
+    # Submodules of NumPy become its attributes when anybody imports them.
+    return ({name: id(value) for name, value in vars(numpy).items() if type(value) is not type(numpy)},
+            list(sys.meta_path), list(sys.path_hooks), dict(os.environ))
+
+
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    if state() != before:
+        sys.exit(name + ' changes the process that imports it')
+'''
+
+
+def test_importing_changes_nothing():
+    done = subprocess.run([sys.executable, '-c', IMPORT_ALL, 'icd'] + FREE, stderr=subprocess.PIPE, universal_newlines=True,
+                          env=dict(os.environ, PYTHONPATH=PROJECT), cwd=os.sep)
+    assert done.returncode == 0, done.stderr
