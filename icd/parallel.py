@@ -60,8 +60,8 @@ def process_map(function, items, num_process: int, total: int | None = None, des
     """
     if total is None and hasattr(items, '__len__'):
         total = len(items)
+    keep_freed_memory()
     if num_process <= 1:
-        keep_freed_memory()
         results = map(function, items)
     else:
         results = _pool_map(function, items, num_process if total is None else max(1, min(num_process, total)))
@@ -83,7 +83,10 @@ def _pool_map(function, items, num_process):
         for item in items:
             if not processes:
                 _start_workers(function, num_process, idle, processes)
-            waiting.add(threads.submit(_compute, idle, item))
+            try:
+                waiting.add(threads.submit(_compute, idle, item))
+            except RuntimeError as error:
+                raise _not_started(error) from None
             if len(waiting) >= 3 * num_process:
                 done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
@@ -110,8 +113,12 @@ def _start_workers(function, count, idle, processes):
                 processes.append(process)
                 idle.put(ours)
     except OSError as error:
-        raise UserError(f'worker process {len(processes) + 1} of {count} could not be started ({error.strerror})',
-                        remedy='use a smaller --num-process: 1 starts none') from None
+        raise _not_started(error.strerror) from None
+
+
+def _not_started(reason):
+    return UserError(f'a worker process could not be started ({reason})',
+                     remedy='use a smaller --num-process: 1 starts none')
 
 
 def _compute(idle, item):
@@ -123,7 +130,7 @@ def _compute(idle, item):
     except (EOFError, OSError):
         raise UserError('a worker process was killed (out of memory?)',
                         remedy='what was finished is kept; run the same command again, with a smaller --num-process '
-                               'if memory is short') from None
+                               'if memory or processes are short') from None
     finally:
         idle.put(connection)
     if error is not None:
@@ -138,7 +145,10 @@ def _serve(function, connection):
         raise SystemExit(143)
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, leave)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        threading.Thread(target=_follow_parent, daemon=True).start()
+    except RuntimeError:                                # too many processes and threads: the parent reports it
+        os._exit(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
     code = 0

@@ -188,9 +188,18 @@ def test_processes_that_cannot_be_started_are_an_error(monkeypatch):
         start(process)
         started.append(process)
     monkeypatch.setattr(SpawnProcess, 'start', start_two)
-    with pytest.raises(UserError, match=r'worker process 3 of 4 could not be started \(Resource temporarily.*smaller --num'):
+    with pytest.raises(UserError, match=r'worker process could not be started \(Resource temporarily.*smaller --num'):
         list(parallel.process_map(square, range(9), 4))
     assert not any(process.is_alive() for process in started)
+
+
+def test_threads_that_cannot_be_started_are_an_error(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, 'start', refuse)
+    with pytest.raises(UserError, match="worker process could not be started .can't start new thread"):
+        list(parallel.process_map(square, range(9), 2))
+    assert multiprocessing.active_children() == []
 
 
 def test_no_semaphores_are_needed(monkeypatch):
