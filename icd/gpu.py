@@ -21,7 +21,7 @@ LIBRARIES = ('libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'lib
              'libcufft.so.10', 'libcurand.so.10', 'libcusparse.so.11', 'libcusolver.so.11', 'libcudnn.so.8',
              'libnccl.so.2')
 CAPABILITIES = (5, 0), (8, 9)       # code for sm_50, 60, 70, 80 and 86, which also runs on later GPUs of a generation
-_WHEELS = tuple('mxnet-cu11%d' % minor for minor in range(8))
+_WHEELS = tuple(f'mxnet-cu11{minor}' for minor in range(8))
 _MAJOR, _MINOR = 75, 76             # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _OR_CPU = 'or compute with --gpus cpu'
 _OUT_OF_MEMORY = ('out of memory', 'Failed to allocate', 'bad_alloc', 'CUDNN_STATUS_ALLOC_FAILED')

@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.helpers import PROJECT
 
 from icd import gpu, mxnet_setup
 from icd.errors import UserError
 from icd.mxnet_setup import mx
+from tests.helpers import PROJECT
 
 
 class FakeLibrary:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.helpers import PROJECT
 
 # Room (a folder of `icd`, or a module beside the folders): what its modules may import of the others.
@@ -215,6 +216,6 @@ for name in sys.argv[1:]:
 
 
 def test_importing_changes_nothing():
-    done = subprocess.run([sys.executable, '-c', IMPORT_ALL, 'icd'] + FREE, stderr=subprocess.PIPE, universal_newlines=True,
+    done = subprocess.run([sys.executable, '-c', IMPORT_ALL, 'icd'] + FREE, stderr=subprocess.PIPE, text=True,
                           env=dict(os.environ, PYTHONPATH=PROJECT), cwd=os.sep)
     assert done.returncode == 0, done.stderr

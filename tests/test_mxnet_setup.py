@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.helpers import PROJECT
-from tests.helpers.small_data import COMMANDS
 
 from icd import mxnet_setup
 from icd.errors import UserError
+from tests.helpers import PROJECT
+from tests.helpers.small_data import COMMANDS
 
 
 @pytest.mark.parametrize('spec, count', [('cpu', 1), ('cpu:3', 3)])
@@ -26,7 +26,7 @@ def run_python(code, *arguments, unset=(), **environment):
     environment = dict({name: value for name, value in os.environ.items() if name not in unset}, **environment)
     environment['PYTHONPATH'] = os.pathsep.join([environment.get('PYTHONPATH', ''), PROJECT]).strip(os.pathsep)
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments], env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 

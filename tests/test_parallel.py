@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 import pytest
-from tests.helpers import PROJECT, wait_until
 
 from icd import files, parallel
 from icd.errors import UserError
+from tests.helpers import PROJECT, wait_until
 
 SpawnProcess = multiprocessing.context.SpawnProcess
 
@@ -290,8 +290,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / 'main.py'
     script.write_text(code % str(tmp_path / 'out'))
     parent = subprocess.Popen([sys.executable, str(script)], env=dict(os.environ, PYTHONPATH=PROJECT))
-    wait_until((tmp_path / 'out' / '.a.part').exists)
-    with open('/proc/%d/task/%d/children' % (parent.pid, parent.pid)) as file:
+    wait_until(lambda: list(tmp_path.glob('out/.a.*part')))
+    with open(f'/proc/{parent.pid}/task/{parent.pid}/children') as file:
         children = ['/proc/' + pid for pid in file.read().split()]
     assert children
     parent.kill()
