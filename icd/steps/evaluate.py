@@ -59,7 +59,7 @@ def check(options, problems):
     if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
         problems.add('one file for two purposes', f'--json and --html {options.html}', 'give them different names')
     if options.scores and not options.annotation_root:
-        problems.add('does not say which classes the scores are of', f'--scores {options.scores}',
+        problems.add('needs to know which classes the scores are of', f'--scores {options.scores}',
                      'give --annotation-root, too')
 
 

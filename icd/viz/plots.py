@@ -190,7 +190,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], colo
     figure, axes = _axes(round(right) + 50, bottom + 4, left, top, right, bottom)
     axes.set(xlim=(0, n + 1 + gap), ylim=(n - .5, -.5))
     fractions = counts[np.ix_(shown, [*shown, -1])] / np.maximum(counts[shown].sum(1, keepdims=True), 1)
-    colour = dict(cmap=LinearSegmentedColormap.from_list('share', ['white', _DARKEST]),
+    colour = dict(cmap=LinearSegmentedColormap.from_list('fraction', ['white', _DARKEST]),
                   norm=PowerNorm(.5, 0, 1), edgecolors=_GRID, linewidth=1)     # the root shows small confusions, too
     edges = np.arange(n + 1) - .5
     axes.pcolormesh(edges + .5, edges, fractions[:, :n], **colour)
@@ -200,7 +200,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], colo
         if round(100 * fraction):
             axes.text(middles[j], i, f'{100 * fraction:.0f}', size=10, ha='center', va='center_baseline',
                       color='white' if fraction > .62 ** 2 else _INK)
-    axes.set_xticks(middles, map(_short, columns), rotation=50, ha='left', rotation_mode='anchor', color=_INK)
+    axes.set_xticks(middles, [_short(name) for name in columns], rotation=50, ha='left', rotation_mode='anchor', color=_INK)
     axes.xaxis.tick_top()
     axes.annotate('truth ↓ seeds →', (left - 8, bottom - top + 4 + 8), xycoords='figure pixels', ha='right', size=10,
                   color=_FAINT)

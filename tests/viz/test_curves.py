@@ -87,7 +87,7 @@ def test_a_log_of_another_task_has_its_own_panels(tmp_path):
         'loss', 'pixel accuracy', 'learning rate', 'images a second']
     image = drawing(tmp_path, ''.join(lines))
     drawn = [ink(image[y:y + 360, x:x + 500]) > 200 for y in (0, 360) for x in (0, 500, 1000)]
-    assert drawn == [True] * 4 + [False] * 2
+    assert drawn == [True] * 4 + [False] * 2 and image[360:, 510:].min() == 255
 
 
 def test_an_empty_log_has_empty_panels(tmp_path):
