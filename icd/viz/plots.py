@@ -200,7 +200,8 @@ def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], colo
         if round(100 * fraction):
             axes.text(middles[j], i, f'{100 * fraction:.0f}', size=10, ha='center', va='center_baseline',
                       color='white' if fraction > .62 ** 2 else _INK)
-    axes.set_xticks(middles, [_short(name) for name in columns], rotation=50, ha='left', rotation_mode='anchor', color=_INK)
+    axes.set_xticks(middles, [_short(name) for name in columns], rotation=50, ha='left', rotation_mode='anchor',
+                    color=_INK)
     axes.xaxis.tick_top()
     axes.annotate('truth ↓ seeds →', (left - 8, bottom - top + 4 + 8), xycoords='figure pixels', ha='right', size=10,
                   color=_FAINT)

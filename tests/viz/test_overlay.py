@@ -1,6 +1,4 @@
-"""Overlays: what they show, and which are drawn again."""
-import os
-
+"""Overlays: seeds in VOC's colours, alone and over their images."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,47 +25,28 @@ def test_an_overlay_shows_the_image_in_the_background_and_colours_elsewhere():
 
 
 @pytest.fixture
-def drawn(tmp_path):
-    for name in ('a', 'sub/b'):
-        files.save_image(str(tmp_path / 'images' / (name + '.jpg')), np.full((40, 50, 3), 90, np.uint8))
-        masks.save_mask(str(tmp_path / 'crf' / (name + '.png')), mask_of_all_kinds())
-    overlay.draw_seeds([str(tmp_path / 'crf')], ['a', 'sub/b'], str(tmp_path / 'images'), 1)
-    return tmp_path
+def paths(tmp_path):
+    """A seed and its image, and where they are drawn: all in folders of their own."""
+    seed, image = str(tmp_path / 'crf/sub/b.png'), str(tmp_path / 'images/sub/b.jpg')
+    files.save_image(image, np.full((40, 50, 3), 90, np.uint8))
+    masks.save_mask(seed, mask_of_all_kinds())
+    return (seed, image) + tuple(folder + '/sub/b' + ending
+                                 for folder, ending in overlay.drawn_folders(str(tmp_path / 'crf')))
 
 
-def test_colour_copies_keep_the_indices(drawn):
-    for name in ('a', 'sub/b'):
-        path = str(drawn / 'crf_colour' / (name + '.png'))
-        assert np.array_equal(masks.read_mask(path), mask_of_all_kinds())
-        with Image.open(path) as image:
-            assert np.array_equal(np.array(image.convert('RGB')), masks.palette()[mask_of_all_kinds()])
-        over = images.read_image(str(drawn / 'crf_overlay' / (name + '.jpg')))
-        expected = overlay.blend(np.full((40, 50, 3), 90, np.uint8), mask_of_all_kinds())
-        assert np.abs(over.astype(float) - expected).mean() < 4
+def test_a_seed_is_drawn_next_to_its_folder(tmp_path, paths):
+    overlay.draw_seed(paths)
+    colour = str(tmp_path / 'crf_colour/sub/b.png')
+    assert np.array_equal(masks.read_mask(colour), mask_of_all_kinds())
+    with Image.open(colour) as image:
+        assert np.array_equal(np.array(image.convert('RGB')), masks.palette()[mask_of_all_kinds()])
+    over = images.read_image(str(tmp_path / 'crf_overlay/sub/b.jpg'))
+    expected = overlay.blend(np.full((40, 50, 3), 90, np.uint8), mask_of_all_kinds())
+    assert np.abs(over.astype(float) - expected).mean() < 4
 
 
-@pytest.mark.parametrize('newer', ['crf/sub/b.png', 'images/sub/b.jpg'])
-def test_only_overlays_of_new_seeds_and_images_are_drawn_again(drawn, newer):
-    copies = [str(drawn / kind) for kind in ('crf_colour/a.png', 'crf_colour/sub/b.png', 'crf_overlay/a.jpg',
-                                             'crf_overlay/sub/b.jpg')]
-    for path in copies:
-        os.utime(path, (300, 300))
-    for path in ('crf/a.png', 'crf/sub/b.png', 'images/a.jpg', 'images/sub/b.jpg'):
-        os.utime(str(drawn / path), (301, 301) if path == newer else (300, 300))
-    files.save_bytes(str(drawn / 'crf_colour' / '.a.png.part'), b'half')
-    overlay.draw_seeds([str(drawn / 'crf')], ['a', 'sub/b'], str(drawn / 'images'), 1)
-    assert [os.stat(path).st_mtime == 300 for path in copies] == [True, False, True, False]
-    assert not (drawn / 'crf_colour' / '.a.png.part').exists()
-
-
-@pytest.mark.parametrize('copy', ['crf_colour/a.png', 'crf_overlay/a.jpg'])
-def test_a_missing_overlay_is_drawn(drawn, copy):
-    os.remove(str(drawn / copy))
-    overlay.draw_seeds([str(drawn / 'crf')], ['a', 'sub/b'], str(drawn / 'images'), 1)
-    assert (drawn / copy).exists()
-
-
-def test_a_seed_of_another_size_is_refused(drawn):
-    masks.save_mask(str(drawn / 'crf' / 'a.png'), np.zeros((3, 4), np.uint8))
-    with pytest.raises(UserError, match='a.png: has another size than .*a.jpg'):
-        overlay.draw_seeds([str(drawn / 'crf')], ['a'], str(drawn / 'images'), 1)
+def test_a_seed_of_another_size_is_refused(tmp_path, paths):
+    masks.save_mask(paths[0], np.zeros((3, 4), np.uint8))
+    with pytest.raises(UserError, match='b.png: has another size than .*b.jpg'):
+        overlay.draw_seed(paths)
+    assert not (tmp_path / 'crf_colour').exists()
