@@ -32,10 +32,12 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
+    package_data={'icd.viz': ['report.html']},
     ext_modules=[MEAN_FIELD],
     python_requires='>=3.8,<3.13',
     install_requires=[
-        'gluoncv>=0.10.4,<0.11',
+        'jinja2>=3',
+        'matplotlib>=3.6',
         'numpy>=1.20,<1.27',
         'opencv-python>=4.5,<4.12',
         'pillow>=8',
@@ -47,7 +49,7 @@ setup(
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
         'tensorboard': ['tensorboardX>=2'],
-        'dev': ['hypothesis>=6', 'pytest>=7', 'scipy>=1.5'],
+        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pytest>=7', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
         'icd-run = icd.steps.run:command',

@@ -235,7 +235,7 @@ SUPERPIXEL = {
 
 EVALUATE = {
     'Files': [
-        Option('--pred', None, 'folder of NAME.png: the seeds to judge', _path, required=True),
+        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate', _path, required=True),
         Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds", _path, required=True),
         Option('--list', None, 'names, one a line', _path, required=True),
         Option('--versus', None, 'folder of NAME.png: other seeds, to compare both with the truth on the same images',
@@ -245,20 +245,20 @@ EVALUATE = {
     'Counting': [
         Option('--num-cls', None, 'classes, background counted (default: 21, or one more than --class-names has)',
                _number(int, 2, 255)),
-        Option('--skip-bad', False, 'leave out names whose masks are missing, damaged or do not fit, and say which; '
+        Option('--skip-bad', False, 'leave out names whose masks are missing, damaged or do not fit, and report which; '
                'otherwise they end the command'),
         Option('--resamples', 1000, "draws of the images for the interval of --versus", _number(int, 20, 100000)),
         _SEED,
     ],
     'Report': [
         Option('--json', None, 'write the figures to this file', _path, metavar='FILE'),
-        Option('--html', None, 'write a page with plots and pictures to this file', _path, metavar='FILE'),
-        Option('--image-root', None, 'folder of NAME.jpg: photographs for the page', _path),
+        Option('--html', None, 'write a page with plots and overlays to this file', _path, metavar='FILE'),
+        Option('--image-root', None, 'folder of NAME.jpg: images for the page', _path),
         Option('--worst', 24, 'images to show: those that differ most', _number(int, 1, 1000)),
     ],
-    'Score thresholds': [
-        Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when unsure pixels are '
-               'ignored, threshold by threshold; needs --annotation-root', _path),
+    'Confidence': [
+        Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when pixels of low '
+               'confidence are ignored, threshold by threshold; needs --annotation-root', _path),
         Option('--annotation-root', None, 'folder of NAME.xml: which classes the scores are of', _path),
         Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', _image_size),
     ],

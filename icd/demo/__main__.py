@@ -21,7 +21,7 @@ from icd.errors import UserError
 from icd.outputs import Outputs, Value
 from icd.steps import evaluate, merge_superpixels, run as real_run, seeds
 from icd.train import checkpoint
-from icd.viz import pictures
+from icd.viz import overlay
 from icd.demo import pretrain
 from icd.viz import previews
 
@@ -262,7 +262,7 @@ def _row(options, run, name, threshold):
         return previews.heat(image, (positive / np.maximum(positive.max((1, 2), keepdims=True), 1e-5)).max(0))
 
     def over(folder):
-        return pictures.overlay(image, masks.read_mask(os.path.join(folder, name + '.png')))
+        return overlay.blend(image, masks.read_mask(os.path.join(folder, name + '.png')))
     columns = [image, heat('cam'), over(folders['cam', threshold]), heat('icd'), over(folders['crf', None]),
                over(_data(options, 'SegmentationClass'))]
     width = round(image.shape[1] * _ROW_HEIGHT / image.shape[0])

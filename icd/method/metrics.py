@@ -1,4 +1,4 @@
-"""How well masks agree: counting, and the figures that follow from the counts. Arrays in, numbers out.
+"""How well masks agree: counts of pixels, and the figures that follow from them. Arrays in, numbers out.
 
 A confusion matrix here has a row for every class of the truth and a column for every class of the prediction, the
 background being class 0, and one more of each for ignored pixels (255). Counts are of pixels, figures in percent.
@@ -6,35 +6,37 @@ background being class 0, and one more of each for ignored pixels (255). Counts 
 What is ignored counts like this:
 
 - Pixels the truth ignores are left out.
-- Pixels the prediction ignores are *missed*: they belong to the union of their true class and to nobody's
-  intersection. They never are a false alarm of another class. Figures named `..._defined` leave them out instead.
-- A class that neither side has anywhere has no IoU, and is left out of the mean.
+- Pixels the prediction ignores are *missed*: they are in the union of their true class and in no intersection. They
+  are never a false alarm of another class. Figures named `..._defined` leave them out instead.
+- A class that occurs in neither mask has no IoU, and is left out of the mean.
 """
+from __future__ import annotations
+
 import functools
+from typing import Sequence
 
 import cv2
 import numpy as np
 
 from icd.data.geometry import IGNORE
 
-_STEPS = 100                                # between thresholds of 0 and 1 on the `certainty`
+_STEPS = 100                                # between thresholds of 0 and 1 on the confidence
 _TINY = 1e-5
 
 
-# ---------------------------------------------------------------------------------------------------- counting
 @functools.lru_cache(maxsize=None)
 def _cells(num_cls):
     """Cell of the flattened confusion matrix by truth + 256·prediction; one beyond the last for unknown indices."""
     size = num_cls + 1
-    place = np.full(256, -1)
-    place[:num_cls] = np.arange(num_cls)
-    place[IGNORE] = num_cls
-    cells = place[None, :] * size + place[:, None]
-    cells[(place[None, :] < 0) | (place[:, None] < 0)] = size * size
+    row = np.full(256, -1)
+    row[:num_cls] = np.arange(num_cls)
+    row[IGNORE] = num_cls
+    cells = row[None, :] * size + row[:, None]
+    cells[(row[None, :] < 0) | (row[:, None] < 0)] = size * size
     return cells.ravel()
 
 
-def confusion(truth, pred, num_cls):
+def confusion_matrix(truth: np.ndarray, pred: np.ndarray, num_cls: int) -> np.ndarray:
     """Count the pixels of two masks by their pair of indices.
 
     Masks are made of long runs, so only the ends of runs are looked up.
@@ -58,47 +60,59 @@ def confusion(truth, pred, num_cls):
 
     Examples
     --------
-    >>> confusion(np.uint8([[0, 1, 255]]), np.uint8([[0, 255, 1]]), 2)
+    >>> confusion_matrix(np.uint8([[0, 1, 255]]), np.uint8([[0, 255, 1]]), 2)
     array([[1, 0, 0],
            [0, 0, 1],
            [0, 1, 0]])
     """
     if truth.shape != pred.shape or truth.dtype != np.uint8 or pred.dtype != np.uint8:
-        raise ValueError('two uint8 masks of one size are needed, not %s %s and %s %s' % (
-            truth.dtype, truth.shape, pred.dtype, pred.shape))
+        raise ValueError(f'two uint8 masks of one size are needed, not {truth.dtype} {truth.shape} and '
+                         f'{pred.dtype} {pred.shape}')
     size = num_cls + 1
     pairs = cv2.merge((truth.reshape(1, -1), pred.reshape(1, -1))).view('<u2').ravel()
     ends = np.append(np.flatnonzero(pairs[1:] != pairs[:-1]), pairs.size - 1)
     counts = np.bincount(_cells(num_cls)[pairs[ends]], np.diff(ends, prepend=-1), size * size + 1)
     if counts[-1]:
-        raise ValueError('an index is neither below %d nor 255' % num_cls)
+        raise ValueError(f'an index is neither below {num_cls} nor {IGNORE}')
     return counts[:-1].astype(np.int64).reshape(size, size)
 
 
-def unknown_index(mask, num_cls):
-    """The smallest index in a mask that is neither a class nor 255, or None."""
+def unknown_index(mask: np.ndarray, num_cls: int) -> int | None:
+    """The smallest index in a mask that is neither a class nor 255, or None.
+
+    Examples
+    --------
+    >>> unknown_index(np.uint8([[0, 20, 255]]), 21), unknown_index(np.uint8([[0, 20, 255]]), 20)
+    (None, 20)
+    """
     wrong = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[num_cls:IGNORE])
     return num_cls + int(wrong[0]) if wrong.size else None
 
 
-def class_counts(matrix):
-    """What the IoU of each class follows from.
+def class_counts(matrix: np.ndarray) -> np.ndarray:
+    """The counts that the IoU of each class follows from.
 
     Parameters
     ----------
     matrix : ndarray (num_cls + 1, num_cls + 1)
-        Of `confusion`.
+        Of `confusion_matrix`.
 
     Returns
     -------
     ndarray (3, num_cls)
         Pixels, of those the truth defines, that are of the class in both, in the truth, in the prediction.
+
+    Examples
+    --------
+    >>> class_counts(np.array([[5, 1, 0], [2, 7, 1], [9, 9, 9]]))
+    array([[ 5,  7],
+           [ 6, 10],
+           [ 7,  8]])
     """
     known = matrix[:-1]
     return np.stack([np.diagonal(known), known.sum(1), known[:, :-1].sum(0)])
 
 
-# ----------------------------------------------------------------------------------------------------- figures
 def _percent(part, whole):
     """100·part/whole; NaN where whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
@@ -111,15 +125,48 @@ def _mean(values):
     return _percent(np.where(there, values, 0).sum(-1), there.sum(-1)) / 100
 
 
-def iou(counts):
-    """Intersection over union in percent, NaN for absent classes: `class_counts` (..., 3, C) → (..., C)."""
+def iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union in percent, NaN for absent classes: `class_counts` (..., 3, C) → (..., C).
+
+    Examples
+    --------
+    >>> iou(np.array([[5, 7, 0], [6, 10, 0], [7, 8, 0]])).round(1)
+    array([62.5, 63.6,  nan])
+    """
     both, truth, pred = np.moveaxis(counts, -2, 0)
     return _percent(both, truth + pred - both)
 
 
-def mean_iou(counts):
-    """Mean IoU over the classes that occur, in percent: `class_counts` (..., 3, C) → (...)."""
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """Mean IoU over the classes that occur, in percent: `class_counts` (..., 3, C) → (...).
+
+    Examples
+    --------
+    >>> float(mean_iou(np.array([[5, 7, 0], [6, 10, 0], [7, 8, 0]])).round(2))
+    63.07
+    """
     return _mean(iou(counts))
+
+
+def differing(counts: np.ndarray) -> np.ndarray:
+    """Pixels whose prediction differs from the truth, in percent of those the truth defines; 0 where there are none.
+
+    Parameters
+    ----------
+    counts : ndarray (..., 3, C)
+        Of `class_counts`.
+
+    Returns
+    -------
+    ndarray (...) float64
+
+    Examples
+    --------
+    >>> differing(np.array([[[5, 7], [6, 10], [7, 8]], [[0, 0], [0, 0], [0, 0]]]))
+    array([25.,  0.])
+    """
+    known = counts[..., 1, :].sum(-1)
+    return 100 * (1 - counts[..., 0, :].sum(-1) / np.maximum(known, 1)) * (known > 0)
 
 
 def _plain(value):
@@ -127,24 +174,31 @@ def _plain(value):
     return None if np.isnan(value) else float(value)
 
 
-def figures(matrix, class_names):
+def figures(matrix: np.ndarray, class_names: Sequence[str]) -> dict:
     """The figures of one prediction.
 
     Parameters
     ----------
     matrix : ndarray (num_cls + 1, num_cls + 1)
-        Sum of `confusion` over the images.
+        Sum of `confusion_matrix` over the images.
     class_names : sequence of num_cls str
 
     Returns
     -------
     dict
-        In percent; None where nothing was there to be counted.
+        In percent; None where there was nothing to count.
         `mIoU`, `pixel_accuracy`: what the prediction ignores is missed. `mIoU_defined`: it is left out.
         `mIoU_absent_as_zero`: absent classes count as 0 in the mean, as in
-        `gluoncv.utils.metrics.SegmentationMetric`. `ignored`, `ignored_truth`: shares of all pixels. `agreement`:
-        pixels with the same index, 255 included, of all pixels. `agreement_defined`: of those both define.
-        `IoU`, `IoU_defined`, `precision`, `recall`: dict by class.
+        `gluoncv.utils.metrics.SegmentationMetric`. `ignored`, `ignored_truth`: of all pixels. `agreement`: pixels
+        with the same index, 255 included, of all pixels. `agreement_defined`: of those both define. `absent`: list
+        of the classes that occur in neither. `IoU`, `IoU_defined`, `precision`, `recall`: dict by class.
+
+    Examples
+    --------
+    >>> truth, pred = np.uint8([[0, 0, 1, 1]]), np.uint8([[0, 0, 1, 255]])
+    >>> result = figures(confusion_matrix(truth, pred, 2), ('background', 'cat'))
+    >>> result['IoU'], result['mIoU'], result['mIoU_defined']
+    ({'background': 100.0, 'cat': 50.0}, 75.0, 100.0)
     """
     matrix = np.asarray(matrix)
     defined = matrix.copy()
@@ -171,47 +225,8 @@ def figures(matrix, class_names):
     return values
 
 
-# --------------------------------------------------------------------------------------------------- bootstrap
-def paired_bootstrap(counts, counts_other, resamples=1000, seed=0):
-    """Mean IoU of two predictions on the same random draws of the images.
-
-    Parameters
-    ----------
-    counts, counts_other : ndarray (n, 3, C)
-        `class_counts` of each image, for the one and the other prediction against the same truth.
-    resamples : int
-        Draws of n images with replacement.
-    seed : int
-
-    Returns
-    -------
-    ndarray (2, resamples) float64
-        Mean IoU in percent of the one and of the other.
-
-    References
-    ----------
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
-    """
-    both = np.stack([counts, counts_other], 1).astype(np.float64)           # (n, 2, 3, C)
-    n, rng, drawn = len(both), np.random.default_rng(seed), []
-    for first in range(0, resamples, 50):                                    # weights of 50 draws at a time
-        draws = min(50, resamples - first)
-        chosen = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-        weights = np.bincount(chosen.ravel(), minlength=draws * n).reshape(draws, n)
-        sums = weights.astype(np.float64) @ both.reshape(n, -1)
-        drawn.append(mean_iou(sums.reshape((draws,) + both.shape[1:])))
-    return np.concatenate(drawn).T
-
-
-def interval(values, level=95):
-    """The middle `level` percent of `values`: [low, high]."""
-    values = values[~np.isnan(values)]
-    return [float(v) for v in np.percentile(values, [50 - level / 2, 50 + level / 2])]
-
-
-# --------------------------------------------------------------------------------------------- score thresholds
-def certainty(mask, scores, classes):
-    """How sure the scores are of each pixel's index.
+def confidence(mask: np.ndarray, scores: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Confidence of the scores in each pixel's index.
 
     Parameters
     ----------
@@ -224,55 +239,74 @@ def certainty(mask, scores, classes):
     Returns
     -------
     ndarray (H, W) float32
-        0 to 1. For a pixel of class c + 1: the score of c as a share of its maximum in the image, 0 where it speaks
-        against c. For background: the smallest, over the image's classes, of the negative score as a share of its
-        minimum. An image without classes is certain of its background. Ignored pixels have 0.
+        0 to 1. For a pixel of class c + 1: the score of c divided by its maximum in the image, 0 where it is
+        negative. For background: the smallest, over the image's classes, of the negative score divided by its
+        minimum; 1 in an image without classes. Ignored pixels have 0.
+
+    Examples
+    --------
+    >>> confidence(np.uint8([[1, 1, 0, 255]]), np.float32([[[4, 2, -1, -4]]]), [0])
+    array([[1.  , 0.5 , 0.25, 0.  ]], dtype=float32)
     """
-    sure = np.zeros(mask.shape, np.float32)
+    found = np.zeros(mask.shape, np.float32)
     background = np.ones(mask.shape, np.float32)
     for c, score in zip(classes, scores):
         here = mask == c + 1
-        sure[here] = np.maximum(score[here], 0) / max(score.max(), _TINY)
+        found[here] = np.maximum(score[here], 0) / max(score.max(), _TINY)
         np.minimum(background, np.minimum(score, 0) / min(score.min(), -_TINY), out=background)
     here = mask == 0
-    sure[here] = background[here]
-    return sure
+    found[here] = background[here]
+    return found
 
 
-def certainty_counts(truth, pred, sure):
-    """Pixels the truth defines, by the certainty of the prediction.
+def confidence_counts(truth: np.ndarray, pred: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Pixels the truth defines, by the confidence of the prediction.
 
     Parameters
     ----------
     truth, pred : ndarray (H, W) uint8
-    sure : ndarray (H, W) float32
-        Of `certainty`.
+    found : ndarray (H, W) float32
+        Of `confidence`.
 
     Returns
     -------
     ndarray (2, 102) int64
-        Wrong and right pixels, by the hundredths of certainty they reach; the last column: ignored by `pred`.
+        Wrong and right pixels, by the hundredths of confidence they reach; the last column: ignored by `pred`.
+
+    Examples
+    --------
+    >>> counts = confidence_counts(np.uint8([[1, 0, 1]]), np.uint8([[1, 1, 255]]), np.float32([[.5, .25, 0]]))
+    >>> [(int(right), int(column)) for right, column in zip(*counts.nonzero())]
+    [(0, 25), (0, 101), (1, 50)]
     """
-    reached = (_STEPS * sure).astype(np.intp)
+    reached = (_STEPS * found).astype(np.intp)
     reached[pred == IGNORE] = _STEPS + 1
     known = truth != IGNORE
     cells = reached[known] + (_STEPS + 2) * (truth == pred)[known]
     return np.bincount(cells, minlength=2 * (_STEPS + 2)).reshape(2, -1)
 
 
-def threshold_curve(counts):
-    """What is left, and how good it is, when pixels below a threshold of certainty are ignored.
+def precision_coverage_curve(counts: np.ndarray) -> dict:
+    """Precision and coverage when pixels below a threshold of confidence are ignored, threshold by threshold.
 
     Parameters
     ----------
     counts : ndarray (2, 102)
-        Sum of `certainty_counts` over the images.
+        Sum of `confidence_counts` over the images.
 
     Returns
     -------
     dict of lists
-        `threshold`; `ignored`, percent of the pixels the truth defines; `precision`, percent of right ones among the
-        others, None where there are none.
+        `threshold`, 0 to 1 in hundredths; `ignored`, percent of the pixels the truth defines (the coverage is the
+        rest of 100); `precision`, percent of right ones among the others, None where there are none.
+
+    Examples
+    --------
+    >>> truth, pred = np.uint8([[1, 0, 1, 1]]), np.uint8([[1, 1, 1, 255]])
+    >>> counts = confidence_counts(truth, pred, np.float32([[.9, .25, .5, 0]]))
+    >>> curve = precision_coverage_curve(counts)
+    >>> [(curve['threshold'][i], curve['ignored'][i], curve['precision'][i]) for i in (40, 80, 100)]
+    [(0.4, 50.0, 100.0), (0.8, 75.0, 100.0), (1.0, 100.0, None)]
     """
     kept = counts[:, -2::-1].cumsum(1)[:, ::-1]
     return {'threshold': [i / _STEPS for i in range(_STEPS + 1)],

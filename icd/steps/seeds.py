@@ -14,7 +14,7 @@ from icd.data import images, masks, score_map
 from icd.errors import Problems, UserError
 from icd.method.seed_map import SALIENT, cam_seed_map, seed_map
 from icd.outputs import Input, Outputs, Value
-from icd.viz import pictures
+from icd.viz import overlay
 
 _COLOURED = 32              # difference of channels from which an image is no grey one, lossily compressed or not
 _NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
@@ -148,7 +148,7 @@ def check(options, inputs, problems, upcoming=()):
     written = [(folder, '.png', 1 / 16) for folder in seed_folders(options).values()]
     if options.colour:
         written += [(drawn, ending, 1 / 16 if ending == '.png' else 1 / 3) for folder, _, _ in list(written)
-                    for drawn, ending in pictures.drawn_folders(folder)]
+                    for drawn, ending in overlay.drawn_folders(folder)]
     checks.check_output_folders(problems, [folder for folder, _, _ in written], inputs.names)
     sizes = dict(zip(inputs.names, inputs.sizes))
     return sum(checks.missing_bytes(folder, ending, sizes, lambda _, size: of_pixel * size[0] * size[1])
@@ -262,7 +262,7 @@ def run(options, inputs):
 
 def _draw(options, inputs, folder, num_process):
     """Draw the seeds of a folder that have changed since they were drawn."""
-    (colours, png), (overlays, jpg) = pictures.drawn_folders(folder)
+    (colours, png), (overlays, jpg) = overlay.drawn_folders(folder)
     drawn, wanted = Outputs(overlays, 'drawn seeds', {}), {}
     for name in inputs.names:
         paths = [os.path.join(folder, name + '.png'), images.image_path(options.image_root, name),
@@ -279,5 +279,5 @@ def _draw(options, inputs, folder, num_process):
 
 def _draw_one(item):
     name, (paths, made_from) = item
-    pictures.draw_seed(paths)
+    overlay.draw_seed(paths)
     return name, [one.identity() for one in made_from]

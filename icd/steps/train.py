@@ -12,7 +12,7 @@ from icd.train import distributed
 from icd import cli
 from icd.data.loader import TrainingLoader, TrainingSet
 from icd.errors import UserError
-from icd.viz import pictures
+from icd.viz import curves
 from icd.weights import params
 from icd.model.losses import warm_up
 from icd.model.icd_net import ICDNet
@@ -111,9 +111,8 @@ def run(options, inputs):
     """
     with distributed.watched(options.kvstore), gpu.explain_out_of_memory():
         first = _run(options, inputs)
-    log, curves = (os.path.join(options.snapshot, name) for name in ('log.csv', 'curves.png'))
     if first:
-        pictures.curves(log, curves)
+        curves.draw(os.path.join(options.snapshot, 'log.csv'), os.path.join(options.snapshot, 'curves.png'))
     return first
 
 

@@ -1,14 +1,16 @@
 """Counting and figures: against brute force, against GluonCV, and what ignored pixels mean."""
-import itertools
+import doctest
+import inspect
 
 import mxnet as mx
 import numpy as np
 import pytest
 from gluoncv.utils.metrics import SegmentationMetric
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from icd.method import metrics
+from icd.method import bootstrap, metrics
 
 NAMES = ('background', 'cat', 'cow', 'dog', 'tree')
 C = len(NAMES)
@@ -59,17 +61,17 @@ shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
 @given(st.data(), shapes)
 def test_counts_equal_a_brute_force_count(data, shape):
     truth, pred = (data.draw(hnp.arrays(np.uint8, shape, elements=index)) for _ in range(2))
-    assert (metrics.confusion(truth, pred, C) == brute_force(truth, pred)).all()
+    assert (metrics.confusion_matrix(truth, pred, C) == brute_force(truth, pred)).all()
 
 
 @pytest.mark.parametrize('num_cls', [2, 21, 254, 255])
 def test_any_number_of_classes_and_any_layout_in_memory(num_cls):
     rng = np.random.default_rng(num_cls)
     truth, pred = rng.choice(np.r_[np.arange(num_cls), 255].astype(np.uint8), (2, 60, 70))
-    counts = metrics.confusion(truth, pred, num_cls)
+    counts = metrics.confusion_matrix(truth, pred, num_cls)
     assert (counts == brute_force(truth, pred, num_cls)).all()
-    assert (metrics.confusion(truth.T, pred.T, num_cls) == counts).all()
-    assert (metrics.confusion(truth[::-1], pred[::-1], num_cls) == counts).all()
+    assert (metrics.confusion_matrix(truth.T, pred.T, num_cls) == counts).all()
+    assert (metrics.confusion_matrix(truth[::-1], pred[::-1], num_cls) == counts).all()
 
 
 def test_other_indices_and_sizes_are_refused():
@@ -79,11 +81,11 @@ def test_other_indices_and_sizes_are_refused():
         wrong[2, 3] = value
         for pair in ((mask, wrong), (wrong, mask)):
             with pytest.raises(ValueError):
-                metrics.confusion(*pair, num_cls=C)
+                metrics.confusion_matrix(*pair, num_cls=C)
         assert metrics.unknown_index(wrong, C) == value
     assert metrics.unknown_index(np.uint8([[0, C - 1, 255]]), C) is None
     with pytest.raises(ValueError):
-        metrics.confusion(mask, mask.T, C)
+        metrics.confusion_matrix(mask, mask.T, C)
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -117,7 +119,7 @@ def test_defined_figures_leave_out_what_the_prediction_ignores(seed):
 
 def test_an_ignored_pixel_is_missed_but_no_false_alarm():
     truth = np.uint8([[0, 0, 1, 1]])
-    figures = metrics.figures(metrics.confusion(truth, np.uint8([[0, 0, 1, 255]]), 2), ('background', 'cat'))
+    figures = metrics.figures(metrics.confusion_matrix(truth, np.uint8([[0, 0, 1, 255]]), 2), ('background', 'cat'))
     assert figures['IoU'] == {'background': 100, 'cat': 50}
     assert figures['IoU_defined'] == {'background': 100, 'cat': 100}
     assert (figures['mIoU'], figures['pixel_accuracy'], figures['ignored']) == (75, 75, 25)
@@ -147,65 +149,34 @@ def test_class_counts_give_the_same_mean():
         assert of_image == pytest.approx(metrics.figures(brute_force(t, p), NAMES)['mIoU'])
 
 
-# --------------------------------------------------------------------------------------------------- bootstrap
-def counts_of(truth, pred):
-    return np.stack([metrics.class_counts(metrics.confusion(t, p, C)) for t, p in zip(truth, pred)])
-
-
-def test_draws_are_paired_and_with_replacement():
-    truth, one = random_masks(2)
-    one, other = counts_of(truth, one), counts_of(truth, random_masks(3)[1])
-    possible = {tuple(np.round([metrics.mean_iou(sum(c[i] for i in draw)) for c in (one, other)], 9))
-                for draw in itertools.product(range(3), repeat=3)}
-    drawn = metrics.paired_bootstrap(one, other, 400, seed=1)
-    assert drawn.shape == (2, 400)
-    assert {tuple(pair) for pair in np.round(drawn.T, 9)} == possible
-
-
-def test_interval_knows_a_difference_from_none():
-    truth, good = random_masks(4, (60, 20, 25))
-    noise = np.random.default_rng(0).random(truth.shape) < .1
-    worse = np.where(noise, 0, good).astype(np.uint8)
-    drawn = metrics.paired_bootstrap(counts_of(truth, good), counts_of(truth, worse), 500)
-    low, high = metrics.interval(drawn[0] - drawn[1])
-    difference = metrics.mean_iou(counts_of(truth, good).sum(0)) - metrics.mean_iou(counts_of(truth, worse).sum(0))
-    assert 0 < low < difference < high
-    unpaired = metrics.interval(drawn[0] - drawn[1][::-1])
-    assert high - low < .7 * (unpaired[1] - unpaired[0])
-    same = metrics.paired_bootstrap(counts_of(truth, good), counts_of(truth, good), 100)
-    assert (same[0] == same[1]).all() and np.ptp(same[0]) > 0
-
-
-def test_the_seed_alone_decides_the_draws():
-    counts = counts_of(*random_masks(5))
-    first, again, other = (metrics.paired_bootstrap(counts, counts, 60, seed) for seed in (0, 0, 1))
-    assert first.shape == (2, 60) and (first == again).all() and (first != other).any()
-
-
-def test_interval_covers_its_share():
-    values = np.random.default_rng(0).permutation(10001) / 100.
-    assert metrics.interval(values) == pytest.approx([2.5, 97.5])
-    assert metrics.interval(values, 50) == pytest.approx([25, 75])
-
-
-# --------------------------------------------------------------------------------------------- score thresholds
-def test_certainty_of_a_known_case():
+# -------------------------------------------------------------------------------------------------- confidence
+def test_confidence_of_a_known_case():
     scores = np.float32([[[4, 2, -1, -4]], [[-1, 8, -2, -1]]])
-    sure = metrics.certainty(np.uint8([[2, 2, 0, 0]]), scores, (1, 4))
-    assert sure == pytest.approx(np.float32([[1, .5, .25, .5]]))
-    assert metrics.certainty(np.uint8([[5, 1, 255, 5]]), scores, (1, 4)) == pytest.approx(np.float32([[0, 0, 0, 0]]))
-    assert (metrics.certainty(np.uint8([[0, 255, 3]]), np.zeros((0, 1, 3)), ()) == [[1, 0, 0]]).all()
+    confidence = metrics.confidence(np.uint8([[2, 2, 0, 0]]), scores, (1, 4))
+    assert confidence == pytest.approx(np.float32([[1, .5, .25, .5]]))
+    assert metrics.confidence(np.uint8([[5, 1, 255, 5]]), scores, (1, 4)) == pytest.approx(np.float32([[0, 0, 0, 0]]))
+    assert (metrics.confidence(np.uint8([[0, 255, 3]]), np.zeros((0, 1, 3)), ()) == [[1, 0, 0]]).all()
 
 
 def test_the_curve_is_what_thresholding_gives():
     truth, pred = random_masks(6)
-    sure = np.random.default_rng(6).random(truth.shape, np.float32)
-    curve = metrics.threshold_curve(sum(map(metrics.certainty_counts, truth, pred, sure)))
+    confidence = np.random.default_rng(6).random(truth.shape, np.float32)
+    curve = metrics.precision_coverage_curve(sum(map(metrics.confidence_counts, truth, pred, confidence)))
     assert curve['threshold'] == [i / 100 for i in range(101)]
     known = truth != 255
     for threshold in (0, .07, .5, .93):
         at = curve['threshold'].index(threshold)
-        kept = known & (pred != 255) & (sure >= threshold)
+        kept = known & (pred != 255) & (confidence >= threshold)
         assert curve['ignored'][at] == pytest.approx(100 * (1 - kept.sum() / known.sum()), abs=.02)
         assert curve['precision'][at] == pytest.approx(100 * (pred == truth)[kept].mean(), abs=.02)
     assert curve['precision'][-1] is None and curve['ignored'][-1] == 100
+
+
+# ---------------------------------------------------------------------------------------------------- examples
+@pytest.mark.parametrize('module', [metrics, bootstrap], ids=lambda module: module.__name__)
+def test_every_public_function_has_an_example_that_holds(module):
+    public = {name for name, value in vars(module).items()
+              if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != '_'}
+    shown = {test.name.split('.')[-1] for test in doctest.DocTestFinder().find(module) if test.examples}
+    assert public and public <= shown
+    assert doctest.testmod(module).failed == 0

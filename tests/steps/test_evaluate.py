@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-from icd import cli, parallel
-from icd.method import metrics
+from icd import cli, counting, parallel
 from icd.data import masks, score_map, voc
 from icd.errors import UserError
+from icd.method import bootstrap, metrics
 from icd.steps import evaluate
+from icd.viz import table
 
 NAMES = ['m%02d' % i for i in range(14)] + ['sub/m14']
 CLASSES = ('cat', 'cow', 'dog')
@@ -57,7 +58,7 @@ def options(folder, **values):
 
 def expected(masks, of=1, names=NAMES):
     """Figures from the masks themselves."""
-    matrix = sum(metrics.confusion(masks[name][0], masks[name][of], C) for name in names)
+    matrix = sum(metrics.confusion_matrix(masks[name][0], masks[name][of], C) for name in names)
     return metrics.figures(matrix, ('background',) + CLASSES), matrix
 
 
@@ -90,7 +91,7 @@ def test_processes_do_not_change_a_digit(tmp_path, monkeypatch):
     assert evaluate.run(options(tmp_path, num_process=1, **asked)) == results[0]
 
 
-def test_exchanged_is_the_other_way_round(case):
+def test_exchanged_has_seeds_and_truth_swapped(case):
     folder, masks = case
     one = evaluate.run(options(folder))
     other = evaluate.run(options(folder, pred=str(folder / 'truth'), truth=str(folder / 'pred')))
@@ -123,11 +124,11 @@ def test_two_seeds_on_the_same_images(case):
     assert versus['difference'] == pytest.approx(result['mIoU'] - versus['mIoU'])
     low, high = versus['difference_interval']
     assert 0 < low < versus['difference'] < high
-    counts = [np.stack([metrics.class_counts(metrics.confusion(masks[n][0], masks[n][i], C)) for n in NAMES])
+    counts = [np.stack([metrics.class_counts(metrics.confusion_matrix(masks[n][0], masks[n][i], C)) for n in NAMES])
               for i in (1, 2)]
-    drawn = metrics.paired_bootstrap(*counts, resamples=200, seed=0)
-    assert [low, high] == metrics.interval(drawn[0] - drawn[1])
-    assert [versus[key] for key in ('mIoU_interval_pred', 'mIoU_interval')] == list(map(metrics.interval, drawn))
+    drawn = bootstrap.paired_bootstrap(*counts, resamples=200, seed=0)
+    assert [low, high] == bootstrap.interval(drawn[0] - drawn[1])
+    assert [versus[key] for key in ('mIoU_interval_pred', 'mIoU_interval')] == list(map(bootstrap.interval, drawn))
     assert (versus['level'], versus['resamples'], versus['seed']) == (95, 200, 0)
     nothing = evaluate.run(options(folder, versus=str(folder / 'pred'), resamples=50))['versus']
     assert (nothing['difference'], nothing['difference_interval']) == (0, [0, 0])
@@ -196,11 +197,12 @@ def test_every_bad_file_is_named_and_nothing_written(case):
 
 def test_leaving_bad_files_out_is_offered(case):
     os.remove(str(case[0] / 'pred/m06.png'))
-    with pytest.raises(UserError, match='no such seed: check --pred and the list, or leave such names out with --skip-bad$'):
+    with pytest.raises(UserError, match='no such seed: check --pred and the list, or leave such names out with '
+                                        '--skip-bad$'):
         evaluate.run(options(case[0]))
 
 
-def test_bad_files_can_be_left_out_aloud(case, capsys):
+def test_bad_files_can_be_left_out_and_are_named(case, capsys):
     folder, masks = case
     left_out = list(spoil(folder)) + ['m06']
     os.remove(str(folder / 'pred/m06.png'))
@@ -214,10 +216,10 @@ def test_bad_files_can_be_left_out_aloud(case, capsys):
         'has an index beyond the 4 classes': ['truth/m04.png (index 77)'],
         'not a whole PNG image': ['pred/m05.png']}
     assert same(result, expected(masks, names=[n for n in NAMES if n not in left_out])[0])
-    said = capsys.readouterr().err
-    assert '--skip-bad' not in said
-    assert '7 of 15 names are left out' in said and 'pred/m06.png: no such seed (2 files)' in said
-    assert 'names left out: 7 (files: 2 no such seed, 1 no such truth, 1 of another size' in evaluate.table(result)
+    log = capsys.readouterr().err
+    assert '--skip-bad' not in log
+    assert '7 of 15 names are left out' in log and 'pred/m06.png: no such seed (2 files)' in log
+    assert 'names left out: 7 (files: 2 no such seed, 1 no such truth, 1 of another size' in table.as_text(result)
 
 
 @pytest.mark.parametrize('cut', [0, 45, 60, 150])
@@ -261,7 +263,7 @@ def test_files_beyond_the_list_are_reported(case):
     result = evaluate.run(options(folder, versus=str(folder / 'other'), resamples=20))
     assert result['extra'] == {'pred': ['x'], 'truth': ['sub/y'], 'versus': ['z']}
     assert same(result, expected(masks)[0])
-    assert 'masks that are not in the list: seeds 1, truth 1, versus 1' in evaluate.table(result).splitlines()
+    assert 'masks that are not in the list: seeds 1, truth 1, versus 1' in table.as_text(result).splitlines()
 
 
 def test_a_file_in_the_place_of_a_folder_holds_no_masks(case):
@@ -286,15 +288,15 @@ def test_a_truth_without_a_pixel_is_an_error(case):
     (dict(json='.'), '--json .: this is a folder'), (dict(html='/dev/null/x.html'), '/dev/null'),
     (dict(json='./x', html='x'), '--json and --html x: one file for two'),
     (dict(scores='.'), '--annotation-root'), (dict(list='nowhere'), 'nowhere: no such file')])
-def test_what_can_be_told_first_is_told_before_counting(case, monkeypatch, values, message):
+def test_what_is_wrong_with_the_options_is_reported_before_counting(case, monkeypatch, values, message):
     folder, _ = case
-    monkeypatch.setattr(evaluate, '_count', lambda *_: pytest.fail('it counted'))
+    monkeypatch.setattr(counting, 'count', lambda *_: pytest.fail('it counted'))
     with pytest.raises(UserError) as caught:
         evaluate.run(options(folder, **values))
     assert message in str(caught.value)
 
 
-# -------------------------------------------------------------------------------------------- score thresholds
+# -------------------------------------------------------------------------------------------------- confidence
 def add_scores(folder, masks, size=65):
     """Score maps of the classes the annotations name."""
     rng = np.random.default_rng(3)
@@ -320,8 +322,8 @@ def test_curve_is_what_thresholding_the_seeds_gives(case):
             truth, pred, _ = masks[name]
             classes = voc.read_annotation(str(folder / 'xml' / (name + '.xml')), CLASSES)
             scores = score_map.read(str(folder / 'npy' / (name + '.npy')), len(classes), 65)
-            sure = metrics.certainty(pred, score_map.at_image_size(scores, truth.shape, 65), classes)
-            keep = (truth != 255) & (pred != 255) & (sure >= threshold)
+            confidence = metrics.confidence(pred, score_map.at_image_size(scores, truth.shape, 65), classes)
+            keep = (truth != 255) & (pred != 255) & (confidence >= threshold)
             kept, right, known = kept + keep.sum(), right + (keep & (truth == pred)).sum(), known + (truth != 255).sum()
         at = curve['threshold'].index(threshold)
         assert curve['ignored'][at] == pytest.approx(100 * (1 - kept / known), abs=.02)
@@ -341,6 +343,19 @@ def test_bad_scores_and_annotations_are_named(case):
 
 
 # ------------------------------------------------------------------------------------------------- the command
+def test_every_figure_is_as_recorded(case, monkeypatch):
+    """The keys, their order and all digits are what other programs read."""
+    folder, masks = case
+    add_scores(folder, masks)
+    spoil(folder)
+    write(str(folder / 'pred'), 'extra', np.zeros((3, 3), np.uint8))
+    monkeypatch.chdir(folder)
+    evaluate.main('--pred pred --truth truth --versus other --list list.txt --class-names classes.txt --scores npy '
+                  '--annotation-root xml --infer-size 65 --skip-bad --resamples 100 --json new.json'.split())
+    with open(os.path.join(os.path.dirname(__file__), 'recorded_figures.json'), encoding='utf-8') as file:
+        assert json.dumps(json.load(file), indent=2) + '\n' == (folder / 'new.json').read_text()
+
+
 def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
     folder, masks = case
     arguments = ['--pred', str(folder / 'pred'), '--truth', str(folder / 'truth'), '--list', str(folder / 'list.txt'),
@@ -362,7 +377,7 @@ def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
 
     def cells(*values):
         return ['%.2f' % value for value in values]
-    assert rows['percent'] == ['IoU', 'defined', 'precision', 'recall', 'exchanged', 'versus']
+    assert rows['percent'] == ['IoU', 'defined', 'precision', 'recall', 'swapped', 'versus']
     assert rows['class 2'] == cells(*[figures[key]['cow'] for key in ('IoU', 'IoU_defined', 'precision', 'recall')],
                                     exchanged['IoU']['class 2'], versus['IoU']['class 2'])
     assert rows['mean'] == (cells(figures['mIoU'], figures['mIoU_defined']) + ['-', '-'] +

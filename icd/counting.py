@@ -1,0 +1,168 @@
+"""Confusion matrices of folders of masks, counted in worker processes."""
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field
+from typing import Sequence
+
+import numpy as np
+
+from icd import console, parallel
+from icd.data import images, index_png, masks, score_map, voc
+from icd.errors import UserError
+from icd.method import metrics
+
+_CHUNK = 32                 # names handed to a process at once
+_WORTH_A_PROCESS = 100      # images below which another process takes longer to start than it saves
+_MISSING = {'truth': 'no such truth', 'pred': 'no such seed', 'versus': 'no such seed'}
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Where the masks and the scores of a list of names are.
+
+    folders : folders of NAME.png by role: 'truth', 'pred' and, where there are other seeds, 'versus'
+    class_names : all classes, background first
+    scores : folder of NAME.npy, the scores of the classes of each image; None: confidence is not counted
+    annotation_root : folder of NAME.xml, which classes the scores are of
+    infer_size : side of the network input the scores were made with
+    """
+    folders: dict[str, str]
+    class_names: Sequence[str]
+    scores: str | None = None
+    annotation_root: str | None = None
+    infer_size: int = 513
+
+
+@dataclass
+class Counts:
+    """What is known of some images of the list.
+
+    indices : the images counted
+    matrices : summed confusion matrices by role ('pred', 'versus')
+    by_image : class counts by role: a list of (3, classes), in the order of `indices`
+    confidence : summed confidence counts (2, 102), or 0
+    problems : (index, what, path, remedy) of the images not counted
+    """
+    indices: list[int] = field(default_factory=list)
+    matrices: dict[str, np.ndarray] = field(default_factory=dict)
+    by_image: dict[str, list | np.ndarray] = field(default_factory=dict)
+    confidence: np.ndarray | int = 0
+    problems: list[tuple] = field(default_factory=list)
+
+    def add(self, other):
+        """Add the counts of other images."""
+        self.indices += other.indices
+        self.confidence = self.confidence + other.confidence
+        self.problems += other.problems
+        for role, matrix in other.matrices.items():
+            self.matrices[role] = self.matrices.get(role, 0) + matrix
+            self.by_image.setdefault(role, []).extend(other.by_image[role])
+
+    def sort(self):
+        """Put images and problems into the order of the list: workers finish in any order."""
+        order = np.argsort(self.indices)
+        self.indices = [self.indices[i] for i in order]
+        self.by_image = {role: np.stack(counts)[order] for role, counts in self.by_image.items()}
+        self.problems.sort()
+
+
+def _mask_path(folder, name):
+    return os.path.join(folder, name + '.png')
+
+
+def _read_masks(given, name, problems):
+    """Masks by role; what cannot be read goes to `problems`."""
+    read = {}
+    for role, folder in given.folders.items():
+        path = _mask_path(folder, name)
+        try:
+            mask = index_png.decode(images.read_bytes(path, 'check the folder and the list of names'))
+            read[role] = masks.read_mask(path) if mask is None else mask
+        except UserError as error:
+            problems.append(error if os.path.lexists(path) else UserError(
+                _MISSING[role], path, f'check --{role} and the list'))
+    return read
+
+
+def _mask_problems(given, name, read):
+    """What is wrong with masks that cannot be counted: another size than the truth, or an index that is no class."""
+    height, width = read['truth'].shape
+    num_cls = len(given.class_names)
+    for role, mask in read.items():
+        path = _mask_path(given.folders[role], name)
+        index = metrics.unknown_index(mask, num_cls)
+        if mask.shape != (height, width):
+            yield UserError('of another size than the truth',
+                            f'{path} ({mask.shape[1]}x{mask.shape[0]}, not {width}x{height})',
+                            'make it again at the size of its image')
+        elif index is not None:
+            yield UserError(f'has an index beyond the {num_cls} classes', f'{path} (index {index})',
+                            'name all classes (--class-names or --num-cls), or check the file')
+
+
+def _confidence_counts(given, name, truth, pred):
+    """Confidence counts of one image; raises `UserError`."""
+    path = voc.annotation_path(given.annotation_root, name)
+    classes = voc.read_annotation(path, given.class_names[1:])
+    scores = os.path.join(given.scores, name + '.npy')
+    maps = score_map.read(scores, len(classes), given.infer_size) if classes else ()
+    full = score_map.at_image_size(maps, pred.shape, given.infer_size)
+    return metrics.confidence_counts(truth, pred, metrics.confidence(pred, full, classes))
+
+
+def _count_image(given, index, name):
+    """`Counts` of one image."""
+    problems, counts = [], Counts()
+    read = _read_masks(given, name, problems)
+    if not problems:
+        truth, counts.indices = read['truth'], [index]
+        try:
+            for role in read.keys() - {'truth'}:
+                counts.matrices[role] = metrics.confusion_matrix(truth, read[role], len(given.class_names))
+                counts.by_image[role] = [metrics.class_counts(counts.matrices[role])]
+            if given.scores:
+                counts.confidence = _confidence_counts(given, name, truth, read['pred'])
+            return counts
+        except UserError as error:
+            problems = [error]
+        except ValueError:                      # which mask it is, is looked for only when something is wrong
+            problems = list(_mask_problems(given, name, read))
+            if not problems:
+                raise
+    return Counts(problems=[(index, error.what, error.path, error.remedy) for error in problems])
+
+
+def _count_chunk(given, chunk):
+    """Count some images; `chunk`: list of (index, name)."""
+    counts = Counts()
+    for index, name in chunk:
+        counts.add(_count_image(given, index, name))
+    return counts
+
+
+def count(given: Masks, names: Sequence[str], num_process: int) -> Counts:
+    """Count the masks of a list of names in worker processes.
+
+    Parameters
+    ----------
+    given : Masks
+    names : sequence of str
+    num_process : int
+        Changes no digit of what is returned.
+
+    Returns
+    -------
+    Counts
+        Images and problems in the order of the list. What cannot be counted is among the problems.
+    """
+    chunks = [list(enumerate(names))[i:i + _CHUNK] for i in range(0, len(names), _CHUNK)]
+    num_process = max(1, min(num_process, len(names) // _WORTH_A_PROCESS))
+    counts = Counts()
+    with console.progress(total=len(names), desc='counting') as bar:
+        for done in parallel.process_map(functools.partial(_count_chunk, given), chunks, num_process):
+            counts.add(done)
+            bar.update(len(done.indices) + len({problem[0] for problem in done.problems}))
+    counts.sort()
+    return counts
