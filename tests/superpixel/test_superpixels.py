@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from conftest import PROJECT
-from superpixel_program import build, draw, labels_of
+from tests.helpers import PROJECT
+from tests.superpixel.superpixel_program import build, draw, labels_of
 
 from icd import superpixels
-from icd.data import voc
+from icd.data.images import read_image
 
 SETTINGS = [('slic', {}), ('slic', {'compactness': 20}), ('slic', {'compactness': .3, 'iterations': 3}), ('graph', {})]
 
@@ -50,7 +50,7 @@ def test_labels_of_real_images_are_those_of_the_program(method, photographs, tmp
     names = sorted(file[:-4] for file in os.listdir(folder))
     expected = labels_of(tmp_path, names, folder, '--method', method)
     for name in names:
-        bgr = voc.read_image(os.path.join(folder, name + '.jpg'))
+        bgr = read_image(os.path.join(folder, name + '.jpg'))
         assert (superpixels.make_superpixels(bgr[..., ::-1], 75, method) == expected[name]).all(), name
 
 
@@ -142,7 +142,7 @@ def test_threads_give_the_same_labels():
 
 @pytest.mark.parametrize('cut', [superpixels.slic, superpixels.felzenszwalb])
 def test_other_threads_run_meanwhile(cut):
-    image = cv2.resize(draw(400, 600), (3000, 2000))
+    image = cv2.resize(draw(400, 600), (1500, 1000))
     inside, seen = threading.Event(), 0
 
     def work():
