@@ -18,14 +18,14 @@ env: $(INSTALLED)
 $(VENV)/bin/python:
 	@sh .ci/make_venv.sh $(VENV)
 
-$(INSTALLED): setup.py $(wildcard icd/mean_field/*) .ci/make_venv.sh .ci/system_packages.sh | $(VENV)/bin/python
+$(INSTALLED): setup.py $(wildcard icd/mean_field/* external/superpixel/python/* external/superpixel/src/* external/superpixel/include/*) .ci/make_venv.sh .ci/system_packages.sh | $(VENV)/bin/python
 	@sh .ci/system_packages.sh
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'setuptools<81' wheel
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
 	@touch $@
 	@echo "installed: type '. $(VENV)/bin/activate', then the README's commands"
 
-$(PROGRAM): $(INSTALLED) $(wildcard external/superpixel/*.cpp external/superpixel/src/* external/superpixel/include/*) external/superpixel/Makefile
+$(PROGRAM): $(INSTALLED) $(wildcard external/superpixel/app/* external/superpixel/src/* external/superpixel/include/*) external/superpixel/Makefile
 	$(MAKE) -C external/superpixel
 
 demo: $(INSTALLED) $(PROGRAM)
@@ -39,4 +39,4 @@ bench: $(INSTALLED) $(PROGRAM)
 
 clean:
 	$(MAKE) -C external/superpixel clean
-	rm -rf build icd.egg-info icd/_mean_field.*.so .pytest_cache $(INSTALLED)
+	rm -rf build icd.egg-info icd/*.so .pytest_cache $(INSTALLED)

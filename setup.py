@@ -1,4 +1,5 @@
 """Install with `pip install -e .[cpu]`, or `.[cu117]` for GPUs (see README)."""
+import glob
 import os
 import re
 
@@ -17,12 +18,22 @@ CUDA_11 = ['nvidia-%s-cu11' % name for name in (
     'cublas', 'cuda-nvrtc', 'cuda-runtime', 'cufft', 'curand', 'cusolver', 'cusparse', 'nccl', 'nvtx')]
 CUDA_11.append('nvidia-cudnn-cu11>=8,<9')
 
-# Without it (no compiler, say) icd.crf takes pydensecrf. Contracted multiplications would change its bits; what sqrt
-# reports and what traps does not matter, but keeps loops from being vectorised.
+# Contracted multiplications would change the results' bits; what sqrt reports and what traps does not matter, but keeps
+# loops from being vectorised.
+EXACT = ['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math']
+
+# Without it (no compiler, say) icd.crf takes pydensecrf.
 MEAN_FIELD = Extension(
     'icd._mean_field', ['icd/mean_field/mean_field.cpp', 'icd/mean_field/module.cpp'], optional=True, language='c++',
     depends=['icd/mean_field/lattice.h', 'icd/mean_field/mean_field.h'],
-    extra_compile_args=['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'])
+    extra_compile_args=EXACT)
+
+# The core of external/superpixel/makeSuperpixel; its inner loops choose their instruction set when they run.
+SUPERPIXEL_CORE = sorted(glob.glob('external/superpixel/src/*.cpp'))
+SUPERPIXEL = Extension(
+    'icd._superpixel', ['external/superpixel/python/module.cpp'] + SUPERPIXEL_CORE, optional=True, language='c++',
+    depends=glob.glob('external/superpixel/src/*.h') + ['external/superpixel/include/superpixel.h'],
+    include_dirs=['external/superpixel/include'], extra_compile_args=EXACT)
 
 setup(
     name='icd',
@@ -33,7 +44,7 @@ setup(
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
     package_data={'icd.viz': ['report.html']},
-    ext_modules=[MEAN_FIELD],
+    ext_modules=[MEAN_FIELD, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
         'jinja2>=3',

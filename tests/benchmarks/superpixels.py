@@ -4,7 +4,7 @@
 
 Installs fast-slic, OpenCV's contributed modules and scikit-image into `.venv-bench`, which is used for nothing else.
 Times are medians of runs that all programs take in turns, without reading and writing, in milliseconds of the
-processor, which stay the same while others use the machine. Quality needs the photographs of BSDS500 with their human
+processor, which stay the same while others use the machine. Quality needs the images of BSDS500 with their human
 segmentations (`bsds_mini`, see tests/conftest.py); without them a drawn image is timed. Ends with exit code 1 when a
 figure misses its bound.
 """
@@ -26,9 +26,18 @@ PROGRAM = os.path.join(TOOL, 'makeSuperpixel')
 PEERS = os.path.join(HERE, '_superpixel_peers.py')
 ENVIRONMENT = os.path.join(PROJECT, '.venv-bench')
 REQUIREMENTS = ['numpy<2', 'fast-slic==0.4.0', 'opencv-contrib-python-headless<4.12', 'scikit-image<0.26']
-ONE_CORE = dict(os.environ, OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
+BINDING = """
+import sys, time, cv2
+from icd import superpixels
+image, cut = cv2.imread(sys.argv[1])[..., ::-1], getattr(superpixels, sys.argv[2])
+for _ in sys.stdin:
+    start = time.process_time()
+    cut(image, int(sys.argv[3]))
+    print('%.4f' % ((time.process_time() - start) * 1e3), flush=True)
+"""
+ONE_CORE = dict(os.environ, PYTHONPATH=PROJECT, OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
 
-SLIC_K = {600: 72, 300: 142}        # gives the 20 photographs at most so many superpixels on average
+SLIC_K = {600: 72, 300: 142}        # gives the 20 images at most so many superpixels on average
 QUALITY = {600: {'BR': .84, 'UE': .068, 'ASA': .966}, 300: {'BR': .775, 'UE': .087, 'ASA': .956}}
 FASTER = {'fast-slic': 1, 'opencv-slic': 7, 'skimage-slic': 12, 'skimage-felzenszwalb': 4}
 MEMORY = 60                         # MB
@@ -51,8 +60,8 @@ def peers_python():
     return python
 
 
-def photographs():
-    """Folder of BSDS500 photographs with human segmentations, or None."""
+def real_images():
+    """Folder of BSDS500 images with human segmentations, or None."""
     root = os.environ.get('ICD_PHOTOGRAPHS', os.path.join(os.path.dirname(PROJECT), 'shared'))
     return root if os.path.isdir(os.path.join(root, 'bsds_mini')) else None
 
@@ -91,13 +100,18 @@ def speed_rows(python, image, rounds):
     """Table rows of the two methods against the libraries, and whether all bounds hold."""
     benchmark = os.path.join(TOOL, 'build', 'benchmark')
     commands = {'slic': [benchmark, image, 'slic', str(SLIC_K[600])], 'graph': [benchmark, image, 'graph', '75']}
+    bindings = {'slic': ('slic', str(SLIC_K[600])), 'graph': ('felzenszwalb', '75')}
+    commands.update({'icd.superpixels.' + function: [sys.executable, '-c', BINDING, image, function, k]
+                     for function, k in bindings.values()})
     commands.update({name: [python, PEERS, 'time', name, image] for name in FASTER})
     times = time_in_turns(commands, rounds)
-    rows, good = [('makeSuperpixel slic, 481x321', '%.1f ms' % times['slic'], '', '')], True
+    rows, good = [], True
+    for own, (function, _) in bindings.items():
+        name = 'icd.superpixels.' + function
+        rows.append((f'makeSuperpixel {own}, 481x321', f'{times[own]:.1f} ms', '', ''))
+        rows.append((name, f'{times[name]:.1f} ms', f'{times[name] / times[own]:.2f} times makeSuperpixel {own}', ''))
     for name, bound in FASTER.items():
         own = 'graph' if name == 'skimage-felzenszwalb' else 'slic'
-        if own == 'graph':
-            rows.append(('makeSuperpixel graph, 481x321', '%.1f ms' % times['graph'], '', ''))
         ratio = times[name] / times[own]
         good &= ratio >= bound
         rows.append((name, '%.1f ms' % times[name], '%.1f times makeSuperpixel %s' % (ratio, own),
@@ -106,8 +120,11 @@ def speed_rows(python, image, rounds):
 
 
 # ---------------------------------------------------------------------------------------------------- quality
-def judge(tool, labels, truth):
-    """BR, UE, ASA and number of superpixels of a folder of label maps."""
+def evaluate(tool, labels, truth):
+    """BR, UE, ASA and number of superpixels of a folder of label maps, in which nothing else may be."""
+    for record in ('inputs.tsv', 'settings.json'):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(labels, record))
     words = subprocess.run([sys.executable, tool, labels, truth], stdout=subprocess.PIPE, check=True,
                            universal_newlines=True).stdout.split()
     return {name: float(words[words.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
@@ -122,20 +139,20 @@ def make_labels(names, images, target, k, method):
              'subprocess.check_call(sys.argv[1:], stderr=subprocess.DEVNULL); '
              'print(time.time() - t, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)')
     command = [PROGRAM, file.name, images, target, str(k), '--method', method, '--threads', '1']
-    said = subprocess.run([sys.executable, '-c', count] + command, stdout=subprocess.PIPE, check=True,
-                          universal_newlines=True).stdout
-    return tuple(float(word) for word in said.split())
+    printed = subprocess.run([sys.executable, '-c', count] + command, stdout=subprocess.PIPE, check=True,
+                             universal_newlines=True).stdout
+    return tuple(float(word) for word in printed.split())
 
 
 def quality_rows(python, root, folder):
-    """Table rows of SLIC and the libraries on BSDS photographs, and whether all bounds hold."""
+    """Table rows of SLIC and the libraries on BSDS images, and whether all bounds hold."""
     images, truth = (os.path.join(root, 'bsds_mini', name) for name in ('images', 'ground_truth'))
     tool = os.path.join(root, 'tools', 'superpixel_quality.py')
     names = sorted(os.path.splitext(file)[0] for file in os.listdir(images))
     rows, good = [], True
 
     def add(title, labels, bound):
-        figures = judge(tool, labels, truth)
+        figures = evaluate(tool, labels, truth)
         rows.append((title, 'BR %(BR).4f, UE %(UE).4f, ASA %(ASA).4f' % figures, '%(n).0f superpixels' % figures,
                      'BR %(BR).3f, UE %(UE).3f, ASA %(ASA).3f' % bound if bound else ''))
         return not bound or (figures['BR'] >= bound['BR'] and figures['UE'] <= bound['UE'] and
@@ -175,11 +192,11 @@ def main():
     parser.add_argument('--rounds', type=int, default=15, help='runs of each program (default: 15)')
     rounds = parser.parse_args().rounds
     subprocess.check_call(['make', '-s', '-j2', '-C', TOOL, 'makeSuperpixel', 'benchmark'])
-    python, root = peers_python(), photographs()
+    python, root = peers_python(), real_images()
     with tempfile.TemporaryDirectory() as folder:
         image = os.path.join(root, 'bsds_mini', 'images', '100075.jpg') if root else os.path.join(folder, 'drawn.png')
         if not root:
-            print('no photographs of BSDS500 (set ICD_PHOTOGRAPHS): a drawn image is timed, quality is left out',
+            print('no images of BSDS500 (set ICD_PHOTOGRAPHS): a drawn image is timed, quality is left out',
                   file=sys.stderr)
             draw(image, 481, 321)
         tables = [speed_rows(python, image, rounds), whole_program_rows(folder)]

@@ -20,11 +20,30 @@ def build(*goals):
     return made.stdout
 
 
-def call(*arguments, **words):
-    """Exit code and lines on standard error of the program; `words` go to `subprocess.run`."""
+def call(*arguments, **kwargs):
+    """Exit code and lines on standard error of the program; `kwargs` go to `subprocess.run`."""
     done = subprocess.run([PROGRAM] + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=120, **words)
+                          universal_newlines=True, timeout=120, **kwargs)
     return done.returncode, done.stderr.splitlines()
+
+
+def files(folder):
+    """All files below a folder {relative path: bytes}."""
+    found = {}
+    for where, _, names in os.walk(str(folder)):
+        for name in names:
+            path = os.path.join(where, name)
+            with open(path, 'rb') as file:
+                found[os.path.relpath(path, str(folder))] = file.read()
+    return found
+
+
+def maps(folder):
+    """The label maps below a folder {relative path: bytes}, where the record is all there is beside them."""
+    found = files(folder)
+    assert found.pop('settings.json') and 'inputs.tsv' in found
+    del found['inputs.tsv']
+    return found
 
 
 def labels_of(folder, names, images, *options, min_size=75):
@@ -32,13 +51,13 @@ def labels_of(folder, names, images, *options, min_size=75):
     with open(os.path.join(str(folder), 'list.txt'), 'w') as file:
         file.write('\n'.join(names))
     target = os.path.join(str(folder), 'labels')
-    code, said = call(file.name, images, target, min_size, '--force', *options)
-    assert code == 0, said
+    code, lines = call(file.name, images, target, min_size, '--force', *options)
+    assert code == 0, lines
     return {name: superpixel_map.read(os.path.join(target, name + '.png')) for name in names}
 
 
 def draw(height, width, seed=0):
-    """A picture (H, W, 3) uint8 with smooth patches, edges and some noise."""
+    """An image (H, W, 3) uint8 with smooth patches, edges and some noise."""
     rng = np.random.RandomState(seed)
     rough = cv2.resize(rng.randint(0, 256, (height // 24 + 2, width // 24 + 2, 3), np.uint8), (width, height),
                        interpolation=cv2.INTER_CUBIC)

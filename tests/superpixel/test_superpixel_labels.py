@@ -12,7 +12,7 @@ from tests.superpixel.superpixel_program import build, draw, labels_of
 
 from icd.data import superpixel_map
 
-TIES = 1e-4         # share of pixels that may differ where edges of equal weight have no defined order
+TIES = 1e-4         # fraction of pixels that may differ where edges of equal weight have no defined order
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -21,7 +21,7 @@ def built():
 
 
 def differing(labels, expected):
-    """Share of pixels in which two label maps differ."""
+    """Fraction of pixels in which two label maps differ."""
     assert labels.shape == expected.shape
     return (labels != expected).mean()
 
@@ -38,7 +38,7 @@ def test_graph_labels_are_the_recorded_ones(path, tmp_path):
 
 
 @pytest.mark.parity
-def test_graph_labels_of_photographs_are_the_recorded_ones(photographs, tmp_path):
+def test_graph_labels_of_real_images_are_the_recorded_ones(photographs, tmp_path):
     recorded = os.path.join(photographs, 'parity_voc', 'superpixels_graph_k75')
     names = sorted(file[:-4] for file in os.listdir(recorded))
     made = labels_of(tmp_path, names, os.path.join(photographs, 'voc_mini', 'JPEGImages'), '--method', 'graph')
@@ -47,7 +47,7 @@ def test_graph_labels_of_photographs_are_the_recorded_ones(photographs, tmp_path
 
 
 @pytest.mark.parametrize('height, width, min_size', [(200, 300, 75), (33, 1000, 20), (5, 7, 75), (64, 64, 1)])
-def test_slic_pieces_hang_together_and_none_is_small(height, width, min_size, tmp_path):
+def test_slic_superpixels_are_connected_and_none_is_small(height, width, min_size, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), draw(height, width))
     labels = labels_of(tmp_path, ['a'], tmp_path, min_size=min_size)['a']
     found, first, size = np.unique(labels, return_index=True, return_counts=True)
@@ -84,18 +84,20 @@ def test_labels_do_not_depend_on_threads(method, tmp_path):
 
 def test_core_program(tmp_path):
     """The C++ tests of the core: any image up to 64 x 64, all instruction sets, plain and with sanitizers."""
-    said = build('test')
-    assert said.count('passed:') == 2, said
+    output = build('test')
+    assert output.count('passed:') == 2, output
 
 
 @pytest.mark.slow
-def test_quality_on_photographs(photographs, tmp_path):
+def test_quality_on_real_images(photographs, tmp_path):
     """Boundary recall, undersegmentation error and achievable accuracy against people, at 600 superpixels."""
     root = os.path.join(photographs, 'bsds_mini')
     names = sorted(file[:-4] for file in os.listdir(os.path.join(root, 'images')))
     labels_of(tmp_path, names, os.path.join(root, 'images'), min_size=72)
+    for record in ('inputs.tsv', 'settings.json'):
+        os.remove(str(tmp_path / 'labels' / record))         # the tool reads every file of the folder
     tool = os.path.join(photographs, 'tools', 'superpixel_quality.py')
-    said = subprocess.run([sys.executable, tool, str(tmp_path / 'labels'), os.path.join(root, 'ground_truth')],
-                          stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.split()
-    figures = {name: float(said[said.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
+    words = subprocess.run([sys.executable, tool, str(tmp_path / 'labels'), os.path.join(root, 'ground_truth')],
+                           stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.split()
+    figures = {name: float(words[words.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
     assert figures['n'] <= 600 and figures['BR'] >= .84 and figures['UE'] <= .068 and figures['ASA'] >= .966, figures

@@ -1,17 +1,14 @@
-"""`makeSuperpixel` on the command line: what it reads, keeps, refuses, and says."""
-import fcntl
+"""`makeSuperpixel` on the command line: what it reads, writes, refuses and reports."""
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.superpixel.superpixel_program import FOLDER, PROGRAM, build, call, draw
+from tests.superpixel.superpixel_program import FOLDER, PROGRAM, build, call, draw, files, maps
 
 from icd.data import superpixel_map
 from icd.data.images import read_image
@@ -32,30 +29,19 @@ def images(tmp_path):
     return tmp_path
 
 
-def make(folder, *options, min_size='75', **words):
-    return call('list.txt', 'images', 'out', min_size, *options, cwd=str(folder), **words)
-
-
-def files(folder):
-    """All files below a folder with what is in them."""
-    found = {}
-    for where, _, names in os.walk(str(folder)):
-        for name in names:
-            path = os.path.join(where, name)
-            with open(path, 'rb') as file:
-                found[os.path.relpath(path, str(folder))] = file.read()
-    return found
+def make(folder, *options, min_size='75', **kwargs):
+    return call('list.txt', 'images', 'out', min_size, *options, cwd=str(folder), **kwargs)
 
 
 # ------------------------------------------------------------------------------------------------ what it reads
-def test_lists_of_any_editor(images):
-    (images / 'list.txt').write_bytes(b'\xef\xbb\xbfa\r\n\r\n  b \t\r\na\r\nsub/with space')
-    code, said = make(images)
-    assert code == 0 and said == ['makeSuperpixel: 3 made, 0 already there, 0 bad']
-    assert sorted(files(images / 'out')) == ['a.png', 'b.png', 'sub/with space.png']
+def test_lists_from_any_editor(images):
+    (images / 'list.txt').write_bytes(b'\xef\xbb\xbfa\r\n\r\n  b \t\r\na\r\n./a\r\nsub//with space')
+    code, lines = make(images)
+    assert code == 0 and lines == ['makeSuperpixel: 3 made, 0 already there, 0 bad']
+    assert sorted(maps(images / 'out')) == ['a.png', 'b.png', 'sub/with space.png']
 
 
-def test_maps_have_the_size_and_the_encoding_of_the_contract(images):
+def test_size_and_encoding_of_maps(images):
     assert make(images)[0] == 0
     encoded = cv2.imread(str(images / 'out/a.png'), cv2.IMREAD_UNCHANGED)
     assert encoded.shape == (60, 80, 3) and encoded.dtype == np.uint8
@@ -71,23 +57,23 @@ def test_jpg_is_taken_before_png(images):
 
 def odd_images(folder):
     """Unusual images that are right, by name of the file."""
-    picture = draw(50, 70)
-    made = {'1x1.png': picture[:1, :1], '1x2000.png': draw(1, 2000), '2000x1.png': draw(2000, 1),
-            'grey.jpg': picture[..., 0], '16bit.png': picture.astype(np.uint16) * 257,
-            'grey16.png': picture[..., 0].astype(np.uint16) * 257, 'alpha.png': np.dstack([picture, picture[..., :1]])}
+    drawn = draw(50, 70)
+    made = {'1x1.png': drawn[:1, :1], '1x2000.png': draw(1, 2000), '2000x1.png': draw(2000, 1),
+            'grey.jpg': drawn[..., 0], '16bit.png': drawn.astype(np.uint16) * 257,
+            'grey16.png': drawn[..., 0].astype(np.uint16) * 257, 'alpha.png': np.dstack([drawn, drawn[..., :1]])}
     for name, image in made.items():
         cv2.imwrite(os.path.join(folder, name), image)
-    Image.fromarray(picture).convert('CMYK').save(os.path.join(folder, 'cmyk.jpg'))
-    Image.fromarray(picture).convert('P').save(os.path.join(folder, 'palette.png'))
+    Image.fromarray(drawn).convert('CMYK').save(os.path.join(folder, 'cmyk.jpg'))
+    Image.fromarray(drawn).convert('P').save(os.path.join(folder, 'palette.png'))
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x112] = orientation
-        Image.fromarray(picture).save(os.path.join(folder, 'exif%d.jpg' % orientation), exif=exif)
+        Image.fromarray(drawn).save(os.path.join(folder, 'exif%d.jpg' % orientation), exif=exif)
     return sorted(os.listdir(folder))
 
 
 @pytest.mark.parametrize('method', ['slic', 'graph'])
-def test_odd_images_are_read_as_the_training_reads_them(method, tmp_path):
+def test_odd_images_are_decoded_as_in_training(method, tmp_path):
     os.makedirs(str(tmp_path / 'images'))
     os.makedirs(str(tmp_path / 'same'))
     found = odd_images(str(tmp_path / 'images'))
@@ -96,8 +82,8 @@ def test_odd_images_are_read_as_the_training_reads_them(method, tmp_path):
         cv2.imwrite(str(tmp_path / 'same' / (name + '.png')), read_image(str(tmp_path / 'images' / file)))
     (tmp_path / 'list.txt').write_text('\n'.join(names))
     for folder in ('images', 'same'):
-        code, said = call('list.txt', folder, 'out_' + folder, 20, '--method', method, cwd=str(tmp_path))
-        assert code == 0, said
+        code, lines = call('list.txt', folder, 'out_' + folder, 20, '--method', method, cwd=str(tmp_path))
+        assert code == 0, lines
     for name in names:
         given, same = (superpixel_map.read(str(tmp_path / ('out_' + f) / (name + '.png'))) for f in ('images', 'same'))
         assert given.shape == same.shape and (given == same).all(), name
@@ -106,8 +92,8 @@ def test_odd_images_are_read_as_the_training_reads_them(method, tmp_path):
 def test_large_image(images):
     cv2.imwrite(str(images / 'images/a.jpg'), cv2.resize(draw(400, 600), (6000, 4000)))
     (images / 'list.txt').write_text('a\n')
-    code, said = make(images, min_size='2000')
-    assert code == 0, said
+    code, lines = make(images, min_size='2000')
+    assert code == 0, lines
     with Image.open(str(images / 'out/a.png')) as labels:
         assert labels.size == (6000, 4000)
 
@@ -124,25 +110,25 @@ def bad_images():
 
 
 @pytest.mark.parametrize('file', sorted(bad_images()))
-def test_a_bad_image_is_named_and_the_others_go_on(file, images):
+def test_bad_image_is_named_and_the_others_are_made(file, images):
     content = bad_images()[file]
     name = os.path.splitext(file)[0]
     if content is not None:
         (images / 'images' / file).write_bytes(content)
     (images / 'list.txt').write_text('a\n%s\nb\n' % name)
-    code, said = make(images)
-    assert code == 1 and len(said) == 2, said
-    assert said[0].startswith('makeSuperpixel: images/%s.' % name) and 'take the name off the list' in said[0]
-    assert said[1] == 'makeSuperpixel: 2 made, 0 already there, 1 bad'
-    assert sorted(files(images / 'out')) == ['a.png', 'b.png']
+    code, lines = make(images)
+    assert code == 1 and len(lines) == 2, lines
+    assert lines[0].startswith('makeSuperpixel: images/%s.' % name) and 'take the name off the list' in lines[0]
+    assert lines[1] == 'makeSuperpixel: 2 made, 0 already there, 1 bad'
+    assert sorted(maps(images / 'out')) == ['a.png', 'b.png']
 
 
-def test_a_folder_or_a_pipe_is_no_image(images):
+def test_folders_and_pipes_are_bad_images(images):
     os.makedirs(str(images / 'images/c.jpg'))
     os.mkfifo(str(images / 'images/d.jpg'))
     (images / 'list.txt').write_text('c\nd\na\n')
-    code, said = make(images)
-    assert code == 1 and len(said) == 3 and 'c.jpg' in ''.join(said[:2]) and 'd.jpg' in ''.join(said[:2])
+    code, lines = make(images)
+    assert code == 1 and len(lines) == 3 and 'c.jpg' in ''.join(lines[:2]) and 'd.jpg' in ''.join(lines[:2])
 
 
 # ------------------------------------------------------------------------------------------------ bad commands
@@ -174,12 +160,12 @@ BAD_COMMANDS = {
 
 
 @pytest.mark.parametrize('case', sorted(BAD_COMMANDS))
-def test_a_wrong_command_gets_one_line_and_writes_nothing(case, images):
+def test_bad_command_is_one_line_and_writes_nothing(case, images):
     arguments, message = BAD_COMMANDS[case]
     (images / 'empty.txt').write_text('\n\r\n \n')
     before = files(images)
-    code, said = call(*arguments, cwd=str(images))
-    assert code == 2 and len(said) == 1 and said[0].startswith('makeSuperpixel: ') and message in said[0], said
+    code, lines = call(*arguments, cwd=str(images))
+    assert code == 2 and len(lines) == 1 and lines[0].startswith('makeSuperpixel: ') and message in lines[0], lines
     assert files(images) == before and not os.path.exists(str(images / 'out'))
 
 
@@ -188,8 +174,8 @@ def test_names_stay_below_their_folders(name, images):
     cv2.imwrite(str(images / 'a.jpg'), draw(20, 20))
     (images / 'list.txt').write_text('b\n%s\n' % name)
     before = files(images)
-    code, said = make(images)
-    assert code == 2 and len(said) == 1 and "line 2, '%s'" % name in said[0], said
+    code, lines = make(images)
+    assert code == 2 and len(lines) == 1 and "line 2, '%s'" % name in lines[0], lines
     assert files(images) == before
 
 
@@ -197,17 +183,17 @@ def test_links_out_of_the_folder_are_not_followed(images):
     os.makedirs(str(images / 'elsewhere'))
     os.makedirs(str(images / 'out'))
     os.symlink(str(images / 'elsewhere'), str(images / 'out/sub'))
-    code, said = make(images)
-    assert code == 1 and 'link' in said[0] and not os.listdir(str(images / 'elsewhere')), said
+    code, lines = make(images)
+    assert code == 1 and 'link' in lines[0] and not os.listdir(str(images / 'elsewhere')), lines
 
 
-def test_an_image_is_never_replaced_by_its_labels(images):
+def test_image_is_never_replaced_by_its_map(images):
     before = files(images / 'images')
     for options in ([], ['--force']):
-        code, said = call('list.txt', 'images', 'images/.', '75', *options, cwd=str(images))
-        assert code == 1 and len(said) == 2 and 'images/b.png: its label map would replace it' in said[0], said
+        code, lines = call('list.txt', 'images', 'images/.', '75', *options, cwd=str(images))
+        assert code == 1 and len(lines) == 2 and 'images/b.png: its label map would replace it' in lines[0], lines
     after = files(images / 'images')
-    assert sorted(set(after) - set(before)) == ['a.png', 'sub/with space.png']
+    assert sorted(set(after) - set(before)) == ['a.png', 'inputs.tsv', 'settings.json', 'sub/with space.png']
     assert all(after[name] == before[name] for name in before)
 
 
@@ -216,82 +202,6 @@ def test_help():
     assert done.returncode == 0
     for word in ('--method', '--compactness', '--iterations', '--threads', '--force', 'Exit code'):
         assert word in done.stdout
-
-
-# ------------------------------------------------------------------------------------------ keeping and resuming
-def test_finished_maps_are_kept_unless_forced(images):
-    make(images)
-    before = files(images / 'out')
-    os.remove(str(images / 'out/b.png'))
-    stamp = os.stat(str(images / 'out/a.png')).st_mtime_ns
-    assert make(images) == (0, ['makeSuperpixel: 1 made, 2 already there, 0 bad'])
-    assert os.stat(str(images / 'out/a.png')).st_mtime_ns == stamp
-    assert make(images, '--force') == (0, ['makeSuperpixel: 3 made, 0 already there, 0 bad'])
-    assert os.stat(str(images / 'out/a.png')).st_mtime_ns > stamp
-    assert files(images / 'out') == before
-
-
-@pytest.mark.parametrize('options', [['--method', 'graph'], ['--compactness', '20'], ['--iterations', '1']])
-def test_maps_made_in_another_way_are_made_again(options, images):
-    make(images)
-    assert make(images, *options)[1] == ['makeSuperpixel: 3 made, 0 already there, 0 bad']
-    assert make(images, *options)[1] == ['makeSuperpixel: 0 made, 3 already there, 0 bad']
-    assert make(images, *options, min_size='50')[1] == ['makeSuperpixel: 3 made, 0 already there, 0 bad']
-
-
-def test_maps_of_other_programs_are_kept(images):
-    os.makedirs(str(images / 'out'))
-    superpixel_map.write(str(images / 'out/a.png'), np.zeros((60, 80), np.int32))
-    (images / 'out/b.png').write_bytes(b'')
-    assert make(images)[1] == ['makeSuperpixel: 2 made, 1 already there, 0 bad']
-    assert not superpixel_map.read(str(images / 'out/a.png')).any()
-
-
-def test_a_killed_run_is_continued(images):
-    names = ['n%d' % i for i in range(40)]
-    picture = cv2.imencode('.jpg', draw(450, 600))[1].tobytes()
-    for name in names:
-        (images / 'images' / (name + '.jpg')).write_bytes(picture)
-    (images / 'list.txt').write_text('\n'.join(names))
-
-    def start(to):
-        running = subprocess.Popen([PROGRAM, 'list.txt', 'images', to, '75', '--method', 'graph', '--threads', '2'],
-                                   cwd=str(images), stderr=subprocess.PIPE, universal_newlines=True)
-        while not os.path.isdir(str(images / to)) or len(os.listdir(str(images / to))) < 3:
-            assert running.poll() is None
-            time.sleep(.01)
-        return running
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
-        running = start('out')
-        running.send_signal(number)
-        said = running.communicate(timeout=20)[1]
-        assert running.returncode == code
-        if code > 0:
-            assert 'run the same command again' in said and len(said.splitlines()) == 1
-            assert all(file.endswith('.png') and not file.startswith('.') for file in files(images / 'out'))
-        done = files(images / 'out')
-        assert 0 < len(done) < len(names)
-        assert all(superpixel_map.read(str(images / 'out' / f)).shape == (450, 600) for f in done if f[0] != '.')
-        if code != -9:
-            shutil.rmtree(str(images / 'out'))
-    (images / 'out/.n39.png.part').write_bytes(b'half')
-    assert make(images, '--method', 'graph')[0] == 0
-    found = files(images / 'out')
-    assert sorted(found) == sorted(name + '.png' for name in names) and len(set(found.values())) == 1
-
-
-def test_a_map_that_another_run_writes_is_left_to_it(images):
-    os.makedirs(str(images / 'out'))
-    name = (images / 'list.txt').read_text().split()[0]
-    partial = images / 'out' / ('.%s.png.part' % name)
-    with open(str(partial), 'wb') as file:
-        file.write(b'theirs')
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_EX)
-        code, said = make(images)
-        assert code == 2 and '%s.png: another run is writing this file: wait for it' % name in said[0], said
-        assert partial.read_bytes() == b'theirs'
-    assert make(images)[0] == 0 and not partial.exists()
 
 
 # ------------------------------------------------------------------------------------------------ the machine
@@ -311,23 +221,23 @@ def test_full_disk(small_disk):
     for name in names:
         cv2.imwrite(str(small_disk / 'images' / (name + '.png')), draw(200, 200))
     (small_disk / 'list.txt').write_text('\n'.join(names))
-    code, said = make(small_disk)
-    assert code == 2 and len(said) == 1 and 'the disk is full' in said[0], said
-    found = files(small_disk / 'out')
+    code, lines = make(small_disk)
+    assert code == 2 and len(lines) == 1 and 'the disk is full' in lines[0], lines
+    found = maps(small_disk / 'out')
     assert 0 < len(found) < 60 and not any(name.startswith('.') for name in found)
     assert all(superpixel_map.read(str(small_disk / 'out' / name)).shape == (200, 200) for name in found)
 
 
 def test_read_only_folder(small_disk):
     subprocess.run(['mount', '-o', 'remount,ro', str(small_disk / 'out')], check=True)
-    code, said = make(small_disk)
-    assert code == 2 and len(said) == 1 and 'read-only' in said[0], said
+    code, lines = make(small_disk)
+    assert code == 2 and len(lines) == 1 and 'read-only' in lines[0], lines
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='counts memory the Linux way')
 @pytest.mark.parametrize('method', ['slic', 'graph'])
 def test_memory(method, images):
-    """A VOC photograph of 500 x 375 takes less than 60 MB on one thread, OpenCV and its libraries counted."""
+    """An image of 500 x 375 takes less than 60 MB on one thread, OpenCV and its libraries counted."""
     cv2.imwrite(str(images / 'images/a.jpg'), draw(375, 500))
     (images / 'list.txt').write_text('a\n')
     # A small process in between: what a process had before it became another program counts for its peak.

@@ -7,6 +7,8 @@
 
 namespace superpixel {
 
+constexpr int kVersion = 1;  // another one whenever the labels of an image change under the same settings
+
 // Rows of 8-bit blue, green, red pixels; `stride` bytes from the start of a row to the start of the next.
 struct Image {
     const std::uint8_t *bgr;

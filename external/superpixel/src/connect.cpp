@@ -206,10 +206,10 @@ private:
     std::int32_t join(std::int32_t p, std::int32_t q) {
         const std::int32_t into = std::min(p, q);
         Piece &to = pieces_[into], &from = pieces_[std::max(p, q)];
-        const float share = static_cast<float>(from.size) / static_cast<float>(to.size + from.size);
-        to.colour.lightness += share * (from.colour.lightness - to.colour.lightness);
-        to.colour.a += share * (from.colour.a - to.colour.a);
-        to.colour.b += share * (from.colour.b - to.colour.b);
+        const float fraction = static_cast<float>(from.size) / static_cast<float>(to.size + from.size);
+        to.colour.lightness += fraction * (from.colour.lightness - to.colour.lightness);
+        to.colour.a += fraction * (from.colour.a - to.colour.a);
+        to.colour.b += fraction * (from.colour.b - to.colour.b);
         to.size += from.size;
         from.up = into;
         if (from.first_border != kNone) {

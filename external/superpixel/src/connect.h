@@ -1,4 +1,4 @@
-// From clusters of pixels to superpixels that hang together.
+// From clusters of pixels to connected superpixels.
 #ifndef SUPERPIXEL_CONNECT_H
 #define SUPERPIXEL_CONNECT_H
 
@@ -8,7 +8,7 @@
 
 namespace superpixel {
 
-// A cluster's mean colour (as in LabPlanes) and place.
+// A cluster's mean colour (as in LabPlanes) and position.
 struct Centre {
     float lightness, a, b, x, y;
 };

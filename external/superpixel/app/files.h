@@ -1,0 +1,63 @@
+// Files and folders on disk: lists of names, whole reads, atomic writes, one lock a folder.
+#ifndef SUPERPIXEL_FILES_H
+#define SUPERPIXEL_FILES_H
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using Bytes = std::vector<unsigned char>;
+
+// Caused by user input or a full disk, reported in one line, "FILE: what is wrong: what to do". Ends the run.
+struct UserError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// One image cannot be processed; the others can.
+struct BadImage : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// What is wrong and what to do, for an errno.
+std::string reason(int error);
+
+// Opened file that closes itself.
+struct File {
+    File(const std::string &path, int flags);
+    ~File() { close(); }
+    File(const File &) = delete;
+    File &operator=(const File &) = delete;
+    void close();
+    int descriptor;  // below 0: not open, see errno
+};
+
+// All bytes of an opened file; 0 or an errno.
+int read_bytes(const File &file, Bytes &bytes);
+
+// Writes FOLDER/.FILE.part, syncs it, and renames it to FOLDER/FILE; 0 or an errno, and then nothing is left.
+int write_atomic(const std::string &path, const Bytes &bytes);
+
+// Removes the .FILE.part of killed runs from a folder whose lock this run holds, where FILE ends in one of `endings`.
+void remove_partial(const std::string &folder, const std::vector<std::string> &endings);
+
+// Names, one a line, "./" and "//" removed; blank lines, spaces around names, CR at line ends and repetitions are
+// ignored. UserError: no such file, no names, a name that is absolute, leads out of its folder by "..", or has an
+// ending.
+std::vector<std::string> read_names(const std::string &path);
+
+bool is_readable_folder(const std::string &path);
+
+// Makes the folder and those above it. UserError: not possible, or not writable.
+void make_folder(const std::string &path);
+
+// Holds a folder that one run at a time may write to. Where the file system has no locks, nothing is held.
+class FolderLock {
+public:
+    // UserError: another run holds it, and still does a few seconds later.
+    explicit FolderLock(const std::string &folder);
+
+private:
+    File folder_;
+};
+
+#endif

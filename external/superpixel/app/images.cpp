@@ -1,0 +1,152 @@
+#include "images.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <opencv2/imgcodecs.hpp>
+#include <set>
+
+#include "messages.h"
+
+namespace fs = std::filesystem;
+
+// ----------------------------------------------------------------------------------------------------- images
+namespace {
+
+// OpenCV fills what a JPEG that ends too early leaves open with grey and says nothing. Behind the header, whose
+// segments tell their length, FF D9 can be nothing but the end of the image.
+bool jpeg_is_cut_short(const std::vector<uchar> &bytes) {
+    if (bytes.size() < 4 || bytes[0] != 0xff || bytes[1] != 0xd8) return false;
+    std::size_t at = 2;
+    while (at + 4 <= bytes.size() && bytes[at] == 0xff && bytes[at + 1] != 0xda) {
+        if (bytes[at + 1] == 0xff)
+            ++at;
+        else
+            at += 2 + (bytes[at + 2] << 8 | bytes[at + 3]);
+    }
+    static const uchar kEnd[] = {0xff, 0xd9};
+    at = std::min(at, bytes.size());
+    return std::search(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.end(), kEnd, kEnd + 2) == bytes.end();
+}
+
+}  // namespace
+
+std::string image_path(const std::string &folder, const std::string &name) {
+    const std::string path = folder + "/" + name;
+    struct stat status;
+    const bool is_png = ::stat((path + ".jpg").c_str(), &status) != 0 && ::stat((path + ".png").c_str(), &status) == 0;
+    return path + (is_png ? ".png" : ".jpg");
+}
+
+Identity read_image(const std::string &path, Bytes &bytes) {
+    Identity identity;
+    const int error = read_with_identity(path, bytes, identity);
+    if (error == ENOENT) throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
+    if (error) throw BadImage(path + ": " + reason(error));
+    return identity;
+}
+
+cv::Mat decode_image(const std::string &path, const Bytes &bytes) {
+    if (bytes.empty()) throw BadImage(path + ": the file is empty: restore it or take the name off the list");
+    if (jpeg_is_cut_short(bytes))
+        throw BadImage(path + ": the file ends before the image does: restore it or take the name off the list");
+    cv::Mat image;
+    try {
+        const QuietLibraries quiet;
+        image = cv::imdecode(bytes, cv::IMREAD_COLOR);
+    } catch (const cv::Exception &) {  // damaged, or larger than OpenCV's limit
+    }
+    if (image.empty())
+        throw BadImage(path + ": not an image that OpenCV can read: restore it or take the name off the list");
+    return image;
+}
+
+// ------------------------------------------------------------------------------------------------- label maps
+namespace {
+
+constexpr std::size_t kAfterHeader = 8 + 25;  // a PNG's signature and its first chunk
+constexpr char kKeyword[] = "Software";
+constexpr char kMaker[] = "makeSuperpixel ";
+
+std::string big_endian(std::uint32_t value) {
+    std::string bytes;
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 255);
+    return bytes;
+}
+
+std::string text_chunk(const std::string &text) {
+    const std::string body = "tEXt" + std::string(kKeyword, sizeof kKeyword) + text;
+    return big_endian(static_cast<std::uint32_t>(body.size() - 4)) + body + big_endian(crc32(body.data(), body.size()));
+}
+
+}  // namespace
+
+LabelMaps::LabelMaps(std::string folder, const std::string &settings)
+    : folder_(std::move(folder)), chunk_(text_chunk(kMaker + settings)) {}
+
+std::string LabelMaps::path(const std::string &name) const { return folder_ + "/" + name + ".png"; }
+
+bool LabelMaps::exists(const std::string &name) const {
+    struct stat status;
+    return ::stat(path(name).c_str(), &status) == 0 && status.st_size > 0;
+}
+
+bool LabelMaps::is_foreign(const std::string &name) const {
+    const std::string ours = "tEXt" + std::string(kKeyword, sizeof kKeyword) + kMaker;
+    std::ifstream file(path(name), std::ios::binary);
+    std::string head(kAfterHeader + 4 + ours.size(), '\0');  // 4: the chunk's length
+    file.read(&head[0], static_cast<std::streamsize>(head.size()));
+    return file.gcount() > 0 && head.compare(kAfterHeader + 4, ours.size(), ours) != 0;
+}
+
+bool LabelMaps::would_replace(const std::string &image, const std::string &name) const {
+    std::error_code error;
+    return fs::equivalent(image, path(name), error) && !error;
+}
+
+bool LabelMaps::is_inside(const std::string &subfolder) const {
+    const std::string inside = fs::canonical(subfolder).string() + "/", root = fs::canonical(folder_).string() + "/";
+    return inside.compare(0, root.size(), root) == 0;
+}
+
+void LabelMaps::remove_partial(const std::vector<std::string> &names) const {
+    std::set<std::string> subfolders;
+    for (const std::string &name : names) subfolders.insert(fs::path(path(name)).parent_path().string());
+    ::remove_partial(folder_, {".png", ".tsv", ".json"});
+    for (const std::string &subfolder : subfolders) {
+        std::error_code error;
+        if (fs::is_directory(subfolder, error) && is_inside(subfolder)) ::remove_partial(subfolder, {".png"});
+    }
+}
+
+void LabelMaps::write(const std::string &name, const std::int32_t *labels, int width, int height) const {
+    cv::Mat image(height, width, CV_8UC3);
+    for (int y = 0; y < height; ++y) {
+        uchar *pixel = image.ptr(y);
+        for (int x = 0; x < width; ++x, ++labels, pixel += 3) {
+            if (*labels > 0xffffff)
+                throw BadImage(path(name) + ": more superpixels than a PNG's 24 bits can number: choose a larger K");
+            pixel[0] = static_cast<uchar>(*labels);
+            pixel[1] = static_cast<uchar>(*labels >> 8);
+            pixel[2] = static_cast<uchar>(*labels >> 16);
+        }
+    }
+    Bytes bytes;
+    cv::imencode(".png", image, bytes);
+    bytes.insert(bytes.begin() + kAfterHeader, chunk_.begin(), chunk_.end());
+
+    const fs::path target = path(name);
+    if (target.parent_path() != fs::path(folder_)) {
+        make_folder(target.parent_path().string());
+        if (!is_inside(target.parent_path().string()))
+            throw BadImage(target.string() +
+                           ": a link leads out of the folder: remove it or take the name off the list");
+    }
+    if (const int error = write_atomic(target.string(), bytes)) {
+        if (error == ENAMETOOLONG) throw BadImage(target.string() + ": " + reason(error));
+        throw UserError(target.string() + ": " + reason(error));
+    }
+}

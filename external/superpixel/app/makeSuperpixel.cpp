@@ -1,0 +1,184 @@
+// makeSuperpixel: superpixels of every image of a list, as label maps in PNG files.
+#include <omp.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <link.h>
+#include <sys/mman.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <new>
+#include <opencv2/core/utils/logger.hpp>
+#include <string>
+#include <vector>
+
+#include "files.h"
+#include "images.h"
+#include "messages.h"
+#include "options.h"
+#include "record.h"
+#include "superpixel.h"
+
+namespace {
+
+constexpr std::size_t kMostThreads = 256;
+std::atomic<int> caught_signal{0};
+std::atomic<int> stop{0};  // no further image is started
+
+void on_signal(int signal) {
+    caught_signal = signal;
+    stop = 1;
+    std::signal(signal, SIG_DFL);  // a second one ends the program at once
+}
+
+void make_map(const Options &options, const LabelMaps &maps, const std::string &name, const cv::Mat &image) {
+    const superpixel::Image pixels = {image.data, image.cols, image.rows, static_cast<std::ptrdiff_t>(image.step)};
+    std::vector<std::int32_t> labels(image.total());
+    if (options.method == "graph")
+        superpixel::graph_segment(pixels, options.min_size, labels.data());
+    else
+        superpixel::slic(pixels, options.min_size, options.slic, labels.data());
+    maps.write(name, labels.data(), image.cols, image.rows);
+}
+
+enum class Outcome { kMade, kKept, kForeign };
+
+// Brings the label map of one image up to date.
+Outcome update_map(const Options &options, const LabelMaps &maps, const Record &record, const std::string &name) {
+    const std::string path = image_path(options.image_dir, name);
+    if (maps.would_replace(path, name))
+        throw BadImage(path + ": its label map would replace it: choose another TARGET_DIR");
+    const Identity *recorded = nullptr;
+    if (!options.force && maps.exists(name)) {
+        recorded = record.find(name);
+        Identity stamp;
+        // An image that is gone is taken to be as it was.
+        if (recorded && (stamp_of(path, stamp) == ENOENT || stamp.same_stamp(*recorded))) return Outcome::kKept;
+        if (maps.is_foreign(name)) return Outcome::kForeign;
+    }
+    Bytes bytes;
+    const Identity identity = read_image(path, bytes);
+    const bool unchanged = recorded && identity.same_content(*recorded);
+    if (!unchanged) make_map(options, maps, name, decode_image(path, bytes));
+    record.add(name, identity);
+    return unchanged ? Outcome::kKept : Outcome::kMade;
+}
+
+// How many images have which outcome so far.
+struct Tally {
+    std::size_t made = 0, kept = 0, foreign = 0, bad = 0;
+    std::string fatal;  // why no image can be made any more
+    std::size_t done() const { return made + kept + bad; }
+};
+
+// `update_map` that counts and reports. Never throws: exceptions may not leave a parallel loop.
+void process(const Options &options, const LabelMaps &maps, const Record &record, const std::string &name, Tally &tally,
+             Progress &progress) {
+    std::string bad, fatal;
+    Outcome outcome = Outcome::kMade;
+    try {
+        outcome = update_map(options, maps, record, name);
+    } catch (const BadImage &error) {
+        bad = error.what();
+    } catch (const std::bad_alloc &) {
+        bad = name + ": not enough memory: try again with --threads 1";
+    } catch (const std::exception &error) {
+        fatal = error.what();
+    }
+#pragma omp critical
+    {
+        if (!fatal.empty()) {
+            tally.fatal = fatal;
+            stop = 1;
+        } else if (!bad.empty()) {
+            ++tally.bad;
+            progress.report(bad);
+        } else {
+            ++(outcome == Outcome::kMade ? tally.made : tally.kept);
+            tally.foreign += outcome == Outcome::kForeign;
+        }
+        progress.show(tally.done(), tally.kept);
+    }
+}
+
+int run(const Options &options) {
+    const std::vector<std::string> names = read_names(options.list);
+    if (!is_readable_folder(options.image_dir))
+        throw UserError(options.image_dir + ": not a folder that can be read: give the folder of the images");
+    make_folder(options.target_dir);
+    const FolderLock lock(options.target_dir);
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+
+    Progress progress(names.size());
+    const LabelMaps maps(options.target_dir, settings_text(options));
+    maps.remove_partial(names);
+    const Record record(options.target_dir, settings_json(options));
+    if (record.settings_changed())
+        progress.report(options.target_dir + ": made with other settings before: all maps are made again");
+
+    Tally tally;
+    const int wanted = options.threads > 0 ? options.threads : omp_get_num_procs();
+    const int threads = static_cast<int>(std::min({static_cast<std::size_t>(wanted), names.size(), kMostThreads}));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (std::size_t i = 0; i < names.size(); ++i)
+        if (!stop) process(options, maps, record, names[i], tally, progress);
+
+    if (!tally.fatal.empty()) {
+        progress.report(tally.fatal);
+        return 2;
+    }
+    if (tally.foreign > 0)
+        progress.report(options.target_dir + ": maps of other programs are kept (" + std::to_string(tally.foreign) +
+                        "): --force replaces them");
+    const bool interrupted = tally.done() < names.size();
+    progress.report(std::to_string(tally.made) + " made, " + std::to_string(tally.kept) + " already there, " +
+                    std::to_string(tally.bad) + " bad" +
+                    (interrupted ? ", interrupted: run the same command again to continue" : ""));
+    return interrupted ? 128 + caught_signal : tally.bad > 0 ? 1 : 0;
+}
+
+// Where OpenCV is built with everything, it brings more than a hundred libraries, and starting the program touches tens
+// of megabytes of them that reading images never needs again. This gives those pages back; the system loads what is
+// used after all from its cache. Only code and constants go, which are as they are in the files.
+void give_back_library_pages() {
+#if defined(__linux__)
+    dl_iterate_phdr(
+        [](dl_phdr_info *library, std::size_t, void *) {
+            const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+            for (int i = 0; i < library->dlpi_phnum; ++i) {
+                const auto &part = library->dlpi_phdr[i];
+                if (part.p_type != PT_LOAD || (part.p_flags & PF_W)) continue;
+                const std::uintptr_t begin = (library->dlpi_addr + part.p_vaddr + page - 1) / page * page;
+                const std::uintptr_t end = (library->dlpi_addr + part.p_vaddr + part.p_memsz) / page * page;
+                if (begin < end) ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+            }
+            return 0;
+        },
+        nullptr);
+#endif
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+    messages();
+    cv::setNumThreads(1);                                                   // images are the parallelism
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // the messages here name the file
+    try {
+        const Options options = parse({arguments + 1, arguments + count});
+        if (options.help) {
+            std::fputs(usage().c_str(), stdout);
+            return 0;
+        }
+        give_back_library_pages();
+        return run(options);
+    } catch (const std::exception &error) {
+        std::fprintf(messages(), "makeSuperpixel: %s\n", error.what());
+        return 2;
+    }
+}

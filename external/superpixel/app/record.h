@@ -1,0 +1,59 @@
+// What the label maps of a folder were made from, so that a map is made again when, and only when, that changed.
+#ifndef SUPERPIXEL_RECORD_H
+#define SUPERPIXEL_RECORD_H
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "files.h"
+
+// What tells whether an input is the same as before. Modification times are compared for equality only: copies and
+// archives give files dates of the past, and clocks give them dates of the future.
+struct Identity {
+    std::uint64_t size = 0;
+    std::string modified;   // nanoseconds since 1970, decimal; dates may exceed 64 bits
+    std::uint32_t crc = 0;  // CRC-32 of the bytes, as zlib computes it
+
+    bool same_stamp(const Identity &other) const { return size == other.size && modified == other.modified; }
+    bool same_content(const Identity &other) const { return size == other.size && crc == other.crc; }
+};
+
+// Size and modification time of a file, not its CRC-32; 0 or an errno: no regular file, say.
+int stamp_of(const std::string &path, Identity &identity);
+
+// Reads a regular file once: its bytes, and the identity of these very bytes. 0 or an errno.
+int read_with_identity(const std::string &path, Bytes &bytes, Identity &identity);
+
+std::uint32_t crc32(const void *bytes, std::size_t count);
+
+// FOLDER/settings.json says what all maps of the folder were made with; FOLDER/inputs.tsv has a line for each of them,
+// "NAME<TAB>SIZE,MTIME_NS,CRC32HEX". Lines are appended when a map is finished, the last one of a name counts, and
+// lines that a killed run left torn are ignored.
+class Record {
+public:
+    // Reads both files of a folder whose lock this run holds. With other settings than `settings` (the text of
+    // settings.json), no map of the folder counts any more. UserError: settings.json is another program's, a full disk.
+    Record(const std::string &folder, const std::string &settings);
+
+    bool settings_changed() const { return settings_changed_; }
+
+    // What a name's map was made from, or null.
+    const Identity *find(const std::string &name) const;
+
+    // Appends a line, in one write: threads may do so at the same time, and `find` does not see it. UserError: a full
+    // disk.
+    void add(const std::string &name, const Identity &identity) const;
+
+private:
+    // Reads the lines; false when one of them no longer counts.
+    bool read_lines();
+
+    std::string path_;
+    bool settings_changed_ = false;
+    std::map<std::string, Identity> entries_;
+    std::optional<File> appended_;
+};
+
+#endif
