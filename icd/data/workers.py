@@ -71,6 +71,11 @@ class Workers:
         self._connections.append(ours)
         self._processes.append(process)
 
+    @property
+    def pids(self) -> list:
+        """Ids of the processes."""
+        return [process.pid for process in self._processes]
+
     def map(self, tasks):
         """Compute tasks, which are taken a bounded number ahead; yield the outcomes in their order.
 
