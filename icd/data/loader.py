@@ -130,8 +130,8 @@ class BatchLoader(gluon.data.DataLoader):
 
     @property
     def processes(self) -> list:
-        """Process ids of the workers."""
-        return self._workers.pids
+        """The workers, of `multiprocessing.Process`."""
+        return self._workers.processes
 
     def close(self):
         """End the worker processes."""
