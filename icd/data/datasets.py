@@ -82,10 +82,10 @@ class IcdTrainingSet:
         self.names, self.labels = list(names), np.ascontiguousarray(labels, np.float32)
         self._size, self._side, self._seed = size, geometry.feature_size(size), seed
         self._image_root, self._superpixel_root, self._changes = image_root, superpixel_root, (scale, mirror)
-        self._files = _Disk
+        self._files = Disk
         if cache == 'ram':
             paths = [path for name in self.names for path in self._paths(name)]
-            self._files = _Memory(paths, 'check the folder and the list of names')
+            self._files = Memory(paths, 'check the folder and the list of names')
 
     def __len__(self):
         return len(self.names)
@@ -170,13 +170,13 @@ class InferenceSet:
 
 
 # ------------------------------------------------------------------------------------------------- reading files
-class _Disk:
+class Disk:
     """Reads a file whenever it is asked for."""
 
     read = staticmethod(images.read_bytes)
 
 
-class _Memory:
+class Memory:
     """Holds the content of files, in one piece that forked processes share without copying.
 
     Parameters

@@ -133,5 +133,6 @@ def test_no_log(tmp_path):
 
 
 def test_the_curves_are_of_columns_the_log_has():
-    from icd.train.log import COLUMNS
-    assert {column for _, columns in pictures._PANELS for column in columns} <= set(COLUMNS)
+    from icd.train import log
+    from icd.train.icd_task import IcdTask
+    assert {column for _, columns in pictures._PANELS for column in columns} <= set(log.columns(IcdTask.figures))
