@@ -83,10 +83,14 @@ _deviation, _weight = _number(float, 1, 1e6), _number(float, 0, 1e6, above=True)
 
 # ------------------------------------------------------------------------------------------------------ the table
 class Option:
-    """One option: `flag`, `default`, `text` for the help, `type` (None: a switch) and further argparse words."""
+    """One option: `flag`, `default`, `text` for the help, `type` (None: a switch) and further argparse words.
 
-    def __init__(self, flag, default, text, type=None, **words):
+    `changes` names the stages of which it changes the numbers: what was made with another value is of no use to them.
+    """
+
+    def __init__(self, flag, default, text, type=None, changes=(), **words):
         self.flag, self.default, self.text, self.type, self.words = flag, default, text, type, words
+        self.changes = changes
 
     @property
     def name(self):
@@ -119,25 +123,28 @@ class Option:
         parser.add_argument(self.flag, **words)
 
 
-_DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', _path)
+_TRAIN = ('train',)
+_DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', _path, changes=_TRAIN)
 _IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of NAME.jpg', _path)
 _PRETRAINED = Option('--pretrained', './data/pretrained/vgg16_20M.params',
-                     "pretrained VGG16 in the original's format; none: a random start", _path)
+                     "pretrained VGG16 in the original's format; none: a random start", _path, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
-_SEED = Option('--seed', 0, 'seed of everything random', _number(int, 0, 2 ** 31 - 1))
+_SEED = Option('--seed', 0, 'seed of everything random', _number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
 _PROCESSES = Option('--num-process', None, 'worker processes (default: one a core)', _positive)
-_WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16", _number(float, 0, 4, above=True))
+_WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16", _number(float, 0, 4, above=True),
+                changes=_TRAIN)
 _CLASS_NAMES = Option('--class-names', None, "class names of another data set in VOC layout, one a line, background "
                       "left out (default: VOC's 20)", _path)
 _NUM_CLS = Option('--num-cls', None, 'classes, background not counted (default: as many as there are class names)',
-                  _number(int, 1, 254))
+                  _number(int, 1, 254), changes=_TRAIN)
 _FORCE = Option('--force', False, 'make outputs again that are already there and up to date')
 
 RUN = {
     'Files': [
         _IMAGE_ROOT,
-        Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', _path),
+        Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', _path,
+               changes=_TRAIN),
         Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels', _path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', _path),
         _DATA_LIST,
@@ -149,19 +156,20 @@ RUN = {
         Option('--model', 'vgg16_icd', "first part of the checkpoints' names", str),
         _NUM_CLS,
         _WIDTH,
-        Option('--no-superpixel', False, 'ablation: refine every pixel alone'),
-        Option('--freeze-bn', False, 'feat_bn uses its running statistics in training, too'),
-        Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the machine'),
+        Option('--no-superpixel', False, 'ablation: refine every pixel alone', changes=_TRAIN),
+        Option('--freeze-bn', False, 'feat_bn uses its running statistics in training, too', changes=_TRAIN),
+        Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the machine', changes=_TRAIN),
     ],
     'Training': [
-        Option('--image-size', 321, 'side of the training crops, 8k+1', _image_size),
-        Option('--batch-size', 32, 'images a step, over all devices and machines', _positive),
+        Option('--image-size', 321, 'side of the training crops, 8k+1', _image_size, changes=_TRAIN),
+        Option('--batch-size', 32, 'images a step, over all devices and machines', _positive, changes=_TRAIN),
         Option('--accumulate', 1, 'batches whose gradients and calibration statistics are added up for one step '
-               '(batch normalisation still sees each batch alone)', _positive),
-        Option('--learning-rate', 1e-3, 'learning rate of the first epoch', _above_zero),
-        Option('--num-epoch', 20, 'epochs', _positive),
-        Option('--begin-epoch', 0, 'first epoch; above 0 the checkpoint of the epoch before is loaded', _count),
-        Option('--num-sample', 0, "images an epoch; 0: the list's length", _count),
+               '(batch normalisation still sees each batch alone)', _positive, changes=_TRAIN),
+        Option('--learning-rate', 1e-3, 'learning rate of the first epoch', _above_zero, changes=_TRAIN),
+        Option('--num-epoch', 20, 'epochs', _positive, changes=_TRAIN),
+        Option('--begin-epoch', 0, 'first epoch; above 0 the checkpoint of the epoch before is loaded', _count,
+               changes=_TRAIN),
+        Option('--num-sample', 0, "images an epoch; 0: the list's length", _count, changes=_TRAIN),
         Option('--num-save', 5, 'newest checkpoints to keep', _positive),
         Option('--log-frequency', 0, 'batches between log lines; 0: a twentieth of an epoch, at least 5 or '
                'an epoch', _count),
@@ -169,11 +177,12 @@ RUN = {
                'no: start over, which removes them', str, nargs='?', const='auto', choices=('auto', 'no')),
         Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', _count),
         Option('--augment', ('scale', 'mirror'), 'random changes of a training image: scale, mirror, or both, '
-               'separated by a comma', _choices('scale', 'mirror')),
-        Option('--backbone-lr', 1., "multiplier of the backbone's learning rate", _not_negative),
+               'separated by a comma', _choices('scale', 'mirror'), changes=_TRAIN),
+        Option('--backbone-lr', 1., "multiplier of the backbone's learning rate", _not_negative, changes=_TRAIN),
         Option('--clip-gradient', 0., 'largest norm of the gradient an image, bottom-up weight left out; 0: no limit',
-               _not_negative),
-        Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth', _not_negative),
+               _not_negative, changes=_TRAIN),
+        Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth', _not_negative,
+               changes=_TRAIN),
         Option('--only-train', False, 'stop after training'),
         _SEED,
     ],
@@ -317,6 +326,11 @@ def defaults(groups, **values):
         raise TypeError('no such option: %s' % ', '.join(sorted(unknown)))
     vars(made).update(values)
     return made
+
+
+def names_of(groups, changes):
+    """Names of the options that change the numbers of the stage `changes`."""
+    return [o.name for options in groups.values() for o in options if changes in o.changes]
 
 
 def command_line(groups, options):

@@ -17,7 +17,7 @@ import time
 import pytest
 
 from icd import console, files
-from icd.data import images, loader
+from icd.data import datasets, images
 from tests.helpers.small_data import COMMANDS, list_files, run
 
 TRAIN = ['--resume', 'auto', '--snapshot', 'new', '--checkpoint-every', '1', '--num-epoch', '2']
@@ -116,7 +116,7 @@ def give_back():
             os.replace(path, path[:-len('.kept')])
 
 
-READ, SAMPLE, WRITE = (images, 'read_bytes'), (loader._Disk, 'read'), (os, 'replace')
+READ, SAMPLE, WRITE = (images, 'read_bytes'), (datasets.Disk, 'read'), (os, 'replace')
 # id: (stage, what is hit, at which call, fault, exit code, what is said)
 FAULTS = {
     'disk full while training': ('train', WRITE, 3, refuse(errno.ENOSPC), 2, 'the disk is full'),
@@ -167,14 +167,14 @@ def test_fault(fault, data, undisturbed, monkeypatch, capfd):
 
 
 def test_a_reader_is_killed_while_training(data, undisturbed, monkeypatch, capfd):
-    main, read = os.getpid(), loader._Disk.read
+    main, read = os.getpid(), datasets.Disk.read
 
     def killed(path, remedy):
         if os.getpid() != main and path.endswith('c.jpg'):
             os.kill(os.getpid(), signal.SIGKILL)
         return read(path, remedy)
     with monkeypatch.context() as patch:
-        patch.setattr(loader._Disk, 'read', killed)
+        patch.setattr(datasets.Disk, 'read', killed)
         start = time.monotonic()
         assert go('train', ['--num-workers', '1']) == 2
         assert time.monotonic() - start < 30

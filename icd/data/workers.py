@@ -1,4 +1,6 @@
-"""Processes that fill batches ahead of the one who uses them, in order, in memory both sides see."""
+"""Processes that fill batches ahead of the one that uses them, in order, in memory both sides see."""
+from __future__ import annotations
+
 import collections
 import gc
 import itertools
@@ -36,11 +38,15 @@ class Workers:
         Of the arrays.
     count : int
         Number of processes; 0 computes in the calling process. They are forked at once: before MXNet gets busy.
+
+    Attributes
+    ----------
+    processes : list of multiprocessing.Process
     """
 
-    def __init__(self, fill, layout, count):
+    def __init__(self, fill, layout, count: int):
         self._fill, self._turn = fill, 0
-        self._connections, self._processes, self._slots = [], [], []
+        self._connections, self.processes, self._slots = [], [], []
         self._owed = [0] * count                        # tasks a worker has been given and not answered
         if count == 0:
             self._slots = [[[np.zeros(shape, dtype) for shape, dtype in layout]]]
@@ -51,7 +57,7 @@ class Workers:
                 self._start(layout)
         finally:
             cv2.setNumThreads(threads)
-            self._close = weakref.finalize(self, _close, self._connections, self._processes)
+            self._close = weakref.finalize(self, _close, self._connections, self.processes)
 
     def _start(self, layout):
         context = multiprocessing.get_context('fork')
@@ -69,7 +75,7 @@ class Workers:
         theirs.close()
         self._slots.append(slots)
         self._connections.append(ours)
-        self._processes.append(process)
+        self.processes.append(process)
 
     def map(self, tasks):
         """Compute tasks, which are taken a bounded number ahead; yield the outcomes in their order.
@@ -91,7 +97,7 @@ class Workers:
             As `fill`, or when a worker was killed.
         """
         self._turn += 1
-        if not self._processes:
+        if not self.processes:
             for task in tasks:
                 yield self._fill(task, *self._slots[0][0]), self._slots[0][0]
             return
@@ -99,7 +105,7 @@ class Workers:
         yield from self._map(iter(tasks), self._turn)
 
     def _map(self, tasks, turn):
-        count = len(self._processes)
+        count = len(self.processes)
         given, waiting = 0, collections.deque()
         for asked in itertools.count():
             for task in itertools.islice(tasks, AHEAD * count - len(waiting)):
@@ -124,7 +130,7 @@ class Workers:
     def _answer(self, number):
         """The next answer of a worker, or the error it ran into; watches over the others meanwhile."""
         connection = self._connections[number]
-        ready = multiprocessing.connection.wait([connection] + [p.sentinel for p in self._processes])
+        ready = multiprocessing.connection.wait([connection] + [p.sentinel for p in self.processes])
         if connection not in ready:
             raise _lost()
         try:
@@ -143,7 +149,7 @@ class Workers:
                 try:
                     self._answer(number)
                 except (UserError, RuntimeError, OSError):
-                    if not self._processes[number].is_alive():
+                    if not self.processes[number].is_alive():
                         raise
 
     def close(self):

@@ -20,7 +20,7 @@ from icd.demo import creatures
 from icd.errors import UserError
 from icd.outputs import Outputs, Value
 from icd.steps import evaluate, merge_superpixels, run as real_run, seeds
-from icd.train import checkpoint
+from icd.train.checkpoint import Checkpoints
 from icd.viz import overlay
 from icd.demo import pretrain
 from icd.viz import previews
@@ -83,8 +83,9 @@ def _pretrain(options, scale, run):
     outputs, made_from = Outputs(options.snapshot, 'demo', settings), Value('drawn parts')
     if not outputs.is_current('pretrained', [run.pretrained], [made_from]):
         with outputs.writing(['pretrained']):
-            checkpoint.remove_within(run)
-            checkpoint.remove_epochs(run, lambda epoch: True)
+            checkpoints = Checkpoints(run.snapshot, run.model)
+            checkpoints.remove_within()
+            checkpoints.remove_epochs()
             pretrain.run(run.pretrained, scale.width, options.seed, scale.parts, scale.part_epochs)
             outputs.record('pretrained', [made_from.identity()])
 

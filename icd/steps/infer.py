@@ -18,7 +18,7 @@ from icd.model import padded_input
 from icd.weights import params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.icd_net import ICDNet, ScoreMaps, grey_canvases
-from icd.train import checkpoint
+from icd.train.checkpoint import Checkpoints
 from icd.viz import previews
 from icd.mxnet_setup import gluon, mx
 
@@ -33,7 +33,7 @@ def check(options, inputs, problems, upcoming=()):
             check_superpixels(options.superpixel_root, inputs, problems)
         try:
             mxnet_setup.devices(options.gpus)
-            params.read_trained(checkpoint.find_trained(options), ICDNet(inputs.num_classes, options.width))
+            params.read_trained(_trained(options), ICDNet(inputs.num_classes, options.width))
         except UserError as error:
             problems.add_error(error)
     folders, side = _score_folders(options), geometry.feature_size(options.infer_size)
@@ -67,7 +67,7 @@ def run(options, inputs):
     UserError
         When the checkpoint of the last epoch or an image turns out to be unusable.
     """
-    weights = checkpoint.find_trained(options)
+    weights = _trained(options)
     contexts = mxnet_setup.devices(options.gpus)
     outputs, wanted = _outputs(options, inputs, weights), {}
     for i, name in enumerate(inputs.names):
@@ -81,6 +81,12 @@ def run(options, inputs):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
     _write_previews(options, inputs, weights, net, contexts)
     return True
+
+
+def _trained(options):
+    """The weights after the last epoch."""
+    return Checkpoints(options.snapshot, options.model).existing(
+        options.num_epoch - 1, 'train to the last epoch first, or give the --num-epoch it was trained with')
 
 
 def _score_folders(options):

@@ -1,1 +1,1 @@
-"""Training any network over devices and nodes, with exact resume."""
+"""Training, generic over the network; what is ICD's own is `icd_task`."""

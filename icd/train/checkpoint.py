@@ -1,15 +1,17 @@
-"""Checkpoints: parameters in the original's format, and beside them what an exact resume needs.
+"""Checkpoints: weights in the original's format, and beside them what an exact resume needs.
 
-`MODEL-0007.params` holds the parameters after epoch 7, `MODEL-0007.states` the momentum, the position in the training
-and the settings it was trained with. `MODEL-resume-00001234.*` is a checkpoint within an epoch, after so many steps.
-A pair belongs together when the states hold the checksum of the parameters. The states are written first: a run that
-is killed between the two leaves no parameters that look like a checkpoint, and the one before is removed only later.
+`PREFIX-0007.params` holds the weights after epoch 7, `PREFIX-0007.states` the momentum, the position in the training
+and the settings it was trained with. `PREFIX-resume-00001234.*` is a checkpoint within an epoch, after so many steps.
+A pair belongs together when the states hold the checksum of the weights. The states are written first: a run that
+is killed between the two leaves no weights that look like a checkpoint, and the one before is removed only later.
 """
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import re
-from collections import namedtuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -17,157 +19,210 @@ from icd import files
 from icd.errors import UserError
 from icd.weights import params
 
-Position = namedtuple('Position', 'epoch batch step')
-Position.__doc__ = """Where a training stands: the epoch it is in, batches of it that are done, steps done in all."""
-Checkpoint = namedtuple('Checkpoint', 'path position settings momentum')
-Checkpoint.__doc__ = """A checkpoint that was read: parameter file (str), Position, settings (dict), momentum (dict of
-str to NDArray)."""
 _HEADER = 'header'
 _MOMENTUM = 'momentum:'
+_EPOCH, _WITHIN = r'-(\d{4,})', r'-resume-(\d{8,})'
+_REMEDY = 'choose another --snapshot, or give --resume no to write over it'
 
 
-def path(options, epoch):
-    """Parameter file of an epoch (int)."""
-    return os.path.join(options.snapshot, '%s-%04d.params' % (options.model, epoch))
+class Position(NamedTuple):
+    """Where a training stands: the epoch it is in, batches of it that are done, steps done in all."""
+
+    epoch: int
+    batch: int
+    step: int
 
 
-def path_within(options, step):
-    """Parameter file of a checkpoint within an epoch, after `step` steps in all."""
-    return os.path.join(options.snapshot, '%s-resume-%08d.params' % (options.model, step))
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read, or the start of a training.
 
-
-def find_trained(options):
-    """The parameter file of the last epoch.
-
-    Raises
-    ------
-    UserError
-        When it is missing: nothing else is taken in its place.
+    path : str or None
+        File of the weights; None for a training that begins from pretrained ones.
+    position : Position
+        Where the training goes on.
+    settings : dict
+        What a resumed run must share: JSON values by the names of options.
+    momentum : dict of str to NDArray, or None
     """
-    name = path(options, options.num_epoch - 1)
-    if not os.path.isfile(name):
-        raise UserError('no such file', name,
-                        'train to the last epoch first, or give the --num-epoch it was trained with')
-    return name
+
+    path: str | None
+    position: Position
+    settings: dict
+    momentum: dict | None
 
 
-def find_start(options):
-    """The parameter file of the epoch before `--begin-epoch`; `UserError` when it is missing."""
-    name = path(options, options.begin_epoch - 1)
-    if not os.path.isfile(name):
-        raise UserError(f'no such file, and --begin-epoch {options.begin_epoch} starts from it', name,
-                        'train the epochs before, or give another --begin-epoch')
-    return name
-
-
-def _states(parameter_file):
-    return os.path.splitext(parameter_file)[0] + '.states'
-
-
-def save(name, net, momentum, position, settings):
-    """Write a checkpoint, each file whole.
+class Checkpoints:
+    """The checkpoints of one training.
 
     Parameters
     ----------
-    name : str
-        Parameter file, see `path` and `path_within`.
-    net : ICDNet
-    momentum : dict of str to NDArray
-    position : Position
-        Where the training goes on from here.
-    settings : dict
-        What a resumed run must share, see `icd.steps.train.settings`.
-
-    Raises
-    ------
-    UserError
-        When the training has diverged; nothing is written then.
+    folder : str
+    prefix : str
+        First part of their names, `--model`.
     """
-    for parameter in net.collect_params().values():
-        if not np.isfinite(parameter.list_data()[0].asnumpy()).all():
-            raise UserError(f'training diverged ({parameter.name} is not finite)',
-                            remedy='give a smaller --learning-rate')
-    with files.write_atomic(name) as partial:
-        params.save(partial, net)
-        header = {'position': list(position), 'settings': settings, 'params_crc32': files.checksum(partial)}
-        arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
-        arrays.update((_MOMENTUM + key, value) for key, value in momentum.items())
-        params.write(_states(name), arrays)
+
+    def __init__(self, folder: str, prefix: str):
+        self.folder, self.prefix = folder, prefix
+
+    # ------------------------------------------------------------------------------------------------------ names
+    def path(self, epoch: int) -> str:
+        """File of the weights after an epoch."""
+        return os.path.join(self.folder, f'{self.prefix}-{epoch:04d}.params')
+
+    def path_within(self, step: int) -> str:
+        """File of the weights of a checkpoint within an epoch, after `step` steps in all."""
+        return os.path.join(self.folder, f'{self.prefix}-resume-{step:08d}.params')
+
+    def existing(self, epoch: int, remedy: str, why: str = '') -> str:
+        """File of the weights after an epoch; `UserError` when it is missing: nothing else is taken in its place."""
+        path = self.path(epoch)
+        if not os.path.isfile(path):
+            raise UserError('no such file' + why, path, remedy)
+        return path
+
+    def epochs(self) -> list:
+        """Epochs that have a file of weights, the last first."""
+        return self._numbers(_EPOCH + r'\.params')
+
+    def _numbers(self, pattern):
+        """Numbers in the names of this training's files that match `pattern`, the highest first."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = [re.fullmatch(re.escape(self.prefix) + pattern, name) for name in os.listdir(self.folder)]
+            return sorted({int(match.group(1)) for match in found if match}, reverse=True)
+        return []
+
+    def size(self) -> int:
+        """Bytes of all checkpoints there, which newer ones replace."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with os.scandir(self.folder) as entries:
+                return sum(entry.stat().st_size for entry in entries if entry.name.startswith(self.prefix + '-') and
+                           entry.name.endswith(('.params', '.states')))
+        return 0
+
+    # -------------------------------------------------------------------------------------------- writing, reading
+    def save(self, net, momentum: dict, position: Position, settings: dict) -> str:
+        """Write a checkpoint, each file whole.
+
+        Parameters
+        ----------
+        net : gluon.Block
+        momentum : dict of str to NDArray
+            `Trainer.momentum`.
+        position : Position
+            Where the training goes on from here. At batch 0 this is the checkpoint of the epoch before.
+        settings : dict
+
+        Returns
+        -------
+        str
+            File of the weights.
+
+        Raises
+        ------
+        UserError
+            When the training has diverged; nothing is written then.
+        """
+        path = self.path_within(position.step) if position.batch else self.path(position.epoch - 1)
+        for parameter in net.collect_params().values():
+            if not np.isfinite(parameter.list_data()[0].asnumpy()).all():
+                raise UserError(f'training diverged ({parameter.name} is not finite)',
+                                remedy='give a smaller --learning-rate')
+        with files.write_atomic(path) as partial:
+            params.save(partial, net)
+            header = {'position': list(position), 'settings': settings, 'params_crc32': files.checksum(partial)}
+            arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
+            arrays.update((_MOMENTUM + name, value) for name, value in momentum.items())
+            params.write(_states(path), arrays)
+        return path
+
+    def newest(self, settings: dict | None = None) -> Checkpoint | None:
+        """The whole checkpoint furthest in the training, with `settings` only of a training with these."""
+        groups = (map(self.path_within, self._numbers(_WITHIN + r'\.params')), map(self.path, self.epochs()))
+        found = []
+        for paths in groups:
+            whole = (checkpoint for checkpoint in map(read, paths) if checkpoint)
+            found += [next((c for c in whole if settings is None or c.settings == settings), None)]
+        return max(filter(None, found), key=lambda checkpoint: checkpoint.position.step, default=None)
+
+    # --------------------------------------------------------------------------------------------------- removing
+    def remove_within(self, before: int | None = None):
+        """Remove checkpoints within an epoch, all or those of steps before `before`."""
+        for step in self._numbers(_WITHIN + r'\.(?:params|states)'):
+            if before is None or step < before:
+                _remove(self.path_within(step))
+
+    def remove_epochs(self, wanted: Callable = lambda epoch: True):
+        """Remove the checkpoints of the epochs for which `wanted(epoch)` is true."""
+        for epoch in filter(wanted, self._numbers(_EPOCH + r'\.(?:params|states)')):
+            _remove(self.path(epoch))
+
+    # -------------------------------------------------------------------------------------------------- the start
+    def start(self, settings: dict, batches: int, begin_epoch: int = 0, resume: bool = True) -> Checkpoint:
+        """Where a training starts: the newest checkpoint, the epoch before `begin_epoch`, or pretrained weights.
+
+        Parameters
+        ----------
+        settings : dict
+            See `Checkpoint`.
+        batches : int
+            Steps an epoch.
+        begin_epoch : int
+        resume : bool
+            Whether to go on from the newest checkpoint.
+
+        Raises
+        ------
+        UserError
+            When the folder holds another training, which this one would write over.
+        """
+        found = self.newest(settings) if resume else None
+        if found:
+            return found
+        if begin_epoch:
+            path = self.before(begin_epoch)
+            other = read(path)
+            return Checkpoint(path, Position(begin_epoch, 0, begin_epoch * batches), settings,
+                              other and other.momentum)
+        if resume:
+            self._refuse_other(settings)
+        return Checkpoint(None, Position(0, 0, 0), settings, None)
+
+    def before(self, begin_epoch: int) -> str:
+        """File of the weights that `--begin-epoch` starts from; `UserError` when it is missing."""
+        return self.existing(begin_epoch - 1, 'train the epochs before, or give another --begin-epoch',
+                             f', and --begin-epoch {begin_epoch} starts from it')
+
+    def _refuse_other(self, settings):
+        other = self.newest()
+        if other:
+            differences = ', '.join(f"--{key.replace('_', '-')} ({other.settings.get(key)})" for key in sorted(settings)
+                                    if other.settings.get(key) != settings[key])
+            raise UserError(f'comes from a training with another {differences}', other.path,
+                            f'give the same options, {_REMEDY}')
+        for epoch in self.epochs()[:1]:
+            raise UserError('comes from another program or is damaged', self.path(epoch), _REMEDY)
 
 
-def read(name):
-    """The checkpoint of the parameter file `name`, or None when it is not whole or not one of this program."""
-    if not (os.path.isfile(name) and os.path.isfile(_states(name))):
+def read(path: str) -> Checkpoint | None:
+    """The checkpoint of a file of weights, or None when it is not whole or not one of this program."""
+    if not (os.path.isfile(path) and os.path.isfile(_states(path))):
         return None
     try:
-        arrays = params.read(_states(name))
+        arrays = params.read(_states(path))
         header = json.loads(arrays.pop(_HEADER).asnumpy().tobytes().decode())
-        if header['params_crc32'] != files.checksum(name):
+        if header['params_crc32'] != files.checksum(path):
             return None
-        return Checkpoint(name, Position(*header['position']), header['settings'],
-                          {key[len(_MOMENTUM):]: value for key, value in arrays.items()})
+        return Checkpoint(path, Position(*header['position']), header['settings'],
+                          {name[len(_MOMENTUM):]: value for name, value in arrays.items()})
     except (UserError, KeyError, ValueError, TypeError):
         return None
 
 
-def _numbers(options, pattern):
-    """Numbers in the names of this model's parameter files that match `pattern`, the highest first."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        found = [re.fullmatch(re.escape(options.model) + pattern, name) for name in os.listdir(options.snapshot)]
-        return sorted((int(match.group(1)) for match in found if match), reverse=True)
-    return []
+def _states(path):
+    return os.path.splitext(path)[0] + '.states'
 
 
-def epochs(options):
-    """Epochs that have a parameter file, the last first."""
-    return _numbers(options, r'-(\d{4,})\.params')
-
-
-def newest(options, settings=None):
-    """The whole checkpoint furthest in the training.
-
-    Parameters
-    ----------
-    options : Options
-    settings : dict, optional
-        Only of a training with these.
-
-    Returns
-    -------
-    Checkpoint or None
-    """
-    names = [path_within(options, step) for step in _numbers(options, r'-resume-(\d{8,})\.params')]
-    groups = names, [path(options, epoch) for epoch in epochs(options)]
-    found = []
-    for group in groups:
-        whole = (checkpoint for checkpoint in map(read, group) if checkpoint)
-        found += [next((c for c in whole if settings is None or c.settings == settings), None)]
-    return max(filter(None, found), key=lambda checkpoint: checkpoint.position.step, default=None)
-
-
-def remove_within(options, before=None):
-    """Remove checkpoints within an epoch, all or those of steps before `before`."""
-    for step in _numbers(options, r'-resume-(\d{8,})\.(?:params|states)'):
-        if before is None or step < before:
-            _remove(path_within(options, step))
-
-
-def remove_epochs(options, wanted):
-    """Remove the checkpoints of the epochs for which `wanted(epoch)` is true."""
-    for epoch in filter(wanted, _numbers(options, r'-(\d{4,})\.(?:params|states)')):
-        _remove(path(options, epoch))
-
-
-def _remove(name):
-    for file in (_states(name), name):
+def _remove(path):
+    for file in (_states(path), path):
         with contextlib.suppress(FileNotFoundError):
             os.remove(file)
-
-
-def size(options):
-    """Bytes of this model's checkpoints, which newer ones replace."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        with os.scandir(options.snapshot) as entries:
-            return sum(entry.stat().st_size for entry in entries if entry.name.startswith(options.model + '-') and
-                       entry.name.endswith(('.params', '.states')))
-    return 0

@@ -1,43 +1,29 @@
-"""Several machines: MXNet's roles, and a watch that ends every process of a job when one is lost.
+"""Training on several nodes: MXNet's roles, and the watch over a job (`icd.train.watch`) in each of them."""
+from __future__ import annotations
 
-MXNet's parameter servers wait for ever for a process that has died. So beside them every worker and server keeps a
-connection to the scheduler, one port above the scheduler's own, on which both sides show once a second that they
-are alive. When a connection breaks or stays silent for half a minute, or a process reports why it has to end, the
-scheduler tells all, and each says so in one line and ends with exit code 2.
-"""
-import _thread
 import contextlib
 import gc
 import os
-import select
 import signal
-import socket
-import socketserver
 import sys
-import threading
-import time
 import traceback
 
 from icd import console
 from icd.errors import UserError
+from icd.train.watch import Hub, Member
 
 SERVING = ('scheduler', 'server')
-BEAT, SILENCE = 1., 30.         # seconds between signs of life, and without one until a process counts as lost
-ARRIVAL = 600.                  # seconds until all processes of a job must have come
-GRACE = 3.                      # seconds a worker gets to remove the files it is writing
-_AGAIN = 'what was finished is kept; start all of them again to continue'
 _VARIABLES = ('DMLC_ROLE', 'DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER')
 _TOKEN_KEY = 1 << 20            # beyond those of parameters
-_GREETING = 'icd'               # the first word of a process's first line; others are strangers
 
 
-def role():
+def role() -> str | None:
     """MXNet's role of this process: 'scheduler', 'server', 'worker', or None in an ordinary run."""
     return os.environ.get('DMLC_ROLE')
 
 
-def check(kvstore):
-    """Raise a UserError when `--kvstore` and the environment do not agree about several machines."""
+def check(kvstore: str):
+    """Raise a UserError when `--kvstore` and the environment do not agree about several nodes."""
     if not kvstore.startswith('dist'):
         if role() and int(os.environ.get('DMLC_NUM_WORKER', '1')) > 1:
             raise UserError('each worker would train alone', f'--kvstore {kvstore}, but DMLC_ROLE={role()}',
@@ -55,12 +41,7 @@ def check(kvstore):
             raise UserError('must be a number', f'{name}={os.environ[name]}')
 
 
-def _address():
-    """Where the watch is: beside the scheduler."""
-    return os.environ['DMLC_PS_ROOT_URI'], int(os.environ['DMLC_PS_ROOT_PORT']) + 1
-
-
-def serve(kvstore):
+def serve(kvstore: str):
     """Be the scheduler or a server until the training is over.
 
     Parameters
@@ -71,16 +52,16 @@ def serve(kvstore):
     check(kvstore)
     for number in (signal.SIGTERM, signal.SIGINT):      # MXNet gives Python no chance to handle them
         signal.signal(number, signal.SIG_DFL)
-    with contextlib.closing(Hub() if role() == 'scheduler' else Member()) as watch:
+    with contextlib.closing(Hub() if role() == 'scheduler' else Member(role())) as watch:
         # In these roles the import runs the whole service, and leaves by `sys.exit` when the workers are done.
         with contextlib.suppress(SystemExit):
             import icd.mxnet_setup  # noqa: F401
-        watch.leave()
+        watch.depart()
 
 
 @contextlib.contextmanager
-def watched(kvstore):
-    """In a distributed training: end everything when one process is lost, and tell the others why this one ends.
+def watched(kvstore: str):
+    """In a distributed training: end everything when one process is lost, and report to the others why this one ends.
 
     All references to the store must be gone when the block ends: closing it waits for the other workers.
 
@@ -92,7 +73,7 @@ def watched(kvstore):
     if not kvstore.startswith('dist'):
         yield
         return
-    watch = Member()
+    watch = Member('worker')
     try:
         yield
     except BaseException as error:
@@ -103,12 +84,12 @@ def watched(kvstore):
         sys.stderr.flush()
         os._exit(code)
     gc.collect()
-    watch.leave()
+    watch.depart()
     watch.close()
 
 
 def _report(error):
-    """Say what the command's door says of `error`; its exit code."""
+    """Log what the command would of `error`; its exit code."""
     def again(_):
         raise error
     try:
@@ -120,14 +101,14 @@ def _report(error):
         return 1
 
 
-def same_everywhere(kvstore, token):
+def same_everywhere(kvstore, token: bytes) -> bool:
     """Whether all workers give the same `token`, as the first one sees it.
 
     Parameters
     ----------
     kvstore : mxnet.kvstore.KVStore
     token : bytes
-        Of one length on all machines.
+        Of one length on all nodes.
 
     Returns
     -------
@@ -139,201 +120,3 @@ def same_everywhere(kvstore, token):
     first = mx.nd.zeros(mine.shape)
     kvstore.broadcast(_TOKEN_KEY, mine, first)
     return bool((first == mine).min().asscalar())
-
-
-# ------------------------------------------------------------------------------------------- workers and servers
-class Member:
-    """The watch in a worker or server: a thread that ends the process when another one is lost.
-
-    Attributes
-    ----------
-    lost : bool
-        Whether the process is ending because another one was lost.
-
-    Raises
-    ------
-    UserError
-        When the scheduler cannot be reached.
-    """
-
-    def __init__(self):
-        self.lost = self._over = False
-        self._socket = self._connect()
-        self._lock = threading.Lock()
-        self._send('%s %s %s %d' % (_GREETING, role(), socket.gethostname(), os.getpid()))
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    @staticmethod
-    def _connect():
-        end, told = time.monotonic() + ARRIVAL, False
-        while True:
-            try:
-                return socket.create_connection(_address(), timeout=SILENCE)
-            except OSError as error:
-                if time.monotonic() > end:
-                    raise UserError(f'the scheduler does not answer ({error})', '%s:%d' % _address(),
-                                    'start it with the same DMLC_PS_ROOT_URI and DMLC_PS_ROOT_PORT, and open its port '
-                                    'and the next one in the firewall') from None
-            if not told:
-                console.log('waiting for the scheduler at %s:%d' % _address())
-                told = True
-            time.sleep(BEAT / 2)
-
-    def _send(self, line):
-        with self._lock, contextlib.suppress(OSError):      # a broken connection shows when reading
-            self._socket.sendall((' '.join(line.split()) + '\n').encode())
-
-    def _watch(self):
-        heard, rest = time.monotonic(), b''
-        while True:
-            ready = select.select([self._socket], [], [], BEAT)[0]
-            self._send('.')
-            if ready:
-                with contextlib.suppress(OSError):
-                    ready = self._socket.recv(4096)
-                if not ready or not isinstance(ready, bytes):
-                    self._end('the scheduler at %s:%d is lost (killed?)' % _address())
-                    return
-                heard = time.monotonic()
-                *lines, rest = (rest + ready).split(b'\n')
-                for line in lines:
-                    if line == b'over':
-                        self._over = True
-                    elif line != b'.':
-                        self._end(line.decode(errors='replace'))
-            elif time.monotonic() - heard > SILENCE:
-                self._end('the scheduler at %s:%d has been silent for %d s' % (_address() + (SILENCE,)))
-
-    def _end(self, reason):
-        if self._over:
-            return
-        self.lost = True
-        console.log('%s: %s: %s' % (os.path.basename(sys.argv[0]), reason, _AGAIN))
-        if role() == 'worker':
-            _thread.interrupt_main()        # if it is not waiting inside MXNet, it can still clean up
-            time.sleep(GRACE)
-        os._exit(2)
-
-    def fail(self, reason):
-        """Tell the others why this process ends before its time."""
-        self._send('failed ' + reason)
-
-    def leave(self):
-        """This process has done its part."""
-        self._over = True
-        self._send('bye')
-
-    def close(self):
-        """Close the connection."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-
-# --------------------------------------------------------------------------------------------------- the scheduler
-class Hub:
-    """The watch in the scheduler: hears all workers and servers, and ends them and itself when one is lost.
-
-    Raises
-    ------
-    UserError
-        When its port cannot be had.
-    """
-
-    def __init__(self):
-        self._wanted = {kind: int(os.environ['DMLC_NUM_' + kind.upper()]) for kind in ('worker', 'server')}
-        self._arrived = {kind: 0 for kind in self._wanted}
-        self._members, self._lock = {}, threading.Lock()
-        self._over, self._ending = threading.Event(), threading.Lock()
-        hub = self
-
-        class Connection(socketserver.StreamRequestHandler):
-            timeout = SILENCE
-
-            def handle(self):
-                hub._hear(self)
-        socketserver.ThreadingTCPServer.daemon_threads = True
-        socketserver.ThreadingTCPServer.allow_reuse_address = True
-        try:
-            self._server = socketserver.ThreadingTCPServer(_address(), Connection)
-        except OSError as error:
-            raise UserError(f'cannot be opened ({error})', '%s:%d' % _address(),
-                            'DMLC_PS_ROOT_URI must be an address of this machine, and DMLC_PS_ROOT_PORT and the next '
-                            'port free') from None
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        threading.Thread(target=self._beat, daemon=True).start()
-
-    def _hear(self, connection):
-        """Life of one connection."""
-        name, reason = None, 'its connection broke (killed?)'
-        try:
-            words = connection.rfile.readline(1000).decode(errors='replace').split()
-            if len(words) != 4 or words[0] != _GREETING or words[1] not in self._wanted:
-                return
-            name = 'the %s on %s (process %s)' % tuple(words[1:])
-            with self._lock:
-                self._members[connection] = name
-                self._arrived[words[1]] += 1
-            for line in connection.rfile:
-                line = line.decode(errors='replace').strip()
-                if line == 'bye':
-                    self._gone(connection)
-                    return
-                if line.startswith('failed '):
-                    reason = line[len('failed '):]
-                    break
-        except socket.timeout:
-            reason = 'silent for %d s' % SILENCE
-        except OSError:
-            pass
-        if name:
-            self._end('lost %s: %s' % (name, reason), connection)
-
-    def _gone(self, connection):
-        with self._lock:
-            del self._members[connection]
-            if not any(' worker ' in name for name in self._members.values()) and all(
-                    self._arrived[kind] >= count for kind, count in self._wanted.items()):
-                self._tell('over')
-                self._over.set()
-
-    def _tell(self, line):
-        for connection in list(self._members):
-            with contextlib.suppress(OSError):
-                connection.request.sendall(line.encode() + b'\n')
-
-    def _beat(self):
-        start, told = time.monotonic(), 0
-        while not self._over.is_set():
-            time.sleep(BEAT)
-            with self._lock:
-                self._tell('.')
-                missing = ['%d of %d %ss' % (count - self._arrived[kind], count, kind)
-                           for kind, count in self._wanted.items() if self._arrived[kind] < count]
-            waited = time.monotonic() - start
-            if missing and waited > ARRIVAL:
-                self._end('%s did not come within %d s' % (' and '.join(missing), ARRIVAL), None)
-            elif missing and waited // SILENCE > told:
-                told = waited // SILENCE
-                console.log('%s: waiting for %s' % (os.path.basename(sys.argv[0]), ' and '.join(missing)))
-
-    def _end(self, reason, connection):
-        if self._over.is_set():
-            return
-        with self._ending:                      # the first reason is the one that is told
-            with self._lock:
-                self._members.pop(connection, None)
-                self._tell(reason)
-            console.log('%s: %s: %s' % (os.path.basename(sys.argv[0]), reason, _AGAIN))
-            os._exit(2)
-
-    def leave(self):
-        """The training is over: wait until every process has said good-bye."""
-        end = time.monotonic() + SILENCE
-        while self._members and time.monotonic() < end:
-            time.sleep(BEAT / 10)
-        self._over.set()
-
-    def close(self):
-        """Close the port."""
-        self._server.shutdown()
-        self._server.server_close()

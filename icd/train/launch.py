@@ -3,6 +3,8 @@
 `python -m icd.train.launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`. When one
 of the processes fails, the others are ended.
 """
+from __future__ import annotations
+
 import argparse
 import contextlib
 import os
@@ -15,10 +17,10 @@ from icd import console
 from icd.errors import UserError
 
 COMMAND = 'import sys; from icd.steps.run import command; sys.argv[0] = "icd-run"; sys.exit(command())'
-_PATIENCE = 10.         # seconds a process gets to end by itself
+PATIENCE = 10.          # seconds a process gets to end by itself
 
 
-def start(roles, command, environment):
+def start(roles: list, command: list, environment: dict) -> list:
     """Start processes.
 
     Parameters
@@ -33,12 +35,12 @@ def start(roles, command, environment):
     -------
     list of subprocess.Popen
     """
-    common = dict(environment, DMLC_PS_ROOT_URI='127.0.0.1', DMLC_PS_ROOT_PORT=str(_free_ports()),
+    common = dict(environment, DMLC_PS_ROOT_URI='127.0.0.1', DMLC_PS_ROOT_PORT=str(free_ports()),
                   DMLC_NUM_WORKER=str(roles.count('worker')), DMLC_NUM_SERVER=str(roles.count('server')))
     return [subprocess.Popen(command, env=dict(common, DMLC_ROLE=role)) for role in roles]
 
 
-def _free_ports():
+def free_ports() -> int:
     """The first of two free ports in a row: the scheduler's, and that of the watch."""
     while True:
         with socket.socket() as first, socket.socket() as second:
@@ -48,12 +50,14 @@ def _free_ports():
                 return first.getsockname()[1]
 
 
-def wait(processes):
+def wait(processes: list, patience: float = PATIENCE) -> int:
     """Wait until all processes have ended, or one has failed; end the rest.
 
     Parameters
     ----------
     processes : list of subprocess.Popen
+    patience : float
+        Seconds a process gets to end by itself.
 
     Returns
     -------
@@ -68,19 +72,20 @@ def wait(processes):
                 return failed[0] if failed else 0
             time.sleep(.1)
     except BaseException:
-        end(processes, (subprocess.Popen.terminate, subprocess.Popen.kill))
+        end(processes, patience, (subprocess.Popen.terminate, subprocess.Popen.kill))
         raise
     finally:
-        end(processes)
+        end(processes, patience)
 
 
-def end(processes, ways=(subprocess.Popen.poll, subprocess.Popen.terminate, subprocess.Popen.kill)):
-    """End processes: after a failure they end by themselves in a moment, each saying why; then they are made to."""
+def end(processes: list, patience: float = PATIENCE,
+        ways=(subprocess.Popen.poll, subprocess.Popen.terminate, subprocess.Popen.kill)):
+    """End processes: after a failure they end by themselves in a moment, each with its reason; then they are made to."""
     for stop in ways:
         for process in processes:
             if process.poll() is None:
                 stop(process)
-        limit = time.monotonic() + _PATIENCE
+        limit = time.monotonic() + patience
         while time.monotonic() < limit and any(process.poll() is None for process in processes):
             time.sleep(.1)
 

@@ -1,45 +1,74 @@
-"""Watching a training: progress bar, log file, table, TensorBoard, profile and the epoch's demo sheet.
+"""Watching a training: progress bar, log file, table, TensorBoard, profile and the epoch's preview.
 
 Values are read two steps after they were asked for, so the devices always have work while somebody looks.
 """
+from __future__ import annotations
+
 import collections
 import contextlib
 import csv
 import datetime
 import os
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
 from icd import console, files
 from icd.errors import UserError
-from icd.viz import previews
 from icd.mxnet_setup import mx
+from icd.train.mxnet_profile import Profile
+from icd.viz import previews
 
-COLUMNS = ('epoch', 'batch', 'step', 'learning_rate', 'warm_up', 'loss', 'ranking', 'score_min', 'score_max',
-           'state_min', 'state_max', 'flipped', 'images_per_second', 'seconds_left', 'input_s', 'compute_s', 'update_s')
-_LINE = ('epoch %(epoch)d batch %(batch)d: loss %(loss).4f, ranking %(ranking).4f, score %(score_min).3f to '
-         '%(score_max).3f, flipped %(flipped).2f, %(images_per_second).1f images/s, input %(input_s).3f s, compute '
-         '%(compute_s).3f s, update %(update_s).3f s, %(left)s left')
+POSITION = ('epoch', 'batch', 'step', 'learning_rate')
+TIMING = ('images_per_second', 'seconds_left', 'input_s', 'compute_s', 'update_s')
+_TIMES = ('{images_per_second:.1f} images/s, input {input_s:.3f} s, compute {compute_s:.3f} s, update {update_s:.3f} s, '
+          '{left} left')
 LATE = 2                                # steps whose values are not yet read
-_SHEET_IMAGES, _SHEET_LABELS = 2, 2     # a log step shows this many images with at most this many labels
-PROFILED = 10                           # steps of a profile, after as many that are not
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What is written beside the log.
+
+    tensorboard : bool
+        Events in `SNAPSHOT/tensorboard`.
+    profile : bool
+        MXNet's profile of ten steps, `SNAPSHOT/profile.json`.
+    title : str
+        First line of the log of a run: its command line.
+    """
+
+    tensorboard: bool = False
+    profile: bool = False
+    title: str = ''
+
+
+def columns(figures: tuple) -> tuple:
+    """Columns of `log.csv` for a task with these figures."""
+    return POSITION + tuple(figures) + TIMING
+
+
+def preview_folder(folder: str, prefix: str) -> str:
+    """Where the epochs' previews are."""
+    return os.path.join(folder, prefix + '_visdemo')
 
 
 class Stopwatch:
-    """Seconds the main thread has spent on each of several kinds of work."""
+    """Seconds the main thread has spent on each of several kinds of work; `clock` gives the time."""
 
-    def __init__(self):
+    def __init__(self, clock=time.monotonic):
+        self._clock = clock
         self._seconds, self._kind, self._since = collections.Counter(), None, None
 
-    def turn_to(self, kind):
+    def turn_to(self, kind: str | None):
         """From now on time counts for `kind`; None for nothing."""
-        now = time.monotonic()
+        now = self._clock()
         if self._kind:
             self._seconds[self._kind] += now - self._since
         self._kind, self._since = kind, now
 
-    def take(self):
+    def take(self) -> dict:
         """Seconds by kind since the last call."""
         self.turn_to(self._kind)
         seconds, self._seconds = self._seconds, collections.Counter()
@@ -54,34 +83,39 @@ class TrainingLog:
 
     Parameters
     ----------
-    options : Options
+    task : icd.train.task.Task
+        Its figures are columns of the table, its preview is drawn each epoch.
     schedule : icd.train.schedule.Schedule
     start : icd.train.checkpoint.Position
+    checkpoints : icd.train.checkpoint.Checkpoints
+        Their folder and prefix are those of the log's files, too.
     writes : bool
-        False on all machines but the first: these only look whether the numbers are still finite.
+        False on all nodes but the first: these only look whether the numbers are still finite.
+    watching : Watching
     """
 
-    def __init__(self, options, schedule, start, writes):
-        self._options, self._schedule, self._writes = options, schedule, writes
-        self._waiting, self._watch = collections.deque(), Stopwatch()
-        self._begun, self._start = time.monotonic(), start
+    def __init__(self, task, schedule, start, checkpoints, writes: bool = True, watching: Watching = Watching()):
+        self._task, self._schedule, self._start = task, schedule, start
+        self._folder, self._prefix, self._writes = checkpoints.folder, checkpoints.prefix, writes
+        self._columns = columns(task.figures)
+        self._waiting, self._watch, self._begun = collections.deque(), Stopwatch(), time.monotonic()
         self._files, self._bar, self._rows = contextlib.ExitStack(), None, []
         self._text = self._table = self._events = self._profile = None
         if writes:
-            self._open(options.snapshot)
+            self._open(watching)
 
-    def _open(self, folder):
-        os.makedirs(folder, exist_ok=True)
-        self._text = self._files.enter_context(open(os.path.join(folder, 'log.txt'), 'a', encoding='utf-8'))
-        path = os.path.join(folder, 'log.csv')
-        _drop_lines(path, self._start.step)
-        table = self._files.enter_context(open(path, 'a', encoding='utf-8', newline='', buffering=1))
-        self._table = csv.DictWriter(table, COLUMNS, lineterminator='\n', extrasaction='ignore')
-        if self._options.tensorboard:
-            self._events = self._files.enter_context(tensorboard_writer(os.path.join(folder, 'tensorboard')))
-        if self._options.profile:
-            self._profile = self._files.enter_context(
-                Profile(os.path.join(folder, 'profile.json'), self._schedule.steps - self._start.step))
+    def _open(self, watching):
+        os.makedirs(self._folder, exist_ok=True)
+        text, table, events, profile = (
+            os.path.join(self._folder, name) for name in ('log.txt', 'log.csv', 'tensorboard', 'profile.json'))
+        self._text = self._files.enter_context(open(text, 'a', encoding='utf-8'))
+        _drop_lines(table, self._columns, self._start.step)
+        file = self._files.enter_context(open(table, 'a', encoding='utf-8', newline='', buffering=1))
+        self._table = csv.DictWriter(file, self._columns, lineterminator='\n', extrasaction='ignore')
+        if watching.tensorboard:
+            self._events = self._files.enter_context(tensorboard_writer(events))
+        if watching.profile:
+            self._profile = self._files.enter_context(Profile(profile, self._schedule.steps - self._start.step))
 
     def close(self):
         """Close the files, also after an error."""
@@ -89,7 +123,7 @@ class TrainingLog:
             self._bar.close()
         self._files.close()
 
-    def say(self, text):
+    def message(self, text: str):
         """A line on the screen, above the bar, and in the log file."""
         if self._writes:
             console.log(text)
@@ -99,28 +133,28 @@ class TrainingLog:
         self._text.write(time.strftime('%Y-%m-%d %H:%M:%S ') + text + '\n')
         self._text.flush()
 
-    def turn_to(self, kind):
+    def turn_to(self, kind: str):
         """The training turns to 'input', 'compute' or 'update'."""
         self._watch.turn_to(kind)
 
-    def start_epoch(self, epoch, batches):
+    def start_epoch(self, epoch: int, batches: int):
         """An epoch begins, of which `batches` are done already."""
         self._rows = []
         if self._writes:
             self._bar = console.progress(total=self._schedule.batches, initial=batches, unit='batch',
-                                 desc='epoch %d of %d' % (epoch + 1, self._schedule.epochs))
+                                         desc=f'epoch {epoch + 1} of {self._schedule.epochs}')
 
-    def note(self, position, learning_rate, warm_up, done):
+    def record(self, position, learning_rate: float, result):
         """Take up a step.
 
         Parameters
         ----------
         position : icd.train.checkpoint.Position
             Epoch and batch of the step, and the steps done with it.
-        learning_rate, warm_up : float
-        done : icd.train.trainer.Done
+        learning_rate : float
+        result : icd.train.trainer.StepResult
         """
-        self._waiting.append((position, learning_rate, warm_up, done))
+        self._waiting.append((position, learning_rate, result))
         if len(self._waiting) > LATE:
             self._read()
         if self._writes:
@@ -134,19 +168,16 @@ class TrainingLog:
             self._read()
 
     def _read(self):
-        position, learning_rate, warm_up, done = self._waiting.popleft()
-        line = _figures([part.losses for part in done.parts])
-        done.forward_backward.wait_to_read()
+        position, learning_rate, result = self._waiting.popleft()
+        figures = _combined(self._task.figures, result.figures)
+        result.forward_backward.wait_to_read()
         self._watch.turn_to('update')
-        done.update.wait_to_read()
+        result.update.wait_to_read()
         self._watch.turn_to('compute')
         if not self._writes or (position.batch + 1) % self._schedule.log_every:
             return
-        state = done.state.asnumpy()
-        line.update(position._asdict(), learning_rate=learning_rate, warm_up=warm_up, state_min=state.min(),
-                    state_max=state.max(), flipped=(state[:, 0] < state[:, 1]).mean(), **self._rates(position.step))
-        self._show(line)
-        self._rows += _sheet_rows(done.parts[0])
+        self._show(dict(position._asdict(), learning_rate=learning_rate, **figures, **self._rates(position.step)))
+        self._rows += self._task.preview(result.shown)
 
     def _rates(self, step):
         spent, steps = self._watch.take(), self._schedule.log_every
@@ -155,72 +186,60 @@ class TrainingLog:
         return dict(rates, images_per_second=steps * self._schedule.batch / max(sum(spent.values()), 1e-9),
                     seconds_left=left, left=str(datetime.timedelta(seconds=round(left))))
 
-    def _show(self, line):
-        self._table.writerow({key: '%.7g' % value if isinstance(value, (float, np.floating)) else value
-                              for key, value in line.items()})
-        self._write(_LINE % line)
-        self._bar.set_postfix_str('loss %(loss).3f, ranking %(ranking).3f, %(images_per_second).1f images/s, %(left)s '
-                                  'left in all' % line)
+    def _show(self, row):
+        self._table.writerow({key: f'{value:.7g}' if isinstance(value, float) else value
+                              for key, value in row.items()})
+        self._write(f"epoch {row['epoch']} batch {row['batch']}: " + f'{self._task.line}, {_TIMES}'.format(**row))
+        self._bar.set_postfix_str((self._task.bar + ', {images_per_second:.1f} images/s, {left} left in all').format(
+            **row))
         if self._events:
-            for key in COLUMNS[3:]:
-                self._events.add_scalar(key, line[key], line['step'])
+            for key in self._columns[POSITION.index('learning_rate'):]:
+                self._events.add_scalar(key, row[key], row['step'])
 
-    def end_epoch(self, epoch):
-        """All steps of an epoch are done: its sheet is written."""
+    def end_epoch(self, epoch: int):
+        """All steps of an epoch are done: its preview is written."""
         self.catch_up()
         self._watch.turn_to(None)
         if not self._writes:
             return
         self._bar.close()
         if self._rows:
-            files.save_image(os.path.join(sheet_folder(self._options), '%s-%04d.jpg' % (self._options.model, epoch)),
-                       previews.below(self._rows))
+            folder = preview_folder(self._folder, self._prefix)
+            files.save_image(os.path.join(folder, f'{self._prefix}-{epoch:04d}.jpg'), previews.below(self._rows))
 
 
-def sheet_folder(options):
-    """Where the epochs' demo sheets are."""
-    return os.path.join(options.snapshot, options.model + '_visdemo')
-
-
-def _figures(losses):
-    """Figures of a step from those of its parts, which are of one size."""
-    def read(name):
-        return np.array([float(getattr(loss, name).asscalar()) for loss in losses])
-    figures = {'loss': read('cam_loss').mean(), 'ranking': read('ranking_accuracy').mean(),
-               'score_min': read('score_min').min(), 'score_max': read('score_max').max()}
-    if not all(map(np.isfinite, figures.values())):
-        raise UserError('training diverged (loss %(loss)g, score %(score_min)g to %(score_max)g)' % figures,
-                        remedy='give a smaller --learning-rate')
+def _combined(names, parts):
+    """Figures of a step from those of its parts, which are of one size; `UserError` unless all are finite."""
+    figures = {}
+    for name in names:
+        values = [np.asarray(v.asnumpy() if isinstance(v, mx.nd.NDArray) else v, np.float64)
+                  for v in (part[name] for part in parts)]
+        ending = name.rpartition('_')[2]
+        figures[name] = float(min(map(np.min, values)) if ending == 'min' else max(map(np.max, values))
+                              if ending == 'max' else np.mean([v.mean() for v in values]))
+    broken = [f'{name} {value:g}' for name, value in figures.items() if not np.isfinite(value)]
+    if broken:
+        raise UserError(f"training diverged ({', '.join(broken)})", remedy='give a smaller --learning-rate')
     return figures
 
 
-def _sheet_rows(part):
-    """Rows of the epoch's sheet: image, calibrated bottom-up and top-down score, a row a label."""
-    labels = part.labels.asnumpy()
-    shown = [i for i in range(len(labels)) if 0 < labels[i].sum() <= _SHEET_LABELS][:_SHEET_IMAGES]
-    rows = []
-    for i in shown:
-        image = np.ascontiguousarray(part.images[i].asnumpy().transpose(1, 2, 0)[..., ::-1])
-        calibrated, top_down = part.losses.calibrated[i].asnumpy(), part.top_down[i].asnumpy()
-        rows += [previews.row(image, [calibrated[c], top_down[c]]) for c in np.flatnonzero(labels[i])]
-    return rows
-
-
-def _drop_lines(path, step):
-    """Leave in the table only lines of steps up to `step`: the others will be done again."""
-    kept = [','.join(COLUMNS)]
+def _drop_lines(path, names, step):
+    """Leave in the table only lines of steps up to `step`, as the others will be done again, and none of a table with
+    other columns."""
+    kept = [','.join(names)]
     with contextlib.suppress(FileNotFoundError):
         with open(path, encoding='utf-8', errors='replace') as file:
-            for line in file.read().splitlines()[1:]:
-                cells = line.split(',')
-                done = cells[COLUMNS.index('step')] if len(cells) == len(COLUMNS) else ''
-                if done.isdigit() and int(done) <= step:
-                    kept.append(line)
+            header, *lines = file.read().splitlines() or ['']
+        for line in lines if header == kept[0] else ():
+            cells = line.split(',')
+            done = cells[names.index('step')] if len(cells) == len(names) else ''
+            if done.isdigit() and int(done) <= step:
+                kept.append(line)
     with files.write_atomic(path) as partial, open(partial, 'w', encoding='utf-8') as file:
         file.write('\n'.join(kept) + '\n')
 
 
-def tensorboard_writer(folder):
+def tensorboard_writer(folder: str):
     """A writer of TensorBoard events; a context manager.
 
     Raises
@@ -233,46 +252,3 @@ def tensorboard_writer(folder):
     except ImportError:
         raise UserError('needs the package tensorboardX', '--tensorboard', 'pip install tensorboardX') from None
     return SummaryWriter(folder)
-
-
-class Profile:
-    """MXNet's profile of ten steps, once the first ten are over; a context manager.
-
-    Parameters
-    ----------
-    path : str
-        File for chrome://tracing.
-    steps : int
-        Steps the training will do; when they are few, the last ones are profiled.
-    """
-
-    def __init__(self, path, steps):
-        self._path, self._done = path, 0
-        self._first = max(0, min(PROFILED, steps - PROFILED))
-        self._last = min(self._first + PROFILED, steps)
-
-    def __enter__(self):
-        self._file = contextlib.ExitStack()
-        self._turn()
-        return self
-
-    def step(self):
-        """A step was given to the devices."""
-        self._done += 1
-        self._turn()
-
-    def _turn(self):
-        if self._done == self._first < self._last:
-            mx.nd.waitall()
-            partial = self._file.enter_context(files.write_atomic(self._path))
-            mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, profile_memory=False,
-                                   profile_api=False, filename=partial)
-            mx.profiler.set_state('run')
-        elif self._done == self._last > self._first:
-            mx.nd.waitall()
-            mx.profiler.set_state('stop')
-            mx.profiler.dump()
-            self._file.close()
-
-    def __exit__(self, *error):
-        return self._file.__exit__(*error)

@@ -18,7 +18,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from icd import files, parallel
 from icd.data import superpixel_map  # noqa: E402
-from icd.data.loader import TrainingLoader, TrainingSet  # noqa: E402
+from icd.data.datasets import IcdTrainingSet  # noqa: E402
+from icd.data.loader import BatchLoader, EpochSampler  # noqa: E402
 
 ORIGINAL = 40               # images a second
 HEIGHT, WIDTH, CROP, BATCH, CLASSES = 375, 500, 321, 32, 20
@@ -75,8 +76,8 @@ def busy(processes):
 
 def measure(dataset, workers, batches):
     """Images a second by the clock and of a core's time, digest of all batches, memory early on and at the end."""
-    loader = TrainingLoader(dataset, BATCH, workers, num_sample=batches * BATCH)
-    pids = [os.getpid()] + [process.pid for process in loader._workers._processes]
+    loader = BatchLoader(dataset, EpochSampler(len(dataset), BATCH, 0, batches * BATCH), workers)
+    pids = [os.getpid()] + [process.pid for process in loader.processes]
     digest, early = hashlib.sha256(), None
     start, busy_before = time.perf_counter(), busy(pids)
     for number, batch in enumerate(loader.epoch(0)):
@@ -105,7 +106,7 @@ def main():
         print('%d photographs %dx%d: JPEG %.0f KB, superpixels %.0f KB; crops of %d, batches of %d; %d cores' % (
             (len(names), WIDTH, HEIGHT) + tuple(sizes / 1e3) + (CROP, BATCH, parallel.number_of_cores())))
         labels = np.eye(len(names), CLASSES, dtype=np.float32)
-        dataset = TrainingSet(names, labels, folder, folder, CROP, CLASSES, seed=0)
+        dataset = IcdTrainingSet(names, labels, folder, folder, CROP, seed=0)
         digests = set()
         print('workers | images/s | images/s of a core | of the original | MB of each process after %d, %d batches' % (
             options.batches // 5, options.batches))

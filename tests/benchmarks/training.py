@@ -20,17 +20,16 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-import icd  # noqa: E402,F401
-import mxnet as mx  # noqa: E402
 import numpy as np  # noqa: E402
-from mxnet import autograd, gluon  # noqa: E402
 
-from icd.model import padded_input
-from icd.data import score_map  # noqa: E402
-from icd.data.augment import PADDING, fitted_size  # noqa: E402
+from icd.data import geometry, score_map  # noqa: E402
+from icd.data.datasets import IcdBatch  # noqa: E402
+from icd.model import padded_input  # noqa: E402
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign  # noqa: E402
 from icd.model.icd_net import ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values  # noqa: E402
-from icd.train.trainer import TrainingStep  # noqa: E402
+from icd.mxnet_setup import autograd, gluon, mx  # noqa: E402
+from icd.train.icd_task import IcdTask  # noqa: E402
+from icd.train.trainer import Trainer  # noqa: E402
 
 CLASSES, REGIONS = 20, 64
 MOST_TIME, MOST_MEMORY, LEAST_GAIN = 1.02, 2.05e9, 1.15
@@ -79,11 +78,11 @@ def network(width):
 
 def training(count, size, width):
     """A function that takes a training step of the full network and waits for it."""
-    images, labels, superpixels = batch(count, size)
-    step, number = TrainingStep(network(width), [mx.cpu()]), iter(range(1 << 30))
+    images = IcdBatch(*batch(count, size), [], REGIONS)
+    trainer, number = Trainer(IcdTask(network(width)), [mx.cpu()]), iter(range(1 << 30))
 
     def run():
-        step(images, labels, superpixels, REGIONS, 1e-5, 1., next(number)).update.wait_to_read()
+        trainer.step(images, 1e-5, next(number)).update.wait_to_read()
         mx.nd.waitall()
     return run
 
@@ -108,8 +107,8 @@ def convolving(count, size):
 def inference(count, size, width):
     """Functions that infer a batch: as the stage does, and with all outputs."""
     images, labels, superpixels = batch(count, size)
-    photograph = fitted_size(375, 500, size)
-    images[:, :, photograph[0]:] = images[:, :, :, photograph[1]:] = PADDING
+    photograph = geometry.fitted_size(375, 500, size)
+    images[:, :, photograph[0]:] = images[:, :, :, photograph[1]:] = geometry.GREY
     net, refine = network(width), SuperpixelRefine()
     maps = ScoreMaps(net, size, padded_input.extents(score_map.cells(photograph, size), size))
     canvases, regions = maps.backbone.needed(grey_canvases(net, size, mx.cpu())), mx.nd.arange(REGIONS)

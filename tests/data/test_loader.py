@@ -2,13 +2,14 @@
 import os
 import signal
 import time
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 from mxnet import gluon
 
-from icd.data import augment, geometry, images, loader, superpixel_map
+from icd.data import augment, datasets, geometry, images, loader, superpixel_map
 from icd.errors import UserError
 
 NAMES = ['n%02d' % i for i in range(11)]
@@ -18,7 +19,7 @@ SIZE = 49
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eleven small photographs of different sizes with superpixels."""
+    """Eleven small images of different sizes with superpixels."""
     rng = np.random.default_rng(0)
     for name in NAMES:
         height, width = rng.integers(20, 90, 2)
@@ -31,7 +32,8 @@ def folder(tmp_path):
 
 
 def training_set(folder, seed=3, **changes):
-    return loader.TrainingSet(NAMES, LABELS, folder, folder, SIZE, 4, seed, **changes)
+    return datasets.IcdTrainingSet(NAMES, LABELS, folder, **dict(dict(superpixel_root=folder, size=SIZE, seed=seed),
+                                                                **changes))
 
 
 @pytest.fixture
@@ -39,8 +41,9 @@ def loaders():
     """Makes loaders and closes them."""
     made = []
 
-    def make(dataset, batch_size=4, num_workers=0, *rest, **more):
-        made.append(loader.TrainingLoader(dataset, batch_size, num_workers, *rest, **more))
+    def make(dataset, batch_size=4, num_workers=0, part=0, parts=1, seed=3):
+        sampler = loader.EpochSampler(len(dataset), batch_size, seed, 0, part, parts)
+        made.append(loader.BatchLoader(dataset, sampler, num_workers))
         return made[-1]
     yield make
     for each in made:
@@ -75,6 +78,7 @@ def test_batch_has_the_shapes_and_types_of_the_network(folder, loaders):
         assert batch.label.shape == (4, 4) and batch.label.dtype == np.float32
         assert batch.superpixel.shape == (4, 7, 7) and batch.superpixel.dtype == np.int32
         assert (batch.label.asnumpy() == LABELS[[NAMES.index(n) for n in batch.names]]).all()
+        assert batch.num_superpixels == batch.superpixel.asnumpy().max() + 1
 
 
 def test_batches_do_not_depend_on_workers_or_cache(folder, loaders):
@@ -90,6 +94,7 @@ def test_batches_depend_on_seed_and_epoch(folder, loaders):
     assert same(base, content(loaders(training_set(folder)).epoch(0)))
     assert not same(base, content(loaders(training_set(folder)).epoch(1)))
     assert not same(base, content(loaders(training_set(folder, seed=4)).epoch(0)))
+    assert not same(base, content(loaders(training_set(folder), seed=4).epoch(0)))
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -102,10 +107,43 @@ def test_skipping_gives_the_rest_and_reads_nothing_else(folder, loaders, workers
     assert same(whole[1:], content(loaders(dataset, 2, workers).epoch(1, 1)))
 
 
+class Ramps:
+    """A data set of its own kind: a signal and its mean, both of which depend on the whole key."""
+
+    class Batch(NamedTuple):
+        signal: Any
+        mean: Any
+        keys: list
+
+    def __len__(self):
+        return 9
+
+    def layout(self, count):
+        return {'signal': ((count, 5), np.float32), 'mean': ((count,), np.float64)}
+
+    def fill(self, keys, arrays):
+        for i, (epoch, position, index) in enumerate(keys):
+            arrays['signal'][i] = 100 * epoch + 10 * position + index * np.arange(5)
+        arrays['mean'][:] = arrays['signal'].mean(axis=1)
+        return {'keys': keys}
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_any_data_set_can_be_loaded(loaders, workers):
+    batches = list(loaders(Ramps(), 2, workers, part=1, parts=2).epoch(3, skip=1))
+    assert len(batches) == 3 and all(type(batch) is Ramps.Batch for batch in batches)
+    for batch in batches:
+        (epoch, position, index), = batch.keys
+        assert epoch == 3 and batch.signal.shape == (1, 5) and batch.mean.dtype == np.float64
+        assert (batch.signal.asnumpy() == 300 + 10 * position + index * np.arange(5)).all()
+        assert batch.mean.asscalar() == 300 + 10 * position + 2 * index
+    assert [batch.keys[0][1] for batch in batches] == [3, 5, 7]
+
+
 def test_plain_gluon_loader_gives_the_same_batches(folder, loaders):
     """The data set and the sampler are Gluon's: its own loader can take them."""
     dataset = training_set(folder)
-    plain = gluon.data.DataLoader(dataset, batch_sampler=loader.EpochSampler(len(NAMES), 4, dataset.seed))
+    plain = gluon.data.DataLoader(dataset, batch_sampler=loader.EpochSampler(len(NAMES), 4, 3))
     for ours, (image, label, superpixel) in zip(content(loaders(dataset).epoch(0)), plain):
         assert (ours[0] == image.asnumpy()).all() and (ours[1] == label.asnumpy()).all()
         assert (ours[2] == superpixel.asnumpy()).all()
@@ -140,7 +178,7 @@ def test_number_of_samples():
 
 
 @pytest.mark.parametrize('parts', [2, 3])
-def test_machines_share_the_batches_of_a_single_one(parts):
+def test_nodes_share_the_batches_of_a_single_one(parts):
     single = order(23, 6, 0, epoch=2)
     shares = [order(23, 6, 0, 0, part, parts, epoch=2) for part in range(parts)]
     for batch, *pieces in zip(single, *shares):
@@ -151,21 +189,21 @@ def test_machines_share_the_batches_of_a_single_one(parts):
 def test_parts_load_their_shares(folder, loaders):
     dataset = training_set(folder)
     single = content(loaders(dataset, 4, 0).epoch(0))
-    shares = [content(loaders(dataset, 4, 1, 0, part, 2).epoch(0)) for part in range(2)]
+    shares = [content(loaders(dataset, 4, 1, part, 2).epoch(0)) for part in range(2)]
     for whole, first, second in zip(single, *shares):
         assert (np.concatenate([first[0], second[0]]) == whole[0]).all() and first[3] + second[3] == whole[3]
 
 
 def test_batches_that_cannot_be():
-    with pytest.raises(UserError, match='--batch-size 24: an epoch has only 23 images: take a smaller batch'):
+    with pytest.raises(UserError, match='--batch-size 24: an epoch has only 23 images: use a smaller batch'):
         order(23, 24, 0)
-    with pytest.raises(UserError, match='--batch-size 5: cannot be dealt out evenly to 2 machines'):
+    with pytest.raises(UserError, match='--batch-size 5: not divisible by 2 nodes: use a multiple of 2'):
         order(23, 5, 0, 0, 0, 2)
 
 
 def test_without_superpixels_every_position_is_its_own(folder):
     os.remove(os.path.join(folder, NAMES[0] + '.png'))
-    image, _, superpixel = training_set(folder, superpixels=False)[0, 0, 0]
+    image, _, superpixel = training_set(folder, superpixel_root=None)[0, 0, 0]
     assert superpixel.dtype == np.int32 and (superpixel == np.arange(49).reshape(7, 7)).all()
 
 
@@ -192,8 +230,8 @@ def test_broken_file_ends_the_epoch_with_one_line(folder, loaders, workers, kind
         content(made.epoch(0))
 
 
-def test_cache_says_at_once_what_is_missing_and_when_memory_is_short(folder, monkeypatch):
-    monkeypatch.setattr(loader, '_free_memory', lambda: 1000)
+def test_cache_reports_at_once_what_is_missing_and_when_memory_is_short(folder, monkeypatch):
+    monkeypatch.setattr(datasets, 'free_memory', lambda: 1000)
     with pytest.raises(UserError, match='--cache ram: .*use --cache none'):
         training_set(folder, cache='ram')
     monkeypatch.undo()
@@ -206,7 +244,7 @@ def test_killed_worker_ends_training_within_seconds(folder, loaders):
     made = loaders(training_set(folder), 1, 2)
     batches = made.epoch(0)
     next(batches)
-    os.kill(made._workers._processes[0].pid, signal.SIGKILL)
+    os.kill(made.processes[0].pid, signal.SIGKILL)
     start = time.monotonic()
     with pytest.raises(UserError, match='was killed'):
         list(batches)
@@ -216,7 +254,7 @@ def test_killed_worker_ends_training_within_seconds(folder, loaders):
 # --------------------------------------------------------------------------------------------------- inference
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('size', [65, 97])
-def test_inference_sees_every_photograph_once(folder, workers, size):
+def test_inference_sees_every_image_once(folder, workers, size):
     batches = loader.InferenceLoader(NAMES, folder, size, 4, workers)
     assert len(batches) == 3
     for _ in range(2):
@@ -257,7 +295,7 @@ def test_inference_mixes_no_groups(folder, workers):
         assert (images[batch.names[0]] == batch.image[0].asnumpy()).all()
 
 
-def test_a_photograph_of_another_size_than_was_said(folder):
+def test_a_image_of_another_size_than_was_said(folder):
     sizes = sizes_of(folder)
     sizes[2] = sizes[2][::-1] if sizes[2][0] != sizes[2][1] else (1, 1)
     with pytest.raises(UserError, match=NAMES[2] + '.jpg: was replaced'):

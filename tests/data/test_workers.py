@@ -28,8 +28,8 @@ def fill(task, whole, number):
         raise ZeroDivisionError('the bug')
     elif kind == 'deaf':
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        whole[:] = 1
-        time.sleep(value)
+        open(value, 'w').close()
+        time.sleep(60)
     elif kind == 'die':
         os.kill(os.getpid(), signal.SIGKILL)
     else:
@@ -113,7 +113,7 @@ def test_a_worker_that_dies_ends_the_pass(pool):
 
 def test_a_worker_that_is_killed_while_others_are_waited_for(pool):
     workers = pool(2)
-    pids = [process.pid for process in workers._processes]
+    pids = [process.pid for process in workers.processes]
     answers = workers.map([('give', 0), ('give', 1), ('wait', 30), ('give', 2)])
     next(answers), next(answers)
     os.kill(pids[1], signal.SIGKILL)
@@ -143,16 +143,16 @@ def test_ctrl_c_is_left_to_the_parent(pool):
     workers = pool(1)
     answers = workers.map([('give', 0), ('wait', .3), ('give', 1)])
     next(answers)
-    os.kill(workers._processes[0].pid, signal.SIGINT)
+    os.kill(workers.processes[0].pid, signal.SIGINT)
     assert [answer[0] for answer, _ in answers] == ['wait', 'give']
 
 
-def test_a_worker_that_does_not_listen_is_ended(pool, monkeypatch):
+def test_a_worker_that_does_not_listen_is_ended(pool, monkeypatch, tmp_path):
     monkeypatch.setattr('icd.parallel._PATIENCE', .2)
     workers = pool(1)
-    process, (whole, _) = workers._processes[0], workers._slots[0][0]
-    workers._give(0, (('deaf', 60), 0))
-    while not whole.any():
+    process, deaf = workers.processes[0], tmp_path / 'deaf'
+    next(workers.map([('give', 0), ('deaf', str(deaf))]))
+    while not deaf.exists():
         time.sleep(.01)
     workers.close()
     process.join(10)
@@ -180,7 +180,7 @@ def test_workers_end_with_their_parent(end):
         passes = [pool.map(range(100)) for pool in pools]
         for each in passes:
             next(each)
-        print(*[process.pid for pool in pools for process in pool._processes], flush=True)
+        print(*[process.pid for pool in pools for process in pool.processes], flush=True)
         if %r == 'kill':
             time.sleep(60)
     ''' % end
@@ -218,8 +218,8 @@ def test_a_signal_in_the_first_moment_does_not_make_a_worker_run_its_parents_pro
             workers = Workers(lambda task, *arrays: task, [], 1)
             if number == signal.SIGINT:
                 print(next(workers.map('a'))[0], flush=True)
-            workers._processes[0].join(None if number == signal.SIGTERM else 0)
-            print(workers._processes[0].exitcode, flush=True)
+            workers.processes[0].join(None if number == signal.SIGTERM else 0)
+            print(workers.processes[0].exitcode, flush=True)
         except BaseException as error:
             print(repr(error), flush=True)
     '''

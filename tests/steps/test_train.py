@@ -19,15 +19,16 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from tests.helpers import PROJECT, run_stage
+from tests.helpers import PROJECT, read_inputs, run_stage
 
 from icd import cli, files, parallel
 from icd.data import superpixel_map
 from icd.errors import UserError
 from icd.steps import train
-from icd.train import log as training_log
-from icd.train import checkpoint
 from icd.train import launch
+from icd.train import log as training_log
+from icd.train.checkpoint import Checkpoints
+from icd.train.icd_task import IcdTask
 
 COUNT, CLASSES = 13, ('cat', 'dog', 'cow')      # one image is left over each epoch
 OBJECT = '<object><name>%s</name><difficult>0</difficult></object>'
@@ -99,11 +100,11 @@ def test_what_a_run_writes(undisturbed):
     assert 'arg:conv1_1_weight' in names and 'aux:icd_accum_resign_moving_mean' in names
 
 
-def test_the_sheet_has_a_row_a_label_and_five_pictures_each(undisturbed):
-    sheet = cv2.imread(str(undisturbed / 'vgg16_icd_visdemo' / 'vgg16_icd-0001.jpg'))
-    rows, rest = divmod(sheet.shape[0] + 4, 124)
+def test_the_preview_has_a_row_a_label_and_five_pictures_each(undisturbed):
+    preview = cv2.imread(str(undisturbed / 'vgg16_icd_visdemo' / 'vgg16_icd-0001.jpg'))
+    rows, rest = divmod(preview.shape[0] + 4, 124)
     # Three steps with two images each, of one or two labels.
-    assert rest == 0 and 6 <= rows <= 12 and sheet.shape[1] == 5 * 120 + 4 * 4
+    assert rest == 0 and 6 <= rows <= 12 and preview.shape[1] == 5 * 120 + 4 * 4
 
 
 def test_the_log_has_every_figure_of_every_step(undisturbed):
@@ -133,7 +134,7 @@ def test_values_are_those_of_their_step_though_read_late(data, tmp_path, monkeyp
         [line[name] for name in kept] for line in log_lines(tmp_path / 'at once')]
 
 
-def test_a_short_epoch_has_a_line_and_a_sheet(data, tmp_path):
+def test_a_short_epoch_has_a_line_and_a_preview(data, tmp_path):
     run(data, tmp_path / 'snap', log_frequency=0)
     assert [(line['epoch'], line['batch']) for line in log_lines(tmp_path / 'snap')] == [('0', '2'), ('1', '2')]
     assert len(glob.glob(str(tmp_path / 'snap' / 'vgg16_icd_visdemo' / '*.jpg'))) == 2
@@ -150,7 +151,28 @@ def test_two_trainings_never_share_a_folder(data, tmp_path, monkeypatch):
 
 def test_only_the_newest_checkpoints_are_kept(data, tmp_path):
     options = run(data, tmp_path, num_epoch=4, num_save=2)
-    assert checkpoint.epochs(options) == [3, 2]
+    assert Checkpoints(options.snapshot, options.model).epochs() == [3, 2]
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+def test_settings_are_those_that_checkpoints_of_earlier_versions_hold(data, tmp_path):
+    options = make_options(data, tmp_path, seed=7)
+    assert train.settings(options, read_inputs(options)) == {
+        'width': 1 / 32, 'no_superpixel': False, 'freeze_bn': False, 'sync_bn': False, 'image_size': 33,
+        'batch_size': 4, 'accumulate': 1, 'learning_rate': .001, 'num_epoch': 2, 'begin_epoch': 0, 'num_sample': 0,
+        'augment': ['scale', 'mirror'], 'backbone_lr': 1., 'clip_gradient': 0., 'ramp_epochs': 0., 'seed': 7,
+        'num_cls': 3, 'data_list': '0437ad4a', 'annotation_root': 'e136f5c8', 'pretrained': 'none'}
+
+
+def test_every_option_changes_the_numbers_of_training_or_is_known_not_to():
+    marked = cli.names_of(cli.RUN, changes='train')
+    # Other values of these give the same weights; of the images and superpixels, the user answers for the content.
+    same = ['image_root', 'superpixel_root', 'snapshot', 'class_names', 'model', 'num_save', 'log_frequency', 'resume',
+            'checkpoint_every', 'only_train', 'gpus', 'kvstore', 'num_workers', 'num_process', 'cache', 'profile',
+            'tensorboard', 'dry_run']
+    # Used by the other stages only.
+    later = [option.name for title in ('Inference', 'Seeds') for option in cli.RUN[title]] + ['saliency_root']
+    assert sorted(marked + same + later) == sorted(vars(cli.defaults(cli.RUN)))
 
 
 # ------------------------------------------------------------------------------------------------ the same bits
@@ -172,15 +194,14 @@ def test_options_do_change_them(data, undisturbed, tmp_path, values):
 
 def stop_after(monkeypatch, steps):
     """End a run with Ctrl-C after some steps."""
-    real = training_log.TrainingLog.note
-    count = [0]
+    real, count = training_log.TrainingLog.record, [0]
 
-    def note(log, *words):
-        real(log, *words)
+    def record(log, *arguments):
+        real(log, *arguments)
         count[0] += 1
         if count[0] == steps:
             raise KeyboardInterrupt
-    monkeypatch.setattr(training_log.TrainingLog, 'note', note)
+    monkeypatch.setattr(training_log.TrainingLog, 'record', record)
 
 
 @pytest.mark.parametrize('steps, every', [(1, 1), (2, 1), (5, 1), (6, 0)])
@@ -266,7 +287,7 @@ def test_a_training_that_diverges_says_so_and_leaves_whole_checkpoints_only(data
 
 
 def test_batches_that_devices_cannot_share_are_refused(data, tmp_path):
-    with pytest.raises(UserError, match='--batch-size 4: not divisible by 3 devices: use a multiple'):
+    with pytest.raises(UserError, match='--batch-size 4: not divisible by 3 devices: use a multiple of 3'):
         run(data, tmp_path, gpus='cpu:3')
 
 
@@ -299,7 +320,7 @@ def test_tensorboard_gets_every_figure(data, tmp_path, monkeypatch):
     assert written.pop() == 'closed'
     losses = [float(line['loss']) for line in log_lines(tmp_path)]
     assert [value for name, value, step in written if name == 'loss'] == pytest.approx(losses, rel=1e-6)
-    assert {name for name, _, _ in written} == set(training_log.COLUMNS[3:])
+    assert {name for name, _, _ in written} == set(training_log.columns(IcdTask.figures)[3:])
 
 
 def test_tensorboard_that_is_not_installed_is_named(data, tmp_path, monkeypatch):
@@ -308,24 +329,15 @@ def test_tensorboard_that_is_not_installed_is_named(data, tmp_path, monkeypatch)
         run(data, tmp_path, tensorboard=True)
 
 
-def test_time_is_counted_where_it_is_spent(monkeypatch):
+def test_time_is_counted_where_it_is_spent():
     clock = [0.]
-    monkeypatch.setattr(training_log.time, 'monotonic', lambda: clock[0])
-    watch = training_log.Stopwatch()
+    watch = training_log.Stopwatch(lambda: clock[0])
     for kind, seconds in (('input', 2), ('compute', 3), ('input', 1), (None, 10), ('update', 4)):
         watch.turn_to(kind)
         clock[0] += seconds
     assert dict(watch.take()) == dict(input=3, compute=3, update=4)
     clock[0] += 1
     assert dict(watch.take()) == dict(update=1)
-
-
-def test_the_least_memory_of_the_paper():
-    """By hand: 36.99 million values of layers an image at 321 pixels, 26.6 million parameters."""
-    from icd.model.icd_net import ICDNet
-    one, four = (train.least_memory(ICDNet(), images, 321) for images in (1, 4))
-    assert (four - one) / 3 == pytest.approx(4 * 36.9e6, rel=.01)
-    assert one - (four - one) / 3 == pytest.approx(12 * 26.3e6, rel=.02)
 
 
 # ------------------------------------------------------------------------------------------- processes that are killed
@@ -397,4 +409,4 @@ def test_a_killed_worker_ends_a_distributed_run_everywhere(data, tmp_path):
         line = r'icd-run: lost the worker on \S+ \(process %d\): .*what was finished is kept' % processes[3].pid
         assert sum(bool(re.search(line, said)) for said in lines) == 1, lines[-5:]
         assert 'Traceback' not in ''.join(lines)
-    assert checkpoint.newest(options) is not None
+    assert Checkpoints(options.snapshot, options.model).newest() is not None

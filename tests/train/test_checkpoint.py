@@ -5,18 +5,18 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from icd import cli
-from icd.weights import params
+from icd.errors import UserError
 from icd.model.icd_net import ICDNet, initialize_missing, set_values
 from icd.train import checkpoint
-from icd.train.checkpoint import Position
+from icd.train.checkpoint import Checkpoints, Position
+from icd.weights import params
 
 SETTINGS = {'seed': 3, 'augment': ['scale']}
 
 
 @pytest.fixture
-def options(tmp_path):
-    return cli.defaults(cli.RUN, snapshot=str(tmp_path / 'snap'), num_cls=3)
+def checkpoints(tmp_path):
+    return Checkpoints(str(tmp_path / 'snap'), 'vgg16_icd')
 
 
 @pytest.fixture(scope='module')
@@ -30,15 +30,17 @@ def momentum_of(net, scale=1.):
     return {name: scale * p.data() for name, p in net.collect_params().items() if p.grad_req != 'null'}
 
 
-def save(options, net, epoch, step=None, settings=SETTINGS, name=None, scale=1.):
-    step = 10 * (epoch + 1) if step is None else step
-    name = name or checkpoint.path(options, epoch)
-    checkpoint.save(name, net, momentum_of(net, scale), Position(epoch + 1, 0, step), settings)
-    return name
+def save(checkpoints, net, epoch, settings=SETTINGS, scale=1.):
+    """The checkpoint of an epoch, of ten steps each."""
+    return checkpoints.save(net, momentum_of(net, scale), Position(epoch + 1, 0, 10 * (epoch + 1)), settings)
 
 
-def test_what_is_saved_is_read_back(options, net):
-    name = save(options, net, 4)
+def save_within(checkpoints, net, step):
+    return checkpoints.save(net, momentum_of(net), Position(step // 10, step % 10, step), SETTINGS)
+
+
+def test_what_is_saved_is_read_back(checkpoints, net):
+    name = save(checkpoints, net, 4)
     found = checkpoint.read(name)
     assert (found.path, found.position, found.settings) == (name, (5, 0, 50), SETTINGS)
     assert set(found.momentum) == set(momentum_of(net))
@@ -53,8 +55,8 @@ def test_what_is_saved_is_read_back(options, net):
 
 @pytest.mark.parametrize('damage', ['no states', 'short states', 'other states', 'other parameters', 'short parameters',
                                     'pickled states', 'states without header'])
-def test_a_damaged_pair_is_no_checkpoint(options, net, damage):
-    name = save(options, net, 4)
+def test_a_damaged_pair_is_no_checkpoint(checkpoints, net, damage):
+    name = save(checkpoints, net, 4)
     states = name.replace('.params', '.states')
     with open(states, 'rb') as file:
         content = file.read()
@@ -65,7 +67,7 @@ def test_a_damaged_pair_is_no_checkpoint(options, net, damage):
     elif damage == 'other states':
         other = ICDNet(3, 1 / 64)
         set_values(other, initialize_missing(other, {}, 1), mx.cpu())
-        os.replace(save(options, other, 5).replace('.params', '.states'), states)
+        os.replace(save(checkpoints, other, 5).replace('.params', '.states'), states)
     elif damage == 'other parameters':
         with open(name, 'r+b') as file:
             file.seek(5000)
@@ -78,75 +80,115 @@ def test_a_damaged_pair_is_no_checkpoint(options, net, damage):
     else:
         params.write(states, {'momentum:x': np.zeros(3, np.float32)})
     assert checkpoint.read(name) is None
-    before = save(options, net, 2)
-    assert checkpoint.newest(options).path == before
+    before = save(checkpoints, net, 2)
+    assert checkpoints.newest().path == before
 
 
-def test_the_furthest_is_found(options, net):
-    assert checkpoint.newest(options) is None
-    first, second = save(options, net, 0), save(options, net, 1)
-    assert checkpoint.newest(options).path == second
-    within = save(options, net, 1, step=25, name=checkpoint.path_within(options, 25))
-    assert checkpoint.newest(options).path == within
-    third = save(options, net, 2)
-    assert checkpoint.newest(options).path == third
+def test_the_furthest_is_found(checkpoints, net):
+    assert checkpoints.newest() is None
+    first, second = save(checkpoints, net, 0), save(checkpoints, net, 1)
+    assert checkpoints.newest().path == second
+    within = save_within(checkpoints, net, 25)
+    assert checkpoints.newest().path == within
+    third = save(checkpoints, net, 2)
+    assert checkpoints.newest().path == third
     os.truncate(third, 100)
     os.truncate(within, 100)
-    assert checkpoint.newest(options).path == second
+    assert checkpoints.newest().path == second
     # A file's age does not matter: clocks jump.
     os.utime(first)
-    assert checkpoint.newest(options).path == second
+    assert checkpoints.newest().path == second
 
 
-def test_other_settings_and_other_models_are_left_out(options, net):
-    ours, theirs = save(options, net, 1), save(options, net, 2, settings={'seed': 4})
-    save(cli.defaults(cli.RUN, snapshot=options.snapshot, model='vgg16_icd-b'), net, 7)
-    save(cli.defaults(cli.RUN, snapshot=options.snapshot, model='icd'), net, 8)
-    assert checkpoint.newest(options).path == theirs
-    assert checkpoint.newest(options, SETTINGS).path == ours
-    assert checkpoint.newest(options, {}) is None
-    assert checkpoint.epochs(options) == [2, 1]
+def test_other_settings_and_other_models_are_left_out(checkpoints, net):
+    ours, theirs = save(checkpoints, net, 1), save(checkpoints, net, 2, settings={'seed': 4})
+    save(Checkpoints(checkpoints.folder, 'vgg16_icd-b'), net, 7)
+    save(Checkpoints(checkpoints.folder, 'icd'), net, 8)
+    assert checkpoints.newest().path == theirs
+    assert checkpoints.newest(SETTINGS).path == ours
+    assert checkpoints.newest({}) is None
+    assert checkpoints.epochs() == [2, 1]
 
 
 def test_names_with_special_characters(tmp_path, net):
-    options = cli.defaults(cli.RUN, snapshot=str(tmp_path / 'a[1]*'), model='m(+).')
-    name = save(options, net, 0)
-    assert checkpoint.newest(options).path == name
+    checkpoints = Checkpoints(str(tmp_path / 'a[1]*'), 'm(+).')
+    name = save(checkpoints, net, 0)
+    assert checkpoints.newest().path == name
 
 
 @pytest.mark.parametrize('fault', range(6))
-def test_a_save_cut_short_leaves_the_one_before(options, net, monkeypatch, fault):
+def test_a_save_cut_short_leaves_the_one_before(checkpoints, net, monkeypatch, fault):
     """Every rename and every sync may be the last thing that happens."""
-    before = save(options, net, 0)
+    before = save(checkpoints, net, 0)
     calls = []
 
     def stop(function):
-        def stopped(*words):
-            calls.append(words)
+        def stopped(*arguments):
+            calls.append(arguments)
             if len(calls) > fault:
                 raise OSError('killed')
-            return function(*words)
+            return function(*arguments)
         return stopped
     monkeypatch.setattr(os, 'replace', stop(os.replace))
     monkeypatch.setattr(os, 'fsync', stop(os.fsync))
     with pytest.raises(OSError, match='killed'):
-        save(options, net, 1, scale=2.)
+        save(checkpoints, net, 1, scale=2.)
     monkeypatch.undo()
-    assert checkpoint.newest(options).path == before
+    assert checkpoints.newest().path == before
     # Parameters never stand there alone, which would look like somebody else's.
-    assert checkpoint.epochs(options) == [0]
+    assert checkpoints.epochs() == [0]
 
 
-def test_what_is_removed(options, net):
+def test_what_is_removed(checkpoints, net):
     for epoch in range(4):
-        save(options, net, epoch)
+        save(checkpoints, net, epoch)
     for step in (25, 26, 27):
-        save(options, net, 1, step=step, name=checkpoint.path_within(options, step))
-    checkpoint.remove_within(options, before=27)
-    assert checkpoint.newest(options).path == checkpoint.path(options, 3)
-    checkpoint.remove_epochs(options, lambda epoch: epoch in (0, 3))
-    assert checkpoint.epochs(options) == [2, 1] and not os.path.exists(checkpoint.path_within(options, 26))
-    assert os.path.exists(checkpoint.path_within(options, 27))
-    checkpoint.remove_within(options)
-    assert sorted(os.listdir(options.snapshot)) == ['vgg16_icd-000%d.%s' % (epoch, kind) for epoch in (1, 2)
+        save_within(checkpoints, net, step)
+    checkpoints.remove_within(before=27)
+    assert checkpoints.newest().path == checkpoints.path(3)
+    checkpoints.remove_epochs(lambda epoch: epoch in (0, 3))
+    assert checkpoints.epochs() == [2, 1] and not os.path.exists(checkpoints.path_within(26))
+    assert os.path.exists(checkpoints.path_within(27))
+    checkpoints.remove_within()
+    assert sorted(os.listdir(checkpoints.folder)) == ['vgg16_icd-000%d.%s' % (epoch, kind) for epoch in (1, 2)
                                                     for kind in ('params', 'states')]
+    checkpoints.remove_epochs()
+    assert not os.listdir(checkpoints.folder)
+
+
+def test_a_missing_epoch_is_named(checkpoints, net):
+    save(checkpoints, net, 1)
+    assert checkpoints.existing(1, 'train') == checkpoints.path(1)
+    with pytest.raises(UserError, match='vgg16_icd-0002.params: no such file: train first$'):
+        checkpoints.existing(2, 'train first')
+
+
+# ------------------------------------------------------------------------------------------------------ the start
+def test_a_training_starts_from_the_newest_of_its_own(checkpoints, net):
+    assert checkpoints.start(SETTINGS, 10) == (None, (0, 0, 0), SETTINGS, None)
+    save(checkpoints, net, 0)
+    within = save_within(checkpoints, net, 14)
+    found = checkpoints.start(SETTINGS, 10)
+    assert (found.path, found.position) == (within, (1, 4, 14)) and found.momentum
+    assert checkpoints.start(SETTINGS, 10, resume=False) == (None, (0, 0, 0), SETTINGS, None)
+
+
+def test_an_epoch_can_be_the_start(checkpoints, net):
+    save(checkpoints, net, 1, settings={'seed': 4})
+    found = checkpoints.start(SETTINGS, 7, begin_epoch=2)
+    assert (found.path, found.position, found.settings) == (checkpoints.path(1), (2, 0, 14), SETTINGS)
+    assert found.momentum
+    os.remove(checkpoints.path(1).replace('.params', '.states'))        # weights of another program
+    assert checkpoints.start(SETTINGS, 7, begin_epoch=2).momentum is None
+    with pytest.raises(UserError, match='0004.params: no such file, and --begin-epoch 5 starts from it: train the'):
+        checkpoints.start(SETTINGS, 7, begin_epoch=5)
+
+
+def test_another_training_is_not_written_over(checkpoints, net):
+    save(checkpoints, net, 1, settings={'seed': 4})
+    with pytest.raises(UserError, match=r'with another --augment \(None\), --seed \(4\): give the same options'):
+        checkpoints.start(SETTINGS, 10)
+    os.remove(checkpoints.path(1).replace('.params', '.states'))
+    with pytest.raises(UserError, match='0001.params: comes from another program'):
+        checkpoints.start(SETTINGS, 10)
+    assert checkpoints.start(SETTINGS, 10, resume=False).path is None

@@ -30,12 +30,11 @@ def test_every_process_gets_its_role_and_the_same_address(tmp_path):
 
 
 @pytest.mark.parametrize('failure, code', [('raise SystemExit(2)', 2), ('import os; os.kill(os.getpid(), 9)', -9)])
-def test_when_one_fails_the_others_are_ended(monkeypatch, failure, code):
-    monkeypatch.setattr(launch, '_PATIENCE', .3)
+def test_when_one_fails_the_others_are_ended(failure, code):
     processes = start(['scheduler', 'worker', 'server'], 'import os\nif os.environ["DMLC_ROLE"] == "worker": %s\n%s' % (
         failure, PATIENT))
     began = time.monotonic()
-    assert launch.wait(processes) == code
+    assert launch.wait(processes, patience=.3) == code
     assert all(process.poll() is not None for process in processes) and time.monotonic() - began < 30
 
 

@@ -1,4 +1,4 @@
-"""A step's result does not depend on how its batch is spread over devices, machines and passes."""
+"""A step's result does not depend on how its batch is spread over devices, nodes and passes."""
 import os
 import sys
 
@@ -8,30 +8,36 @@ import pytest
 from tests.helpers import PROJECT
 from mxnet import autograd, gluon
 
-from icd.train import distributed
+from icd.data.datasets import IcdBatch
 from icd.errors import UserError
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
-from icd.model.losses import ICDLoss
 from icd.model.icd_net import STATE, ICDNet, initialize_missing, set_values
-from icd.train import launch
-from icd.train.trainer import TrainingStep, create_kvstore
+from icd.model.losses import ICDLoss, warm_up
+from icd.train import distributed, launch
+from icd.train.icd_task import IcdTask
+from icd.train.trainer import Sgd, Trainer, create_kvstore
 
 CLASSES, SIZE, SIDE, BATCH = 5, 65, 9, 8
+WARM_UP, FIRST = 12, 11     # steps; the first one that is trained: the top-down branch already learns in it
 RATE = 2e-2
 SLOW = 1e-3         # several steps amplify rounding: signs turn, thresholds are crossed
 RUNNING = ('feat_bn_moving_mean', 'feat_bn_moving_var')
 
 
 def batches(count, seed=0):
-    """(images, labels, superpixels, regions); classes are unevenly spread over a batch."""
+    """Batches over which the classes are unevenly spread."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         labels = (rng.random((BATCH, CLASSES)) < np.linspace(.8, .1, BATCH)[:, None]).astype(np.float32)
         labels[labels.sum(axis=1) == 0, 0] = 1
         labels[-2:] = np.eye(CLASSES)[[1, 2]]
         superpixels = np.sort(rng.integers(0, 12, (BATCH, SIDE * SIDE)), axis=1).reshape(BATCH, SIDE, SIDE)
-        yield (mx.nd.array(rng.integers(0, 256, (BATCH, 3, SIZE, SIZE)), dtype='uint8'), mx.nd.array(labels),
-               mx.nd.array(superpixels, dtype='int32'), 12)
+        yield IcdBatch(mx.nd.array(rng.integers(0, 256, (BATCH, 3, SIZE, SIZE)), dtype='uint8'), mx.nd.array(labels),
+                       mx.nd.array(superpixels, dtype='int32'), [], 12)
+
+
+def part_of(batch, part):
+    return batch._replace(**{name: getattr(batch, name)[part] for name in ('image', 'label', 'superpixel')})
 
 
 def start_net(devices, dropout=0., freeze_bn=False):
@@ -48,17 +54,17 @@ def values_of(net, device=None):
 
 
 def train(number=1, steps=1, accumulate=1, freeze_bn=False, sync_bn=False, kvstore='device', dropout=0., clip=0.,
-          rate=RATE):
-    """Parameters, and the trained step, after `steps` batches on so many CPU devices."""
+          rate=RATE, make_task=IcdTask, store=None):
+    """Parameters, and the trainer, after `steps` batches on so many CPU devices."""
     devices = [mx.cpu(i) for i in range(number)]
     net = start_net(devices, dropout, freeze_bn)
-    store = create_kvstore(kvstore, devices)
-    step = TrainingStep(net, devices, store, accumulate, 7, sync_bn=sync_bn, clip_gradient=clip)
-    part, parts = (store.rank, store.num_workers) if store else (0, 1)
-    share = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
-    for number, (images, labels, superpixels, regions) in enumerate(batches(steps)):
-        step(images[share], labels[share], superpixels[share], regions, rate, .5, number)
-    return net, step
+    store = store or create_kvstore(kvstore, devices)
+    trainer = Trainer(make_task(net, WARM_UP, sync_bn=sync_bn), devices, store, accumulate, 7,
+                      Sgd(clip_gradient=clip))
+    part = slice(trainer.rank * BATCH // trainer.nodes, (trainer.rank + 1) * BATCH // trainer.nodes)
+    for number, batch in enumerate(batches(steps), FIRST):
+        trainer.step(part_of(batch, part), rate, number)
+    return net, trainer
 
 
 def assert_same(ours, theirs, but=()):
@@ -86,12 +92,12 @@ def test_a_step_is_the_plain_sequence_of_its_parts():
     statistics, update, loss = CalibrationStatistics(), CalibrationUpdate(), ICDLoss(CLASSES)
     parameters = net.collect_params()
     trainer = gluon.Trainer(parameters, 'sgd', {'learning_rate': RATE, 'momentum': .9, 'wd': 5e-4})
-    for images, labels, superpixels, regions in batches(3):
+    for number, batch in enumerate(batches(3), FIRST):
         with autograd.record():
-            cam, bottom_up, top_down, feature = net(images)
-            state = update(parameters[STATE].data(), *statistics(bottom_up, cam, labels))
-            out = loss(cam, bottom_up, top_down, feature, net.icd_bu_weight.data(), labels, superpixels,
-                       mx.nd.arange(regions), state, mx.nd.array([.5]))
+            cam, bottom_up, top_down, feature = net(batch.image)
+            state = update(parameters[STATE].data(), *statistics(bottom_up, cam, batch.label))
+            out = loss(cam, bottom_up, top_down, feature, net.icd_bu_weight.data(), batch.label, batch.superpixel,
+                       mx.nd.arange(batch.num_superpixels), state, mx.nd.array([warm_up(number, WARM_UP)]))
         out.loss.backward()
         parameters[STATE].set_data(state)
         trainer.step(BATCH)
@@ -106,7 +112,7 @@ def test_every_parameter_moves(single):
 
 
 def test_nothing_is_waited_for(monkeypatch):
-    net, step = train()
+    _, trainer = train()
 
     def wait(*_):
         raise AssertionError('a step waited for a value')
@@ -114,35 +120,38 @@ def test_nothing_is_waited_for(monkeypatch):
     for name in ('asnumpy', 'asscalar', 'wait_to_read'):
         monkeypatch.setattr(mx.nd.NDArray, name, wait)
     monkeypatch.setattr(mx.nd, 'waitall', wait)
-    done = step(*batch, RATE, .5, 1)
+    result = trainer.step(batch, RATE, 1)
     monkeypatch.undo()
-    assert np.isfinite(done.parts[0].losses.cam_loss.asscalar())
+    assert np.isfinite(result.figures[0]['loss'].asscalar())
 
 
 def test_what_a_step_returns_is_not_overwritten_by_later_ones():
-    net, step = train()
+    _, trainer = train()
     first, second, third = batches(3)
-    kept = step(*first, RATE, .5, 1)
-    seen = [kept.parts[0].top_down.asnumpy(), kept.parts[0].losses.calibrated.asnumpy(), kept.state.asnumpy()]
+    kept = trainer.step(first, RATE, 1)
+
+    def values():
+        return [value.asnumpy() for value in kept.shown + (kept.figures[0]['state_min'], kept.figures[0]['loss'])]
+    seen = values()
     for number, batch in enumerate((second, third), 2):
-        step(*batch, RATE, .5, number)
-    again = [kept.parts[0].top_down.asnumpy(), kept.parts[0].losses.calibrated.asnumpy(), kept.state.asnumpy()]
-    assert all((a == b).all() for a, b in zip(seen, again))
+        trainer.step(batch, RATE, number)
+    assert all((a == b).all() for a, b in zip(seen, values()))
 
 
 @pytest.mark.parametrize('number, accumulate', [(2, 1), (1, 2)])
 def test_dropout_differs_between_steps_and_parts_and_repeats_with_the_seed(number, accumulate):
-    images, labels, superpixels, regions = next(batches(1))
-    images = mx.nd.concat(images[:4], images[:4], dim=0)
+    batch = next(batches(1))
+    batch = batch._replace(image=mx.nd.concat(batch.image[:4], batch.image[:4], dim=0),
+                           label=mx.nd.concat(batch.label[:4], batch.label[:4], dim=0))
 
-    def probabilities(step, number):
-        return [part.losses.prob.asnumpy() for part in step(images, labels, superpixels, regions, 0., .5, number).parts]
-    _, step = train(number, accumulate=accumulate, dropout=.5, steps=0, freeze_bn=True)
-    first, second, again = (probabilities(step, number) for number in (0, 1, 0))
-    assert all((a == b).all() for a, b in zip(first, again))
-    assert (first[0] != second[0]).any() and (first[0] != first[1]).any()
+    def losses(trainer, number):
+        return [figures['loss'].asscalar() for figures in trainer.step(batch, 0., number).figures]
+    _, trainer = train(number, accumulate=accumulate, dropout=.5, steps=0, freeze_bn=True)
+    first, second, again = (losses(trainer, number) for number in (0, 1, 0))
+    assert first == again
+    assert first[0] != second[0] and first[0] != first[1]
     _, other = train(number, accumulate=accumulate, dropout=.5, steps=0, freeze_bn=True)
-    assert all((a == b).all() for a, b in zip(first, probabilities(other, 0)))
+    assert first == losses(other, 0)
 
 
 def test_clipping_limits_the_gradient_an_image_but_not_the_bottom_up_weight(single):
@@ -178,40 +187,37 @@ def test_accumulated_batches_give_what_a_whole_one_gives(single_frozen):
     assert_same(values_of(train(2, accumulate=2, steps=2, freeze_bn=True, rate=SLOW)[0]), expected)
 
 
-def test_accumulated_batches_look_ahead_with_the_dropout_they_train_with(monkeypatch):
-    seen = []
-    real = TrainingStep._measure
+def test_accumulated_batches_look_ahead_with_the_dropout_they_train_with():
+    measured, trained = [], []
 
-    def measure(step, maps, piece):
-        seen.append(maps[0].asnumpy())
-        return real(step, maps, piece)
-    monkeypatch.setattr(TrainingStep, '_measure', measure)
-    real_backward = TrainingStep._backward
-    monkeypatch.setattr(TrainingStep, '_backward', lambda step, maps, part, factor: (
-        seen.extend(m[0].asnumpy() for m in maps), real_backward(step, maps, part, factor))[1])
-    train(2, accumulate=2, dropout=.5)
-    assert len(seen) == 8 and all((a == b).all() for a, b in zip(seen[:4], seen[4:]))
+    class Watched(IcdTask):
+        def measure(self, outputs, batch):
+            measured.append(outputs[0].asnumpy())
+            return super().measure(outputs, batch)
+
+        def loss(self, outputs, batch):
+            trained.append(outputs[0].asnumpy())
+            return super().loss(outputs, batch)
+    train(2, accumulate=2, dropout=.5, make_task=Watched)
+    assert len(measured) == len(trained) == 4 and all((a == b).all() for a, b in zip(measured, trained))
 
 
-def test_looking_ahead_leaves_the_running_statistics(monkeypatch):
+def test_looking_ahead_leaves_the_running_statistics():
     """On GPUs batch normalisation moves them in the forward pass, on the CPU in the backward pass."""
-    expected = values_of(train(accumulate=2)[0])
-    real = TrainingStep._forward
-
-    def forward(step, part, number, which, record=True):
-        if not record:
-            for parameter in step._running:
-                for data in parameter.list_data():
-                    data += 1
-        return real(step, part, number, which, record)
-    monkeypatch.setattr(TrainingStep, '_forward', forward)
-    assert_same(values_of(train(accumulate=2)[0]), expected)
+    class MovesAtOnce(IcdTask):
+        def forward(self, batches):
+            if not autograd.is_recording():
+                for parameter in self.running():
+                    for data in parameter.list_data():
+                        data += 1
+            return super().forward(batches)
+    assert_same(values_of(train(accumulate=2, make_task=MovesAtOnce)[0]), values_of(train(accumulate=2)[0]))
 
 
 def test_running_statistics_take_one_step_an_accumulated_batch():
     moved = values_of(train(accumulate=2)[0])
     net = start_net([mx.cpu()])
-    (images, *_), = batches(1)
+    images = next(batches(1)).image
     first, second = (net.backbone(images[i:i + BATCH // 2]).mean(axis=(0, 2, 3)).asnumpy() for i in (0, BATCH // 2))
     np.testing.assert_allclose(moved[RUNNING[0]], .9 * .1 * first + .1 * second, atol=1e-5)
 
@@ -219,37 +225,37 @@ def test_running_statistics_take_one_step_an_accumulated_batch():
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_running_statistics_are_those_of_the_steps_done_whether_waited_for_or_not(accumulate):
     net, other = start_net([mx.cpu()]), start_net([mx.cpu()])
-    step, patient = (TrainingStep(n, [mx.cpu()], accumulate=accumulate) for n in (net, other))
+    trainer, patient = (Trainer(IcdTask(n), [mx.cpu()], accumulate=accumulate) for n in (net, other))
     for number, batch in enumerate(batches(5)):
-        patient(*batch, SLOW, .5, number)
+        patient.step(batch, SLOW, number)
         mx.nd.waitall()
     for number, batch in enumerate(batches(5)):
-        step(*batch, SLOW, .5, number)
+        trainer.step(batch, SLOW, number)
     for name in RUNNING:            # nothing else is read before, so nothing else is waited for
         ours, expected = (n.collect_params()[name].data().asnumpy() for n in (net, other))
         assert (ours == expected).all(), name
 
 
 def test_running_statistics_are_averaged_over_devices():
-    net, step = train(2)
+    net, trainer = train(2)
     both = [np.stack([data.asnumpy() for data in net.collect_params()[name].list_data()]) for name in RUNNING]
     assert all(np.abs(a[0] - a[1]).max() > 1e-4 for a in both)
-    step.average_running_statistics()
+    trainer.average_running_statistics()
     for name, before in zip(RUNNING, both):
         for data in net.collect_params()[name].list_data():
             np.testing.assert_allclose(data.asnumpy(), before.mean(axis=0), atol=1e-6)
 
 
 def test_momentum_goes_on_where_it_was():
-    net, step = train(2, steps=2, freeze_bn=True)
+    net, trainer = train(2, steps=2, freeze_bn=True)
     expected = values_of(train(2, steps=3, freeze_bn=True)[0])
     devices = [mx.cpu(0), mx.cpu(1)]
     again = start_net(devices, freeze_bn=True)
     set_values(again, values_of(net), devices)
-    resumed = TrainingStep(again, devices, create_kvstore('device', devices), seed=7)
-    resumed.set_momentum(step.momentum())
+    resumed = Trainer(IcdTask(again, WARM_UP), devices, create_kvstore('device', devices), seed=7)
+    resumed.set_momentum(trainer.momentum())
     *_, third = batches(3)
-    resumed(*third, RATE, .5, 2)
+    resumed.step(third, RATE, FIRST + 2)
     ours = values_of(again)
     assert all((ours[name] == expected[name]).all() for name in expected)
 
@@ -259,19 +265,19 @@ def test_a_store_that_this_mxnet_lacks_is_named():
         create_kvstore('nccl', [mx.cpu(0), mx.cpu(1)])
 
 
-# ------------------------------------------------------------------------------------------------------- machines
+# ---------------------------------------------------------------------------------------------------------- nodes
 def be_a_worker(path):
     """What each process of the distributed test does; servers and the scheduler never get here."""
-    net, step = train(steps=1, freeze_bn=True, kvstore='dist_sync')
-    step.average_running_statistics()
-    rank = step._kvstore.rank
-    assert distributed.same_everywhere(step._kvstore, bytes([7, rank])) == (rank == 0)
-    np.savez(path % rank, **values_of(net))
+    store = create_kvstore('dist_sync', [mx.cpu()])
+    net, trainer = train(steps=1, freeze_bn=True, store=store)
+    trainer.average_running_statistics()
+    assert distributed.same_everywhere(store, bytes([7, store.rank])) == (store.rank == 0)
+    np.savez(path % trainer.rank, **values_of(net))
 
 
 def test_two_workers_and_a_server_give_what_one_process_gives(single_frozen, tmp_path):
-    code = 'import sys; sys.path[:0] = %r; import icd.mxnet_setup; from tests.train import test_trainer as t; t.be_a_worker(%r)' % (
-        [PROJECT, os.path.join(PROJECT, 'tests'), os.path.dirname(__file__)], str(tmp_path / 'worker%d.npz'))
+    code = 'import sys; sys.path.insert(0, %r); import icd.mxnet_setup; from tests.train import test_trainer as t; ' \
+        't.be_a_worker(%r)' % (PROJECT, str(tmp_path / 'worker%d.npz'))
     processes = launch.start(['scheduler', 'server', 'worker', 'worker'], [sys.executable, '-c', code],
                              dict(os.environ, OMP_NUM_THREADS='1'))
     assert launch.wait(processes) == 0

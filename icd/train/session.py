@@ -1,0 +1,169 @@
+"""A whole training, from its folder and devices to the last epoch, for any task and data set."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Callable
+
+from icd import console, files, gpu, mxnet_setup
+from icd.data.loader import BatchLoader, EpochSampler
+from icd.errors import UserError
+from icd.mxnet_setup import mx
+from icd.train import distributed, loop
+from icd.train.log import TrainingLog, Watching, preview_folder
+from icd.train.loop import Saving
+from icd.train.schedule import Schedule
+from icd.train.trainer import Sgd, Trainer, create_kvstore
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on.
+
+    gpus : str or None
+        See `icd.mxnet_setup.devices`.
+    kvstore : str
+        See `icd.train.trainer.create_kvstore`.
+    num_workers : int
+        Processes that read images.
+    """
+
+    gpus: str | None = None
+    kvstore: str = 'device'
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, and how.
+
+    make_dataset : callable
+        () -> data set, see `icd.data.loader.BatchLoader`. Called once it is clear that there is something to do.
+    make_task : callable
+        (devices, path) -> `icd.train.task.Task`, its network initialised on `devices`: from the checkpoint `path`, or
+        from the pretrained weights where that is None.
+    schedule : icd.train.schedule.Schedule
+    batch_size, accumulate : int
+        Images a forward pass takes, over all devices and nodes, and passes a step; `schedule.batch` is their product.
+    seed : int
+        Of the order, the views and the dropout.
+    sgd : icd.train.trainer.Sgd
+    settings : dict
+        All that changes the numbers, as JSON values by the names of options: a run is resumed only with the same.
+    """
+
+    make_dataset: Callable
+    make_task: Callable
+    schedule: Schedule
+    batch_size: int
+    accumulate: int
+    seed: int
+    sgd: Sgd
+    settings: dict
+
+
+def check(schedule: Schedule, batch_size: int, machine: Machine, problems):
+    """Record in `problems` what of these does not fit together; see `Recipe`."""
+    try:
+        distributed.check(machine.kvstore)
+        _check_divisible(batch_size, len(mxnet_setup.devices(machine.gpus)))
+        if not schedule.batches:
+            raise UserError(f'an epoch has only {schedule.images} images, a step takes {schedule.batch}',
+                            f'--batch-size {batch_size}', 'use a smaller batch')
+    except UserError as error:
+        problems.add_error(error)
+
+
+def _check_divisible(batch_size, devices):
+    if batch_size % devices:
+        raise UserError(f'not divisible by {devices} devices', f'--batch-size {batch_size}',
+                        f'use a multiple of {devices}')
+
+
+def run(recipe: Recipe, saving: Saving, machine: Machine, watching: Watching = Watching()) -> bool:
+    """Train to the last epoch, from the newest checkpoint, from `saving.begin_epoch`, or from pretrained weights.
+
+    Writes `PREFIX-%04d.params` and `.states`, `log.txt`, `log.csv` and `PREFIX_visdemo/` into the folder of
+    `saving.checkpoints`.
+
+    Returns
+    -------
+    bool
+        Whether this process goes on with what follows: of several nodes only the first does.
+
+    Raises
+    ------
+    UserError
+        When an image is damaged, when the folder holds another training, or when the training diverges.
+    """
+    with distributed.watched(machine.kvstore), gpu.explain_out_of_memory():
+        return _run(recipe, saving, machine, watching)
+
+
+def _run(recipe, saving, machine, watching):
+    """Take hold of the devices and the folder, and train; whether this is the first node."""
+    devices = mxnet_setup.devices(machine.gpus)
+    kvstore = create_kvstore(machine.kvstore, devices)
+    nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
+    _check_divisible(recipe.batch_size, nodes * len(devices))
+    with contextlib.ExitStack() as held:
+        if rank == 0:
+            held.enter_context(files.folder_lock(saving.checkpoints.folder, 'is training here',
+                                                 'wait for it, or give another --snapshot'))
+        start = _start(recipe, saving, kvstore, nodes)
+        if rank == 0:
+            _clear(saving)
+        if start.position.epoch < recipe.schedule.epochs:
+            _train(recipe, saving, machine, watching, devices, kvstore, start)
+        else:
+            console.log(f'training: all {recipe.schedule.epochs} epochs are done')
+    return rank == 0
+
+
+def _start(recipe, saving, kvstore, nodes):
+    """Where the training starts, the same on all nodes."""
+    settings = recipe.settings
+    start = saving.checkpoints.start(settings, recipe.schedule.batches, saving.begin_epoch, saving.resume)
+    if nodes > 1:
+        token = hashlib.sha256(json.dumps([start.path, start.position, settings]).encode()).digest()
+        if not distributed.same_everywhere(kvstore, token):
+            raise UserError('this worker would start with other options, names, annotations or checkpoints than the '
+                            'first', remedy='give all the same command line, and folders that all share')
+    return start
+
+
+def _train(recipe, saving, machine, watching, devices, kvstore, start):
+    nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
+    schedule = recipe.schedule
+    # The loader's processes are forked before anything is on a GPU.
+    dataset = recipe.make_dataset()
+    sampler = EpochSampler(len(dataset), schedule.batch, recipe.seed, schedule.images, rank, nodes)
+    with contextlib.closing(BatchLoader(dataset, sampler, machine.num_workers)) as loader:
+        task = recipe.make_task(devices, start.path)
+        _check_memory(task, devices, dataset.layout(recipe.batch_size // (nodes * len(devices))))
+        trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
+        if start.momentum:
+            trainer.set_momentum(start.momentum)
+        with contextlib.closing(TrainingLog(task, schedule, start.position, saving.checkpoints, rank == 0,
+                                            watching)) as log:
+            log.message(watching.title or '(default options)')
+            log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
+            loop.train(trainer, loader, schedule, saving, recipe.settings, start.position, log)
+
+
+def _clear(saving):
+    """Remove what a killed run left half-written and, without `saving.resume`, the checkpoints of the one before."""
+    checkpoints = saving.checkpoints
+    for folder in (checkpoints.folder, preview_folder(checkpoints.folder, checkpoints.prefix)):
+        files.clear_partial(folder)
+    if not saving.resume:
+        checkpoints.remove_epochs(lambda epoch: epoch >= saving.begin_epoch)
+        checkpoints.remove_within()
+
+
+def _check_memory(task, devices, layout):
+    gpus = [device.device_id for device in devices if device.device_type == 'gpu']
+    if gpus:
+        gpu.check_memory({i: mx.context.gpu_memory_info(i)[0] for i in gpus}, task.least_memory(layout))
