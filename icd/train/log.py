@@ -174,7 +174,7 @@ class TrainingLog:
         self._bar.close()
         if self._rows:
             files.save_image(os.path.join(sheet_folder(self._options), '%s-%04d.jpg' % (self._options.model, epoch)),
-                       previews.below(self._rows))
+                       previews.vstack(self._rows))
 
 
 def sheet_folder(options):

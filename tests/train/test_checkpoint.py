@@ -7,7 +7,8 @@ import pytest
 
 from icd import cli
 from icd.weights import params
-from icd.model.icd_net import ICDNet, initialize_missing, set_values
+from icd.model.icd_net import ICDNet
+from icd.model.initial import initialize_missing, set_values
 from icd.train import checkpoint
 from icd.train.checkpoint import Position
 

@@ -12,7 +12,8 @@ from icd.train import distributed
 from icd.errors import UserError
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
 from icd.model.losses import ICDLoss
-from icd.model.icd_net import STATE, ICDNet, initialize_missing, set_values
+from icd.model.icd_net import STATE, ICDNet
+from icd.model.initial import initialize_missing, set_values
 from icd.train import launch
 from icd.train.trainer import TrainingStep, create_kvstore
 
