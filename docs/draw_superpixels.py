@@ -58,10 +58,10 @@ def row(path):
         labels = superpixels(image, method)
         drawn = cv2.resize(outlined(image, labels), size, interpolation=cv2.INTER_AREA)
         pictures.append(titled(drawn, '%s: %d superpixels' % (method, labels.max() + 1)))
-    return previews.beside(pictures)
+    return previews.hstack(pictures)
 
 
 if __name__ == '__main__':
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    cv2.imwrite(sys.argv[1], previews.below([row(path) for path in sys.argv[2:]]), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    cv2.imwrite(sys.argv[1], previews.vstack([row(path) for path in sys.argv[2:]]), [cv2.IMWRITE_JPEG_QUALITY, 90])

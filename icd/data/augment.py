@@ -1,9 +1,11 @@
-"""One view of a photograph and its superpixels: scale, mirror, pad, crop, in this order.
+"""One view of an image and its superpixels: scale, mirror, pad, crop, in this order.
 
-A `View` is drawn first and applied afterwards, to the photograph and to the superpixels alike, so that both see the
-same pixels; all randomness comes from one generator per sample.
+A `View` is drawn first and applied afterwards, to the image and to the superpixels alike, so that both see the same
+pixels; all randomness comes from one generator per sample.
 """
-import collections
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -13,33 +15,30 @@ from icd.data import geometry, superpixel_map
 SCALES = (.5, .75, 1., 1.25, 1.5)
 PADDING_LABEL = superpixel_map.LARGEST_LABEL + 1    # a superpixel of its own, after every other
 
-View = collections.namedtuple('View', 'height width mirror top left size')
-View.__doc__ = """A square cut out of a scaled, perhaps mirrored and padded image.
 
-Parameters
-----------
-height, width : int
-    Size the image is scaled to.
-mirror : bool
-    Whether it is mirrored left to right afterwards.
-top, left : int
-    Where the square begins.
-size : int
-    Side of the square. What lies below or right of the image is padding.
-"""
+class View(NamedTuple):
+    """A square cut out of a scaled, perhaps mirrored and padded image."""
+
+    height: int             # the image is scaled to this size
+    width: int
+    mirror: bool            # whether it is mirrored left to right afterwards
+    top: int                # where the square begins
+    left: int
+    size: int               # side of the square; what lies below or right of the image is padding
 
 
 def _scaled(side, scale):
-    return int(side * scale + .5)
+    return max(int(side * scale + .5), 1)
 
 
-def random_view(height, width, size, rng, scale=True, mirror=True):
+def random_view(height: int, width: int, size: int, rng: np.random.Generator, scale: bool = True,
+                mirror: bool = True) -> View:
     """Draw a view for training.
 
     Parameters
     ----------
     height, width : int
-        Of the photograph.
+        Of the image.
     size : int
         Side of the crop.
     rng : numpy.random.Generator
@@ -52,20 +51,20 @@ def random_view(height, width, size, rng, scale=True, mirror=True):
     """
     factor = SCALES[rng.integers(len(SCALES))] if scale else 1.
     flip = bool(mirror and rng.random() < .5)
-    height, width = max(_scaled(height, factor), 1), max(_scaled(width, factor), 1)
+    height, width = _scaled(height, factor), _scaled(width, factor)
     top = int(rng.integers(max(height - size, 0) + 1))
     left = int(rng.integers(max(width - size, 0) + 1))
     return View(height, width, flip, top, left, size)
 
 
-def centre_view(height, width, size, scale=1., mirror=False):
+def centre_view(height: int, width: int, size: int, scale: float = 1., mirror: bool = False) -> View:
     """The view from the middle, without chance: what inference sees (`scale` 1, not mirrored)."""
-    height, width = max(_scaled(height, scale), 1), max(_scaled(width, scale), 1)
+    height, width = _scaled(height, scale), _scaled(width, scale)
     return View(height, width, mirror, max(height - size, 0) // 2, max(width - size, 0) // 2, size)
 
 
-def cut_image(image, view):
-    """Apply a view to a photograph, with bilinear scaling and padding of 127.
+def cut_image(image: np.ndarray, view: View) -> np.ndarray:
+    """Apply a view to an image, with bilinear scaling and padding of 127.
 
     Parameters
     ----------
@@ -96,36 +95,36 @@ def _source(side, scaled, start, steps):
     return ruler[positions[positions < scaled]].astype(np.intp)
 
 
-def cut_superpixel(superpixel, view, stride=1):
-    """Apply a view to superpixels, with nearest scaling, and keep every `stride`-th pixel.
+def cut_labels(labels: np.ndarray, view: View, stride: int = 1) -> np.ndarray:
+    """Apply a view to superpixels, or to a mask, with nearest scaling, and keep every `stride`-th pixel.
 
     Only the pixels that are kept are looked up; the result is that of warping the whole map.
 
     Parameters
     ----------
-    superpixel : ndarray (H, W) or (H, W, C)
+    labels : ndarray (H, W) or (H, W, C)
         Labels, or their PNG pixels.
     view : View
     stride : int
 
     Returns
     -------
-    labels : ndarray (n, m) or (n, m, C), dtype of `superpixel`
+    ndarray (n, m) or (n, m, C), dtype of `labels`
         The part that shows the image; the rest of the square, below and right of it, is padding.
     """
     steps = np.arange(0, view.size, stride)
-    rows = _source(superpixel.shape[0], view.height, view.top, steps)
+    rows = _source(labels.shape[0], view.height, view.top, steps)
     if view.mirror:
-        columns = _source(superpixel.shape[1], view.width, 0, np.arange(view.width))[::-1]
+        columns = _source(labels.shape[1], view.width, 0, np.arange(view.width))[::-1]
         columns = columns[view.left:view.left + view.size:stride]
     else:
-        columns = _source(superpixel.shape[1], view.width, view.left, steps)
-    return superpixel[rows[:, None], columns]
+        columns = _source(labels.shape[1], view.width, view.left, steps)
+    return labels[rows[:, None], columns]
 
 
-def pad_superpixel(labels, side):
-    """Labels (n, m) of a view brought to (side, side) int32: the padding is one more superpixel."""
-    square = np.full((side, side), PADDING_LABEL, np.int32)
+def pad_labels(labels: np.ndarray, side: int, fill: int = PADDING_LABEL) -> np.ndarray:
+    """Labels (n, m) of a view brought to (side, side) int32; by default the padding is one more superpixel."""
+    square = np.full((side, side), fill, np.int32)
     square[:labels.shape[0], :labels.shape[1]] = labels
     return square
 
@@ -133,11 +132,12 @@ def pad_superpixel(labels, side):
 def _both(image, superpixel, view):
     if superpixel is None:
         return cut_image(image, view)
-    return cut_image(image, view), superpixel_map.renumber(pad_superpixel(cut_superpixel(superpixel, view), view.size))
+    return cut_image(image, view), superpixel_map.renumber(pad_labels(cut_labels(superpixel, view), view.size))
 
 
-def train_view(image, superpixel, size, rng, scale=True, mirror=True):
-    """Scale, mirror, pad and crop a photograph and its superpixels at random.
+def train_view(image: np.ndarray, superpixel: Optional[np.ndarray], size: int, rng: np.random.Generator,
+               scale: bool = True, mirror: bool = True):
+    """Scale, mirror, pad and crop an image and its superpixels at random.
 
     Parameters
     ----------
@@ -159,13 +159,14 @@ def train_view(image, superpixel, size, rng, scale=True, mirror=True):
     return _both(image, superpixel, random_view(image.shape[0], image.shape[1], size, rng, scale, mirror))
 
 
-def centred_view(image, size, superpixel=None, scale=1., mirror=False):
+def centred_view(image: np.ndarray, size: int, superpixel: Optional[np.ndarray] = None, scale: float = 1.,
+                 mirror: bool = False):
     """Pad at the right and bottom to at least `size` and crop the middle; results as `train_view`."""
     return _both(image, superpixel, centre_view(image.shape[0], image.shape[1], size, scale, mirror))
 
 
-def whole_view(image, size):
-    """Pad a photograph at the right and bottom to a square; a larger one is scaled down first.
+def letterbox(image: np.ndarray, size: int) -> tuple:
+    """Pad an image at the right and bottom to a square; a larger one is scaled down first.
 
     Parameters
     ----------
@@ -177,8 +178,8 @@ def whole_view(image, size):
     -------
     square : ndarray (size, size, 3) uint8
         Padding is 127.
-    scaled : (int, int)
-        Height and width of its upper left part that shows the photograph (`fitted_size`).
+    fitted : (int, int)
+        Height and width of its upper left part that shows the image (`icd.data.geometry.fitted_size`).
     """
     height, width = geometry.fitted_size(*image.shape[:2], size=size)
     if image.shape[:2] != (height, width):

@@ -139,8 +139,8 @@ class IcdTrainingSet:
             if pixels.shape != image.shape:
                 raise UserError(f'{pixels.shape[1]}x{pixels.shape[0]}, but the image is '
                                 f'{image.shape[1]}x{image.shape[0]}', paths[1], 'make the superpixels again')
-            labels = superpixel_map.labels_of(augment.cut_superpixel(pixels, view, geometry.STRIDE))
-            superpixel = superpixel_map.renumber(augment.pad_superpixel(labels, self._side))
+            labels = superpixel_map.labels_of(augment.cut_labels(pixels, view, geometry.STRIDE))
+            superpixel = superpixel_map.renumber(augment.pad_labels(labels, self._side))
         return augment.cut_image(image, view)[..., ::-1].transpose(2, 0, 1), self.labels[index], superpixel
 
 
@@ -165,7 +165,7 @@ class InferenceSet:
     def __getitem__(self, index):
         """The image (3, size, size) uint8 RGB, its size (H, W) on disk and its size (h, w) in the square."""
         image = images.read_image(images.image_path(self.image_root, self.names[index]))
-        square, scaled = augment.whole_view(image, self.size)
+        square, scaled = augment.letterbox(image, self.size)
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
 
 

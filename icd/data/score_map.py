@@ -1,18 +1,20 @@
-"""Score maps of an image's own classes: reading them safely, and where their positions lie in the photograph.
+"""Score maps of an image's own classes: reading them safely, and where their positions lie in the image.
 
-Position (i, j) of a map is pixel (8i, 8j) of the network input. A photograph lies in the top left corner of that
-input, scaled down first where it is larger (`icd.data.geometry.fitted_size`). Positions that it does not reach
-(`cells`) are 0.
+Position (i, j) of a map is pixel (8i, 8j) of the network input. An image lies in the top left corner of that input,
+scaled down first where it is larger (`icd.data.geometry.fitted_size`). Positions that it does not reach
+(`icd.data.geometry.resized_positions`) are 0.
 """
+from __future__ import annotations
+
 import os
 import tokenize
+from typing import Optional
 
 import cv2
 import numpy as np
 
 from icd.data import geometry
-from icd.data.geometry import STRIDE, feature_size
-from icd.errors import UserError
+from icd.errors import Problems, UserError
 
 _AGAIN = 'remove it and run inference again (--only-infer)'
 # What NumPy raises on files that are no arrays.
@@ -20,28 +22,9 @@ _DAMAGE = (ValueError, EOFError, SyntaxError, TypeError, KeyError, IndexError, O
            RecursionError, tokenize.TokenError)
 
 
-def path(snapshot, kind, name):
+def path(snapshot: str, kind: str, name: str) -> str:
     """The file with the scores of kind `'icd'` or `'cam'` of an image."""
-    return os.path.join(snapshot, 'results', 'scores_' + kind, name + '.npy')
-
-
-def cells(scaled, infer_size):
-    """The positions of a map that `at_image_size` looks at.
-
-    Parameters
-    ----------
-    scaled : (int, int)
-        Height and width of the photograph in the network input, pixels.
-    infer_size : int
-
-    Returns
-    -------
-    (int, int)
-        So many rows and columns.
-    """
-    whole = feature_size(infer_size)
-    # Bilinear scaling by whole / infer_size, centres aligned: the last pixel lies between this position and the next.
-    return tuple(min(((2 * length - 1) * whole - infer_size) // (2 * infer_size) + 2, whole) for length in scaled)
+    return os.path.join(snapshot, 'results', f'scores_{kind}', f'{name}.npy')
 
 
 def _header(file):
@@ -55,7 +38,7 @@ def _header(file):
     return shape, dtype
 
 
-def problem(path, num_classes, infer_size):
+def problem(path: str, num_classes: int, infer_size: int) -> Optional[tuple]:
     """Look at the header of a score file.
 
     Parameters
@@ -69,40 +52,41 @@ def problem(path, num_classes, infer_size):
     Returns
     -------
     (str, str) or None
-        What is wrong and what to do, when the file is missing, may not be read, is no array of floating-point
-        numbers, cut short, or of another shape than (num_classes, k, k).
+        What is wrong and what to do, when the file is missing, cannot be read, is no array of floating-point numbers,
+        cut short, or of another shape than (num_classes, k, k).
     """
+    side = geometry.feature_size(infer_size)
     try:
         with open(path, 'rb') as file:
             header, start, end = _header(file), file.tell(), os.fstat(file.fileno()).st_size
     except (FileNotFoundError, NotADirectoryError):
         return 'no such score file', 'run inference first (--only-infer)'
     except PermissionError:
-        return 'may not be read', 'change its permissions'
+        return 'permission denied', 'change its permissions'
     if header is None:
         return 'not a NumPy array file', _AGAIN
     shape, dtype = header
     if dtype.kind != 'f':
         return 'holds no floating-point numbers', _AGAIN
-    if shape[1:] != (feature_size(infer_size),) * 2:
-        return ('scores of shape %s, which do not come from --infer-size %d' % ('x'.join(map(str, shape)), infer_size),
+    if shape[1:] != (side, side):
+        return (f"scores of shape {'x'.join(map(str, shape))}, which do not come from --infer-size {infer_size}",
                 'give the size they were made with, or run inference again (--only-infer)')
     if shape[0] != num_classes:
-        return ('maps of %d classes, the annotation has %d' % (shape[0], num_classes),
+        return (f'maps of {shape[0]} classes, the annotation has {num_classes}',
                 'run inference again with this annotation folder (--only-infer)')
-    if end - start != num_classes * feature_size(infer_size) ** 2 * dtype.itemsize:
+    if end - start != num_classes * side ** 2 * dtype.itemsize:
         return 'the file is cut short', _AGAIN
     return None
 
 
-def check(problems, path, num_classes, infer_size):
+def check(problems: Problems, path: str, num_classes: int, infer_size: int) -> None:
     """Record what is wrong with the header of a score file; an image without classes needs none."""
     found = problem(path, num_classes, infer_size)
     if found and (num_classes or os.path.exists(path)):
         problems.add(found[0], path, found[1])
 
 
-def read(path, num_classes, infer_size):
+def read(path: str, num_classes: int, infer_size: int) -> np.ndarray:
     """Read the score maps of an image.
 
     Parameters
@@ -132,22 +116,22 @@ def read(path, num_classes, infer_size):
     return scores
 
 
-def at_image_size(scores, image_shape, infer_size):
-    """Scores at every pixel of the photograph, as the original samples them.
+def at_image_size(scores: np.ndarray, image_shape: tuple, infer_size: int) -> np.ndarray:
+    """Scores at every pixel of the image, as the original samples them.
 
     Parameters
     ----------
     scores : ndarray (n, k, k) float32
     image_shape : (int, int)
-        Height and width of the photograph.
+        Height and width of the image.
     infer_size : int
         Side of the network input, pixels.
 
     Returns
     -------
     ndarray (n, H, W) float32
-        Scaled to the network input (bilinear, pixel centres aligned), cropped to what the photograph covers of it,
-        and scaled to the photograph's size where that is larger than the input.
+        Scaled to the network input (bilinear, pixel centres aligned), cropped to what the image covers of it, and
+        scaled to the image's size where that is larger than the input.
     """
     height, width = image_shape
     rows, columns = geometry.fitted_size(height, width, infer_size)
@@ -160,10 +144,10 @@ def at_image_size(scores, image_shape, infer_size):
     return full
 
 
-def inside(scores, image_shape, infer_size):
-    """The positions of score maps (n, k, k) whose pixel lies in the photograph: (n, h, w).
+def inside(scores: np.ndarray, image_shape: tuple, infer_size: int) -> np.ndarray:
+    """The positions of score maps (n, k, k) whose pixel lies in the image: (n, h, w).
 
-    h = (fitted height - 1) // 8 + 1, likewise w: every eighth pixel of the photograph as the network saw it.
+    h = (fitted height - 1) // 8 + 1, likewise w: every eighth pixel of the image as the network saw it.
     """
     rows, columns = geometry.fitted_size(image_shape[0], image_shape[1], infer_size)
-    return scores[:, :(rows - 1) // STRIDE + 1, :(columns - 1) // STRIDE + 1]
+    return scores[:, :geometry.feature_size(rows), :geometry.feature_size(columns)]

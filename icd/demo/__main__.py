@@ -238,7 +238,7 @@ def draw(path, options, run, names, threshold):
         Of the class activation map seeds.
     """
     rows = [_row(options, run, name, threshold) for name in names]
-    files.save_image(path, previews.below([_heading_row(rows[0].shape[1])] + rows), cv2.IMWRITE_JPEG_QUALITY, 88)
+    files.save_image(path, previews.vstack([_heading_row(rows[0].shape[1])] + rows), cv2.IMWRITE_JPEG_QUALITY, 88)
 
 
 def _heading_row(width):
@@ -267,7 +267,7 @@ def _row(options, run, name, threshold):
     columns = [image, heat('cam'), over(folders['cam', threshold]), heat('icd'), over(folders['crf', None]),
                over(_data(options, 'SegmentationClass'))]
     width = round(image.shape[1] * _ROW_HEIGHT / image.shape[0])
-    return previews.beside([cv2.resize(column, (width, _ROW_HEIGHT), interpolation=cv2.INTER_AREA)
+    return previews.hstack([cv2.resize(column, (width, _ROW_HEIGHT), interpolation=cv2.INTER_AREA)
                           for column in columns])
 
 

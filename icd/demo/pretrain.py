@@ -10,7 +10,8 @@ import numpy as np
 from icd import console
 from icd.demo import creatures
 from icd.weights import params
-from icd.model.icd_net import ICDNet, starting_values
+from icd.model.icd_net import ICDNet
+from icd.model.initial import starting_values
 from icd.data.geometry import GREY
 from icd.model.vgg import BLOCKS, scaled
 from icd.mxnet_setup import autograd, gluon, mx, nn

@@ -1,12 +1,16 @@
 """Superpixels to fewer superpixels: features pooled over them, and greedy merging of the most alike.
 
 A superpixel's feature is the mean over its pixels of the bilinearly upsampled feature map. That mean is linear in
-the map: one row of weights, zero but for the cells its pixels lie between. Merging needs the products of features
+the map: one row of weights, zero but for the positions its pixels lie between. Merging needs the products of features
 only, and a merge changes one row and column of them.
 """
+from __future__ import annotations
+
+from typing import Optional
+
 import numpy as np
 
-from icd.data.geometry import STRIDE
+from icd.data.geometry import STRIDE, enclosing_positions
 
 LARGEST_COUNT = 8192        # superpixels an image; their products take 8 bytes a pair
 _BAND = 32                  # superpixels that are multiplied at a time
@@ -15,57 +19,41 @@ _TINY = 1e-30
 
 
 # -------------------------------------------------------------------------------------------------------- pooling
-def cells(scaled):
-    """Rows and columns of the feature map that pixels of a photograph lie between.
+def _taps(side, fitted, count):
+    """The position before each pixel of an axis of `side` pixels, and how far beyond it the pixel is, 0 to 1.
 
-    Parameters
-    ----------
-    scaled : (int, int)
-        Height and width of the part of the network input that shows the photograph (its upper left).
-
-    Returns
-    -------
-    (int, int)
-        At least 2 by 2.
+    Pixel p of the network input is at p / 8 of the map (align-corners). An image that was scaled down to the input is
+    sampled where the centres of its own pixels came to lie.
     """
-    return tuple(max((side + STRIDE - 2) // STRIDE + 1, 2) for side in scaled)
+    at = np.clip((np.arange(side) + .5) * (fitted / side) - .5, 0, fitted - 1) / STRIDE
+    before = np.minimum(at.astype(np.intp), count - 2)
+    return before, at - before
 
 
-def _taps(side, scaled, count):
-    """The cell before each pixel of an axis of `side` pixels, and how far beyond it the pixel is, 0 to 1.
-
-    Pixel p of the network input is at p / 8 of the map (align-corners). A photograph that was scaled down to the
-    input is sampled where the centres of its own pixels came to lie.
-    """
-    place = np.clip((np.arange(side) + .5) * (scaled / side) - .5, 0, scaled - 1) / STRIDE
-    cell = np.minimum(place.astype(np.intp), count - 2)
-    return cell, place - cell
-
-
-def pooling_weights(labels, scaled=None):
-    """Weights of the feature map's cells in the mean over each superpixel, without the zeros.
+def pooling_weights(labels: np.ndarray, fitted: Optional[tuple] = None) -> tuple:
+    """Weights of the feature map's positions in the mean over each superpixel, without the zeros.
 
     Parameters
     ----------
     labels : ndarray (H, W) of int
         0 to n - 1, each of them at least once.
-    scaled : (int, int), optional
-        Height and width the photograph has in the network input; by default its own.
+    fitted : (int, int), optional
+        Height and width the image has in the network input; by default its own.
 
     Returns
     -------
-    superpixel, cell : ndarray (m,) of int
-        Superpixels in ascending order, and cells: indices into the flattened (rows, columns) of `cells(scaled)`.
-        A pair may occur up to four times: its weights add up.
+    superpixel, position : ndarray (m,) of int
+        Superpixels in ascending order, and indices into the flattened (rows, columns) of
+        `icd.data.geometry.enclosing_positions(fitted)`. A pair may occur up to four times: its weights add up.
     weight : ndarray (m,) float32
         Those of a superpixel sum to 1.
     """
     height, width = labels.shape
-    scaled = labels.shape if scaled is None else scaled
-    rows, columns = cells(scaled)
-    row, down = _taps(height, scaled[0], rows)
-    column, right = _taps(width, scaled[1], columns)
-    # A block is what lies between four cells. Within it weights are products, so per superpixel and block only the
+    fitted = labels.shape if fitted is None else fitted
+    rows, columns = enclosing_positions(fitted)
+    row, down = _taps(height, fitted[0], rows)
+    column, right = _taps(width, fitted[1], columns)
+    # A block is what lies between four positions. Within it weights are products, so per superpixel and block only the
     # sums of 1, down, right and down * right over its pixels matter, and those of a run of pixels in a row are
     # known from where it starts and ends.
     starts = np.ones((height, width), bool)
@@ -80,11 +68,11 @@ def pooling_weights(labels, scaled=None):
     superpixel, block = key // (rows * columns), key % (rows * columns)
     weight = np.stack([area - down_ - right_ + both, right_ - both, down_ - both, both], axis=1)
     weight /= np.bincount(superpixel, area)[superpixel, None]
-    cell = block[:, None] + [0, 1, columns, columns + 1]
-    return np.repeat(superpixel, 4), cell.ravel(), weight.ravel().astype(np.float32)
+    position = block[:, None] + [0, 1, columns, columns + 1]
+    return np.repeat(superpixel, 4), position.ravel(), weight.ravel().astype(np.float32)
 
 
-def pool(labels, feature, scaled=None):
+def pool(labels: np.ndarray, feature: np.ndarray, fitted: Optional[tuple] = None) -> np.ndarray:
     """Mean feature of every superpixel.
 
     Parameters
@@ -92,28 +80,29 @@ def pool(labels, feature, scaled=None):
     labels : ndarray (H, W) of int
         0 to n - 1, each of them at least once.
     feature : ndarray (d, h, w) float32
-        Feature map of the network input, or its upper left part: at least `cells(scaled)`.
-    scaled : (int, int), optional
-        Height and width the photograph has in the network input; by default its own.
+        Feature map of the network input, or its upper left part: at least
+        `icd.data.geometry.enclosing_positions(fitted)`.
+    fitted : (int, int), optional
+        Height and width the image has in the network input; by default its own.
 
     Returns
     -------
     ndarray (n, d) float32
         Means over the superpixel's pixels of the map scaled up by 8 (bilinear, align-corners).
     """
-    rows, columns = cells(labels.shape if scaled is None else scaled)
+    rows, columns = enclosing_positions(labels.shape if fitted is None else fitted)
     feature = feature[:, :rows, :columns].reshape(len(feature), -1)
-    superpixel, cell, weight = pooling_weights(labels, scaled)
+    superpixel, position, weight = pooling_weights(labels, fitted)
     count = int(superpixel[-1]) + 1
     pooled = np.empty((count, len(feature)), np.float32)
-    # Superpixels with neighbouring labels are near each other in most maps: a band of them needs few cells.
+    # Superpixels with neighbouring labels are near each other in most maps: a band of them needs few positions.
     firsts = np.arange(0, count, _BAND)
     bounds = np.append(np.searchsorted(superpixel, firsts), len(superpixel))
     for first, start, stop in zip(firsts, bounds, bounds[1:]):
-        low, high = cell[start:stop].min(), cell[start:stop].max() + 1
+        low, high = position[start:stop].min(), position[start:stop].max() + 1
         shape = (min(_BAND, count - first), high - low)
-        place = (superpixel[start:stop] - first) * shape[1] + cell[start:stop] - low
-        matrix = np.bincount(place, weight[start:stop], shape[0] * shape[1]).astype(np.float32).reshape(shape)
+        entry = (superpixel[start:stop] - first) * shape[1] + position[start:stop] - low
+        matrix = np.bincount(entry, weight[start:stop], shape[0] * shape[1]).astype(np.float32).reshape(shape)
         pooled[first:first + shape[0]] = matrix @ feature[:, low:high].T
     return pooled
 
@@ -161,10 +150,10 @@ class _Similarity:
         self._inverse[i] = 1 / np.sqrt(max(row[i], _TINY))
         sizes[i], sizes[j] = total, np.inf
         self.best[j], self.partner[j] = -np.inf, -1
-        self._mend(i, j)
+        self._update_best(i, j)
 
-    def _mend(self, i, j):
-        """Put best and partner right where columns i and j have a part."""
+    def _update_best(self, i, j):
+        """Correct best and partner where columns i and j have a part."""
         best, partner = self.best[:i], self.partner[:i]
         new = self._values(self._column[i:i + 1])[0, :i]
         np.putmask(partner, (new > best) | ((new == best) & (partner > i)), i)
@@ -175,7 +164,7 @@ class _Similarity:
         self._look(np.flatnonzero(lost))
 
 
-def merge(features, sizes, largest):
+def merge(features: np.ndarray, sizes: np.ndarray, largest: int) -> np.ndarray:
     """Merge the two most alike superpixels, adjacent or not, until at most `largest` are left.
 
     Parameters
@@ -211,14 +200,14 @@ def merge(features, sizes, largest):
     return np.unique(first, return_inverse=True)[1].astype(np.int32)
 
 
-def merge_map(labels, feature, largest, scaled=None):
+def merge_map(labels: np.ndarray, feature: np.ndarray, largest: int, fitted: Optional[tuple] = None) -> np.ndarray:
     """Merge the superpixels of an image by their features in a network's map.
 
     Parameters
     ----------
     labels : ndarray (H, W) of int
         0 to n - 1, each of them at least once.
-    feature, scaled : see `pool`
+    feature, fitted : see `pool`
     largest : int
         Superpixels to keep.
 
@@ -227,4 +216,4 @@ def merge_map(labels, feature, largest, scaled=None):
     ndarray (H, W) int32
         0 to at most `largest` - 1.
     """
-    return merge(pool(labels, feature, scaled), np.bincount(labels.ravel()), largest)[labels]
+    return merge(pool(labels, feature, fitted), np.bincount(labels.ravel()), largest)[labels]

@@ -1,29 +1,28 @@
-"""Inference: photographs and parameters to score maps."""
-import collections
+"""Inference: images and weights to score maps."""
+from __future__ import annotations
+
 import contextlib
-import functools
-import itertools
 import os
 
 import numpy as np
 
 from icd import checks, console, files, mxnet_setup, parallel
-from icd.data import geometry, images, score_map, superpixel_map
-from icd.data.augment import whole_view
+from icd.data import augment, geometry, images, score_map, superpixel_map
 from icd.data.inputs import check_superpixels
 from icd.data.loader import InferenceLoader
 from icd.errors import UserError
-from icd.outputs import Input, Outputs, Value
-from icd.model import padded_input
-from icd.weights import params
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
-from icd.model.icd_net import ICDNet, ScoreMaps, grey_canvases
+from icd.model.icd_net import ICDNet
+from icd.model.padded_input import PaddedInference, ScoreMaps
+from icd.mxnet_setup import mx
+from icd.outputs import Input, Outputs, Value
+from icd.predict import predict
 from icd.train.checkpoint import Checkpoints
 from icd.viz import previews
-from icd.mxnet_setup import gluon, mx
+from icd.weights import params
 
 KINDS = ('cam', 'icd')
-_SHEET_ROWS = 20        # single-label images a class's demo sheet shows
+_PREVIEW_ROWS = 20      # single-label images a class's preview shows
 
 
 def check(options, inputs, problems, upcoming=()):
@@ -76,7 +75,7 @@ def run(options, inputs):
         paths = [score_map.path(options.snapshot, kind, name) for kind in KINDS]
         if options.force or not outputs.is_current(name, paths, made_from):
             wanted[i] = made_from
-    parts = {os.path.join('scores_' + kind, part) for kind in KINDS for part in files.sub_folders(inputs.names)}
+    parts = {os.path.join(f'scores_{kind}', part) for kind in KINDS for part in files.sub_folders(inputs.names)}
     with outputs.writing([inputs.names[i] for i in wanted], parts):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
     _write_previews(options, inputs, weights, net, contexts)
@@ -96,22 +95,33 @@ def _score_folders(options):
 def _score(options, inputs, outputs, wanted, weights, contexts):
     """Write the score maps of the images `wanted` (inputs by index); the network, or None when there were none."""
     if not wanted:
-        console.log('scores: all %d are up to date' % len(inputs.names))
+        console.log(f'scores: all {len(inputs.names)} are up to date')
         return None
     workers = min(8, parallel.number_of_cores()) if options.num_workers is None else options.num_workers
+    net = ICDNet(inputs.num_classes, options.width)
+    network = PaddedInference(ScoreMaps, net, options.infer_size)
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
-                             options.infer_batch_size, workers, [inputs.sizes[i] for i in wanted],
-                             functools.partial(_extents, options))
-    with contextlib.closing(loader):
-        net = _load(options, inputs.num_classes, weights, contexts)
-        _write_scores(options, net, loader, contexts, outputs.record,
-                      {inputs.names[i]: (inputs.labels[i], made_from) for i, made_from in wanted.items()})
+                             options.infer_batch_size, workers, [inputs.sizes[i] for i in wanted], network.group)
+    indices = {inputs.names[i]: i for i in wanted}
+    with contextlib.closing(loader), console.progress(total=len(wanted), desc='scores') as bar:
+        params.load(weights, net, contexts)
+        for batch, maps in predict(loader, network, contexts):
+            for name, fitted, scores in zip(batch.names, batch.scaled_sizes, maps):
+                identities = [one.identity() for one in wanted[indices[name]]]
+                for kind, score in zip(KINDS, scores):
+                    files.save_npy(score_map.path(options.snapshot, kind, name),
+                                   _own_maps(score, inputs.labels[indices[name]], fitted, options.infer_size))
+                outputs.record(name, identities)
+                bar.update()
     return net
 
 
-def _extents(options, scaled):
-    """Height and width of the maps to compute for a photograph that has the size `scaled` in the network's input."""
-    return padded_input.extents(score_map.cells(scaled, options.infer_size), options.infer_size)
+def _own_maps(score, label, fitted, infer_size):
+    """Maps (labels, k, k) float32 of an image's own classes; positions that the image does not reach are 0."""
+    own, (rows, columns) = np.flatnonzero(label), geometry.resized_positions(fitted, infer_size)
+    maps = np.zeros((len(own),) + (geometry.feature_size(infer_size),) * 2, np.float32)
+    maps[:, :rows, :columns] = score[own, :rows, :columns]
+    return maps
 
 
 def _outputs(options, inputs, weights):
@@ -120,60 +130,17 @@ def _outputs(options, inputs, weights):
     return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings)
 
 
-def _load(options, num_classes, weights, contexts):
-    net = ICDNet(num_classes, options.width)
-    net.initialize(ctx=contexts)
-    params.load(weights, net)
-    return net
-
-
-def _write_scores(options, net, loader, contexts, record, images_by_name):
-    side = geometry.feature_size(options.infer_size)
-    canvases = {device: grey_canvases(net, options.infer_size, device) for device in contexts}
-    with console.progress(total=len(images_by_name), desc='scores') as bar:
-        waiting = collections.deque()
-
-        def write():
-            batch, outputs = waiting.popleft()
-            scores = [np.concatenate([o[kind].asnumpy() for o in outputs]) for kind in range(len(KINDS))]
-            for i, (name, scaled) in enumerate(zip(batch.names, batch.scaled_sizes)):
-                labels, made_from = images_by_name[name]
-                own, (rows, columns) = np.flatnonzero(labels), score_map.cells(scaled, options.infer_size)
-                identities = [one.identity() for one in made_from]
-                for kind, score in zip(KINDS, scores):
-                    whole = np.zeros((len(own), side, side), np.float32)
-                    whole[:, :rows, :columns] = score[i, own, :rows, :columns]
-                    files.save_npy(score_map.path(options.snapshot, kind, name), whole)
-                record(name, identities)
-                bar.update()
-        for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
-            maps = ScoreMaps(net, options.infer_size, extents)
-            maps.hybridize(static_alloc=True, static_shape=True)
-            for batch in batches:
-                # The devices compute this batch while the files of the one before are written.
-                shares = gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
-                waiting.append((batch, [maps(x, *maps.backbone.needed(canvases[x.context])) for x in shares]))
-                if len(waiting) > 1:
-                    write()
-        while waiting:
-            write()
-
-
-# --------------------------------------------------------------------------------------------------- demo sheets
-def _sheet_folder(options):
-    return os.path.join(options.snapshot, 'results', 'scores_demo')
-
-
+# ------------------------------------------------------------------------------------------------------- previews
 def _write_previews(options, inputs, weights, net, contexts):
-    """`scores_demo/class_%d.jpg`: single-label images with all their score maps, positive and negative part."""
-    folder, single = _sheet_folder(options), inputs.labels.sum(axis=1) == 1
+    """`scores_demo/class_C.jpg`: single-label images with all their score maps, positive and negative part."""
+    folder, single = os.path.join(options.snapshot, 'results', 'scores_demo'), inputs.labels.sum(axis=1) == 1
     settings = {'infer_size': options.infer_size, 'no_superpixel': options.no_superpixel,
                 'weights': f'{files.checksum(weights):08x}'}
     outputs = Outputs(folder, 'previews of scores', settings)
     shown, stale = {}, {}
     for c in range(inputs.num_classes):
         path = os.path.join(folder, f'class_{c}.jpg')
-        names = [inputs.names[i] for i in np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_SHEET_ROWS]]
+        names = [inputs.names[i] for i in np.flatnonzero(single & (inputs.labels[:, c] > 0))[:_PREVIEW_ROWS]]
         if not names:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)                         # of images that were shown before
@@ -183,11 +150,13 @@ def _write_previews(options, inputs, weights, net, contexts):
             shown[path], stale[f'class_{c}'] = (c, names), made_from
     with outputs.writing(stale):
         for (path, (c, names)), (name, made_from) in zip(shown.items(), stale.items()):
-            net = net or _load(options, inputs.num_classes, weights, contexts)
+            if net is None:
+                net = ICDNet(inputs.num_classes, options.width)
+                params.load(weights, net, contexts)
             identities = [one.identity() for one in made_from]
             label = (np.arange(inputs.num_classes) == c).astype(np.float32)
-            rows = [_sheet_row(options, net, contexts[0], image, label, c) for image in names]
-            files.save_image(path, previews.below(rows))
+            rows = [_preview_row(options, net, contexts[0], image, label, c) for image in names]
+            files.save_image(path, previews.vstack(rows))
             outputs.record(name, identities)
 
 
@@ -197,26 +166,26 @@ def _sources(options, name):
     return (images.image_path(options.image_root, name), *superpixels)
 
 
-def _sheet_row(options, net, device, name, label, c):
+def _preview_row(options, net, device, name, label, c):
     """Image | CAM | calibrated bottom-up | refined | top-down score of class `c`."""
     image = images.read_image(images.image_path(options.image_root, name))
-    square, (height, width) = whole_view(image, options.infer_size)
+    square, fitted = augment.letterbox(image, options.infer_size)
     x = mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], ctx=device, dtype='uint8')
     cam, bottom_up, top_down, _ = net(x)
     score = apply_sign(bottom_up, net.icd_accum_resign_moving_mean.data(device))
     partition = ()
     if not options.no_superpixel:
-        partition = _partition(options, name, (height, width), device)
+        partition = _partition(options, name, fitted, device)
     refined = SuperpixelRefine(options.no_superpixel)(score, mx.nd.array(label[None], ctx=device), *partition)
-    rows, columns = -(-height // geometry.STRIDE), -(-width // geometry.STRIDE)
+    rows, columns = map(geometry.feature_size, fitted)
     maps = [m[0, c, :rows, :columns].asnumpy() for m in (cam, score, refined, top_down)]
     return previews.row(image, maps)
 
 
-def _partition(options, name, shown, device):
+def _partition(options, name, fitted, device):
     """Superpixels (1, h, w) at the network's stride and their numbers; padding is a superpixel of its own."""
     labels = superpixel_map.read(superpixel_map.path(options.superpixel_root, name))
-    height, width = shown
+    height, width = fitted
     rows = (np.arange(height) * labels.shape[0] // height)[:, None]
     labels = labels[rows, np.arange(width) * labels.shape[1] // width]
     square = np.full((options.infer_size,) * 2, labels.max() + 1, np.int32)

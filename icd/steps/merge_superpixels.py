@@ -1,30 +1,31 @@
-"""Merging: photographs and raw superpixels to at most 64 superpixels each, by the features of a pretrained VGG16.
+"""Merging: images and raw superpixels to at most 64 superpixels each, by the features of a pretrained VGG16.
 
-The command is `icd-superpixel` (`python generate_superpixel.py`). Only the modules of arrays and files are imported
-here: the worker processes that merge need no MXNet.
+The command is `icd-superpixel` (`python generate_superpixel.py`). MXNet is imported where features are computed only:
+every worker process that merges imports this module, and needs no network.
 """
+from __future__ import annotations
+
 import contextlib
 import functools
 import itertools
 import os
 import shlex
-from collections import deque
 
 import cv2
 import numpy as np
 
 from icd import checks, cli, console, files, parallel
-from icd.data import images, superpixel_map, voc
-from icd.method import merging
+from icd.data import geometry, images, superpixel_map, voc
 from icd.errors import Problems, UserError
+from icd.method import merging
 from icd.outputs import Input, Outputs
 from icd.viz import previews
 
-SHEET = 'superpixels_demo.jpg'
-_PREVIEW = '-preview'       # its name in the record: no name of a list begins so
-_SHEET_ROWS = 20
-_SHEET_HEIGHT, _SHEET_WIDTH = 240, 480      # of a picture, at most
-_READERS = 4                                # processes that read photographs: a network is not faster than these
+PREVIEW = 'superpixels_demo.jpg'
+_PREVIEW_RECORD = '-preview'                # its name in the record: no name of a list begins so
+_PREVIEW_ROWS = 20
+_PREVIEW_HEIGHT, _PREVIEW_WIDTH = 240, 480  # of a picture, at most
+_READERS = 4                                # processes that read images: a network is not faster than these
 _MAKE_RAW = ('make them: `make -C external/superpixel`, then `external/superpixel/makeSuperpixel %s %s %s 75`; '
              'or check --superpixel-root')
 
@@ -102,7 +103,8 @@ def _split(options, names):
     UserError
         With all maps that are damaged or have too many superpixels.
     """
-    counts = dict(parallel.process_map(functools.partial(_count, options), names, _processes(options), desc='raw superpixels'))
+    counts = dict(parallel.process_map(functools.partial(_count, options), names, _processes(options),
+                                       desc='raw superpixels'))
     problems = Problems()
     few, many = [], []
     for name in names:
@@ -113,8 +115,8 @@ def _split(options, names):
         elif counts[name] <= merging.LARGEST_COUNT:
             many.append(name)
         else:
-            problems.add('more than %d superpixels' % merging.LARGEST_COUNT, '%s (%d)' % (
-                _raw(options, name), counts[name]), 'make them again with a larger K, or of a smaller photograph')
+            problems.add(f'more than {merging.LARGEST_COUNT} superpixels', f'{_raw(options, name)} ({counts[name]})',
+                         'make them again with a larger K, or of a smaller image')
     problems.raise_if_any()
     return few, many
 
@@ -126,60 +128,49 @@ def _features(options, names, sizes):
     Returns
     -------
     iterator of (str, ndarray, (int, int))
-        Name, conv5_3 float32 (d, rows, columns) of `merging.cells`, size of the photograph in the network's input.
+        Name, conv5_3 float32 (d, rows, columns) of `icd.data.geometry.enclosing_positions`, size of the image in the
+        network's input.
     """
     # Worker processes import this module, too, and need no MXNet.
     from icd import mxnet_setup
     from icd.data.loader import InferenceLoader
-    from icd.model import padded_input
-    from icd.weights import params
+    from icd.model.padded_input import Features, PaddedInference
     from icd.model.vgg import VGG16
-    contexts = mxnet_setup.devices(options.gpus)
-    side = options.image_size
-    loader = InferenceLoader(names, options.image_root, side, options.batch_size,
-                             min(_READERS, parallel.number_of_cores()), sizes,
-                             lambda scaled: padded_input.extents(merging.cells(scaled), side))
-    net = VGG16(options.width)
+    from icd.predict import predict
+    from icd.weights import params
+    contexts, net = mxnet_setup.devices(options.gpus), VGG16(options.width)
+    network = PaddedInference(Features, net, options.image_size)
+    loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
+                             min(_READERS, parallel.number_of_cores()), sizes, network.group)
     params.load_pretrained(options.pretrained, net, options.seed, contexts)
-    canvases = {device: padded_input.canvases(net, side, device) for device in contexts}
 
     def compute():
-        waiting = deque()
         with contextlib.closing(loader):
-            for extents, batches in itertools.groupby(loader, lambda batch: batch.group):
-                # The original feeds 0..255 here, without subtracting 127.
-                covered = padded_input.CoveredVGG16(net, side, extents)
-                covered.hybridize(static_alloc=True, static_shape=True)
-                for batch in batches:
-                    shares = mxnet_setup.gluon.utils.split_and_load(batch.image, contexts[:len(batch.names)], even_split=False)
-                    waiting.append((batch, [covered(x, *covered.needed(canvases[x.context])) for x in shares]))
-                    if len(waiting) > 1:    # the devices compute this batch while the one before is handed over
-                        yield from _needed_cells(*waiting.popleft())
-            while waiting:
-                yield from _needed_cells(*waiting.popleft())
+            for batch, maps in predict(loader, network, contexts):
+                yield from _enclosing(batch, maps)
     return compute()
 
 
-def _needed_cells(batch, outputs):
-    maps = itertools.chain.from_iterable(output.asnumpy() for output in outputs)
-    for name, scaled, feature in zip(batch.names, batch.scaled_sizes, maps):
-        rows, columns = merging.cells(scaled)
-        yield name, feature[:, :rows, :columns], scaled
+def _enclosing(batch, maps):
+    """What `_features` gives, of a batch. (A function of its own: afterwards no name holds the last features.)"""
+    for name, fitted, (feature,) in zip(batch.names, batch.scaled_sizes, maps):
+        rows, columns = geometry.enclosing_positions(fitted)
+        yield name, feature[:, :rows, :columns], fitted
 
 
 # ------------------------------------------------------------------------------------------------------ the step
 def _make(options, item):
-    """Write the merged map of one image: name, feature map or None where nothing is to be merged, scaled size, inputs.
+    """Write the merged map of one image: name, feature map or None where nothing is to be merged, fitted size, inputs.
 
     Returns
     -------
     str, list of str
         The name, and the identities of the inputs.
     """
-    name, feature, scaled, inputs = item
+    name, feature, fitted, inputs = item
     labels = superpixel_map.renumber(superpixel_map.read(_raw(options, name)))
     if feature is not None:
-        labels = merging.merge_map(labels, feature, options.max_superpixel_num, scaled)
+        labels = merging.merge_map(labels, feature, options.max_superpixel_num, fitted)
     identities = [one.identity() for one in inputs]
     superpixel_map.write(_merged(options, name), labels)
     return name, identities
@@ -189,7 +180,7 @@ def run(options):
     """Merge the superpixels of all names in the list.
 
     Reads NAME.jpg and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
-    a sheet of the first photographs, `superpixels_demo.jpg`, beside that folder. Images that have few enough
+    a preview of the first images, `superpixels_demo.jpg`, beside that folder. Images that have few enough
     superpixels only get these labels, and are not shown to the network. Maps that were made from the same files with
     the same settings are kept.
 
@@ -201,8 +192,8 @@ def run(options):
     Raises
     ------
     UserError
-        Before anything is computed, with all that is missing or does not fit. While it runs, when a photograph turns
-        out to be damaged.
+        Before anything is computed, with all that is missing or does not fit. While it runs, when an image turns out
+        to be damaged.
     """
     if os.path.realpath(options.superpixel_root) == os.path.realpath(options.save_superpixel_root):
         raise UserError('is the folder of the raw superpixels, which would be overwritten',
@@ -224,51 +215,50 @@ def run(options):
         for name, identities in parallel.process_map(functools.partial(_make, options), jobs, _processes(options),
                                                      len(wanted), 'superpixels') if wanted else ():
             outputs.record(name, identities)
-        _write_preview(options, outputs, names[:_SHEET_ROWS])
+        _write_preview(options, outputs, names[:_PREVIEW_ROWS])
 
 
 def _processes(options):
     return options.num_process or parallel.number_of_cores()
 
 
-# -------------------------------------------------------------------------------------------------------- sheet
+# ------------------------------------------------------------------------------------------------------ preview
 def _write_preview(options, outputs, names):
     """Rows of image, raw and merged superpixels in random colours."""
     folder = os.path.dirname(os.path.abspath(options.save_superpixel_root))
-    path = os.path.join(folder, SHEET)
+    path = os.path.join(folder, PREVIEW)
     names = [name for name in names
              if all(os.path.isfile(made(options, name)) for made in (_image, _raw, _merged))]
     inputs = [Input(made(options, name)) for name in names for made in (_image, _raw, _merged)]
-    if not names or outputs.is_current(_PREVIEW, [path], inputs):
+    if not names or outputs.is_current(_PREVIEW_RECORD, [path], inputs):
         return
     if not os.access(folder, os.W_OK):
         console.log(f'{path}: not written: permission denied')
         return
     rng = np.random.default_rng(0)
-    files.save_image(path, previews.below([_sheet_row(options, name, rng) for name in names]))
-    outputs.record(_PREVIEW, [one.identity() for one in inputs])
+    files.save_image(path, previews.vstack([_preview_row(options, name, rng) for name in names]))
+    outputs.record(_PREVIEW_RECORD, [one.identity() for one in inputs])
 
 
-def _sheet_row(options, name, rng):
+def _preview_row(options, name, rng):
     image = images.read_image(_image(options, name))
     height, width = image.shape[:2]
-    scale = min(_SHEET_HEIGHT / height, _SHEET_WIDTH / width)
+    scale = min(_PREVIEW_HEIGHT / height, _PREVIEW_WIDTH / width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
 
     def coloured(path):
         labels = superpixel_map.renumber(superpixel_map.read(path))
         colours = rng.integers(0, 256, (labels.max() + 1, 3), dtype=np.uint8)
         return colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
-    return previews.beside([cv2.resize(image, size, interpolation=cv2.INTER_AREA), coloured(_raw(options, name)),
-                          coloured(_merged(options, name))])
+    return previews.hstack([cv2.resize(image, size, interpolation=cv2.INTER_AREA), coloured(_raw(options, name)),
+                            coloured(_merged(options, name))])
 
 
 # --------------------------------------------------------------------------------------------------- the command
 def main(arguments):
     """Read the command line and run the step."""
     run(cli.parse(cli.SUPERPIXEL, 'icd-superpixel',
-                            'Merge raw superpixels to at most 64 an image, by the features of a pretrained VGG16.',
-                            arguments))
+                  'Merge raw superpixels to at most 64 an image, by the features of a pretrained VGG16.', arguments))
 
 
 def command():

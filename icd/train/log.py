@@ -205,7 +205,7 @@ class TrainingLog:
         self._bar.close()
         if self._rows:
             folder = preview_folder(self._folder, self._prefix)
-            files.save_image(os.path.join(folder, f'{self._prefix}-{epoch:04d}.jpg'), previews.below(self._rows))
+            files.save_image(os.path.join(folder, f'{self._prefix}-{epoch:04d}.jpg'), previews.vstack(self._rows))
 
 
 def _combined(names, parts):

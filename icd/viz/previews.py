@@ -1,13 +1,17 @@
-"""Demo sheets: photographs beside their score maps, a row each, for people to look at."""
+"""Previews: images beside their score maps, a row each, for people to look at."""
+from __future__ import annotations
+
 import cv2
 import numpy as np
+
+from icd.data import geometry
 
 HEIGHT = 120        # pixels of a row
 _WIDEST = 600       # pixels of a picture in it; a panorama's row is lower
 _GAP = 4
 
 
-def heat(image, score):
+def heat(image: np.ndarray, score: np.ndarray) -> np.ndarray:
     """The positive part of a score map, scaled to its maximum, over the image.
 
     Parameters
@@ -20,14 +24,13 @@ def heat(image, score):
     (H, W, 3) uint8
         Colour map jet at 0.8 over the image at 0.2.
     """
-    positive = np.maximum(score, 0)
-    share = cv2.resize(positive / max(float(positive.max()), 1e-5), image.shape[1::-1])
-    colours = cv2.applyColorMap(np.uint8(255 * np.clip(share, 0, 1)), cv2.COLORMAP_JET)
+    fraction = cv2.resize(geometry.normalised(score), image.shape[1::-1])
+    colours = cv2.applyColorMap(np.uint8(255 * np.clip(fraction, 0, 1)), cv2.COLORMAP_JET)
     return cv2.addWeighted(colours, .8, image, .2, 0)
 
 
-def row(image, scores):
-    """A row of a sheet: the image, then positive and negative part of every score map.
+def row(image: np.ndarray, scores: list) -> np.ndarray:
+    """A row of a preview: the image, then positive and negative part of every score map.
 
     Parameters
     ----------
@@ -42,16 +45,16 @@ def row(image, scores):
     scale = min(HEIGHT / image.shape[0], _WIDEST / image.shape[1])
     small = cv2.resize(image, tuple(max(1, round(side * scale)) for side in image.shape[1::-1]),
                        interpolation=cv2.INTER_AREA)
-    return beside([small] + [heat(small, sign * score) for score in scores for sign in (1, -1)])
+    return hstack([small] + [heat(small, sign * score) for score in scores for sign in (1, -1)])
 
 
-def beside(pictures):
+def hstack(pictures: list) -> np.ndarray:
     """Pictures (BGR uint8) of one height, left to right with white gaps."""
     gap = np.full((len(pictures[0]), _GAP, 3), 255, np.uint8)
     return np.hstack([part for picture in pictures for part in (picture, gap)][:-1])
 
 
-def below(rows):
+def vstack(rows: list) -> np.ndarray:
     """Rows (BGR uint8) of any width, top to bottom with white gaps."""
     width = max(r.shape[1] for r in rows)
     parts = [cv2.copyMakeBorder(r, 0, _GAP, 0, width - r.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))

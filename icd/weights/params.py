@@ -15,7 +15,8 @@ import numpy as np
 
 from icd import console, files
 from icd.errors import UserError
-from icd.model.icd_net import AUXILIARY, initialize_missing, set_values
+from icd.model.icd_net import AUXILIARY
+from icd.model.initial import initialize_missing, set_values
 from icd.data.geometry import GREY
 from icd.model.vgg import BLOCKS
 from icd.mxnet_setup import mx
@@ -253,7 +254,7 @@ def load_pretrained(path, net, seed, ctx=None):
     ----------
     path, net : see `read_pretrained`
     seed : int
-        Of the parameters the file does not give, see `icd.model.icd_net.starting_values`.
+        Of the parameters the file does not give, see `icd.model.initial.starting_values`.
     ctx : see `load`
 
     Raises

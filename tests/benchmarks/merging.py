@@ -20,7 +20,7 @@ import time  # noqa: E402
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from icd.data import merging  # noqa: E402
+from icd.method import merging  # noqa: E402
 
 LIMIT = .08                                 # seconds
 HEIGHT, WIDTH, SUPERPIXELS, CHANNELS, KEPT, SIDE = 375, 500, 470, 512, 64, 65

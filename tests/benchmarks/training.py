@@ -5,7 +5,7 @@
   refinement, losses) should be free.
 - Peak memory of a process that trains.
 - Inference as the stage does it, against a graph with all outputs of the whole input: CAM, calibrated bottom-up score,
-  refined score, top-down score and feature. Photographs are 500x375 pixels, like most of VOC's.
+  refined score, top-down score and feature. Images are 500x375 pixels, like most of VOC's.
 
 Both sides of a comparison take turns, and medians of the processor's time are compared, so what else the machine does
 matters little. (With several threads that includes the time they wait for each other: OMP_NUM_THREADS=1 is steadier.)
@@ -22,11 +22,12 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 import numpy as np  # noqa: E402
 
-from icd.data import geometry, score_map  # noqa: E402
+from icd.data import geometry  # noqa: E402
 from icd.data.datasets import IcdBatch  # noqa: E402
-from icd.model import padded_input  # noqa: E402
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign  # noqa: E402
-from icd.model.icd_net import ICDNet, ScoreMaps, grey_canvases, initialize_missing, set_values  # noqa: E402
+from icd.model.icd_net import ICDNet  # noqa: E402
+from icd.model.initial import initialize_missing, set_values  # noqa: E402
+from icd.model.padded_input import PaddedInference, ScoreMaps  # noqa: E402
 from icd.mxnet_setup import autograd, gluon, mx  # noqa: E402
 from icd.train.icd_task import IcdTask  # noqa: E402
 from icd.train.trainer import Trainer  # noqa: E402
@@ -107,16 +108,15 @@ def convolving(count, size):
 def inference(count, size, width):
     """Functions that infer a batch: as the stage does, and with all outputs."""
     images, labels, superpixels = batch(count, size)
-    photograph = geometry.fitted_size(375, 500, size)
-    images[:, :, photograph[0]:] = images[:, :, :, photograph[1]:] = geometry.GREY
-    net, refine = network(width), SuperpixelRefine()
-    maps = ScoreMaps(net, size, padded_input.extents(score_map.cells(photograph, size), size))
-    canvases, regions = maps.backbone.needed(grey_canvases(net, size, mx.cpu())), mx.nd.arange(REGIONS)
-    for block in (net, maps, refine):
+    fitted = geometry.fitted_size(375, 500, size)
+    images[:, :, fitted[0]:] = images[:, :, :, fitted[1]:] = geometry.GREY
+    net, refine, regions = network(width), SuperpixelRefine(), mx.nd.arange(REGIONS)
+    padded = PaddedInference(ScoreMaps, net, size)
+    for block in (net, refine):
         block.hybridize(static_alloc=True, static_shape=True)
 
     def lean():
-        return [output.asnumpy() for output in maps(images, *canvases)]
+        return [output.asnumpy() for output in padded(images, [fitted] * count)]
 
     def full():
         cam, bottom_up, top_down, feature = net(images)

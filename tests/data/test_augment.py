@@ -52,8 +52,8 @@ def slow_view(image, superpixel, view):
     image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(127,) * 3)
     superpixel = cv2.copyMakeBorder(superpixel, 0, below, 0, right, cv2.BORDER_CONSTANT,
                                     value=int(superpixel.max()) + 1)
-    place = slice(view.top, view.top + view.size), slice(view.left, view.left + view.size)
-    return image[place], superpixel[place]
+    inside = slice(view.top, view.top + view.size), slice(view.left, view.left + view.size)
+    return image[inside], superpixel[inside]
 
 
 @given(sides, sides, sizes, st.integers(0, 10 ** 6))
@@ -72,8 +72,8 @@ def test_views_are_what_whole_images_give(height, width, size, seed):
 def test_looking_up_samples_equals_sampling_the_whole_map(height, width, size, seed):
     _, superpixel = scene(height, width)
     view = augment.random_view(height, width, size, np.random.default_rng(seed))
-    whole = augment.pad_superpixel(augment.cut_superpixel(superpixel, view), size)
-    few = augment.pad_superpixel(augment.cut_superpixel(superpixel, view, 8), size // 8 + 1)
+    whole = augment.pad_labels(augment.cut_labels(superpixel, view), size)
+    few = augment.pad_labels(augment.cut_labels(superpixel, view, 8), size // 8 + 1)
     assert (few == superpixel_map.sample(whole)).all()
 
 
@@ -124,9 +124,9 @@ def test_changes_can_be_left_out():
 
 @given(st.integers(1, 300), st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_whole_photographs_fit_into_the_square(height, width):
+def test_a_letterbox_holds_the_whole_image(height, width):
     image, _ = scene(height, width)
-    square, (h, w) = augment.whole_view(image, 129)
+    square, (h, w) = augment.letterbox(image, 129)
     assert square.shape == (129, 129, 3)
     assert (square[h:] == 127).all() and (square[:, w:] == 127).all()
     if max(height, width) <= 129:

@@ -264,7 +264,7 @@ def test_inference_sees_every_image_once(folder, workers, size):
             assert batch.group is None and len(batch.names) == len(batch.sizes) == len(batch.scaled_sizes)
             for k, name in enumerate(batch.names):
                 image = images.read_image(os.path.join(folder, name + '.jpg'))
-                square, scaled = augment.whole_view(image, size)
+                square, scaled = augment.letterbox(image, size)
                 assert (batch.image[k].asnumpy() == square[..., ::-1].transpose(2, 0, 1)).all()
                 assert batch.sizes[k] == image.shape[:2] and batch.scaled_sizes[k] == scaled
             seen += batch.names

@@ -24,15 +24,15 @@ def test_reads_what_programs_write(tmp_path, dtype, order):
     assert read.dtype == np.float32 and np.array_equal(read, scores().astype(dtype).astype(np.float32))
 
 
-def encoded(array, **words):
+def encoded(array, **kwargs):
     data = io.BytesIO()
-    np.save(data, array, **words)
+    np.save(data, array, **kwargs)
     return data.getvalue()
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damaged_files_are_mistakes_of_the_user(tmp_path_factory, data):
+def test_damaged_files_are_errors_of_one_line(tmp_path_factory, data):
     good = bytearray(encoded(scores()))
     for _ in range(data.draw(st.integers(0, 4))):
         good[data.draw(st.integers(0, 200))] = data.draw(st.integers(0, 255))
@@ -55,7 +55,7 @@ def test_headers_that_are_none(tmp_path, header):
     assert score_map.problem(str(path), 2, 65)
 
 
-def test_a_header_that_claims_the_moon_costs_nothing(tmp_path):
+def test_a_header_of_a_huge_array_costs_nothing(tmp_path):
     path = tmp_path / 'a.npy'
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1000001, 1000001)}"
     path.write_bytes(b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header)
@@ -68,15 +68,15 @@ def test_no_file(tmp_path):
         score_map.read(str(tmp_path / 'a.npy'), 2, 65)
 
 
-def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+def test_a_file_without_permission(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError
     monkeypatch.setattr('builtins.open', refuse)                    # permissions do not keep root out
-    assert score_map.problem(str(tmp_path / 'a.npy'), 2, 65) == ('may not be read', 'change its permissions')
+    assert score_map.problem(str(tmp_path / 'a.npy'), 2, 65) == ('permission denied', 'change its permissions')
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_scores_that_are_no_numbers(tmp_path, value):
+def test_scores_that_are_not_finite(tmp_path, value):
     array = scores()
     array[1, 3, 4] = value
     files.save_npy(str(tmp_path / 'a.npy'), array)
@@ -99,7 +99,7 @@ def test_scores_follow_images_that_were_scaled_down():
         assert full.shape == (height, width)
         inner = slice(width // 50, -(width // 50))                   # borders repeat the outermost position
         assert np.abs(full[0] - (np.arange(width) + .5) / width)[inner].max() < 1e-3
-    # The photograph fills the width; half of the height is padding.
+    # The image fills the width; half of the height is padding.
     down = score_map.at_image_size(ramp.T[None].copy(), (513, 1026), 513)[0]
     assert abs(down[-1, 0] - 257 / 513) < 5e-3
 
@@ -114,10 +114,10 @@ def test_positions_inside_are_every_eighth_pixel(shape, expected):
 
 
 @pytest.mark.parametrize('infer_size', [49, 65, 513])
-def test_positions_beyond_the_cells_are_never_looked_at(infer_size):
+def test_positions_beyond_those_that_are_resized_do_not_count(infer_size):
     side, rng = geometry.feature_size(infer_size), np.random.default_rng(0)
     for shape in [(1, 1), (infer_size, infer_size)] + [tuple(rng.integers(1, infer_size + 1, 2)) for _ in range(60)]:
-        rows, columns = score_map.cells(shape, infer_size)
+        rows, columns = geometry.resized_positions(shape, infer_size)
         whole = scores(1, side)
         zeros = np.zeros_like(whole)
         zeros[:, :rows, :columns] = whole[:, :rows, :columns]

@@ -11,7 +11,8 @@ from icd import cli, files
 from icd.data import geometry, masks, superpixel_map, voc
 from icd.demo import creatures
 from icd.errors import UserError
-from icd.model.icd_net import ICDNet, starting_values
+from icd.model.icd_net import ICDNet
+from icd.model.initial import starting_values
 from icd.steps import seeds
 from icd.demo import __main__ as demo
 from icd.demo import pretrain

@@ -16,7 +16,8 @@ def make(root):
     """Fill a folder with everything the commands read: photographs, annotations, superpixels, parameters, scores."""
     import mxnet  # noqa: F401
     from icd.weights import params
-    from icd.model.icd_net import ICDNet, initialize_missing, set_values
+    from icd.model.icd_net import ICDNet
+    from icd.model.initial import initialize_missing, set_values
     rng = np.random.RandomState(0)
 
     def put(folder, name, image):

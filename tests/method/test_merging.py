@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests.helpers import load_recording, parity_files
 
+from icd.data import geometry
 from icd.method import merging
 
 
@@ -36,28 +37,28 @@ def test_merged_maps_are_the_originals(path):
 
 
 # --------------------------------------------------------------------------------------------------- pooling
-def upsampled(feature, shape, scaled):
-    """The feature map at every pixel of a photograph of `shape` that has the size `scaled` in the network's input."""
+def upsampled(feature, shape, fitted):
+    """The feature map at every pixel of an image of `shape` that has the size `fitted` in the network's input."""
     matrices = []
-    for side, small, count in zip(shape, scaled, feature.shape[1:]):
+    for side, small, count in zip(shape, fitted, feature.shape[1:]):
         at = [min(max((p + .5) * small / side - .5, 0), small - 1) / 8 for p in range(side)]
         matrices.append(np.stack([np.interp(at, np.arange(count), one) for one in np.eye(count)], axis=1))
     return np.einsum('yi,dij,xj->dyx', matrices[0], feature.astype(np.float64), matrices[1])
 
 
-@pytest.mark.parametrize('shape, scaled, count', [
+@pytest.mark.parametrize('shape, fitted, count', [
     ((40, 61), None, 12), ((61, 33), None, 40), ((65, 65), None, 9), ((1, 1), None, 1), ((1, 50), None, 7),
     ((9, 2), None, 3), ((57, 64), None, 3648), ((130, 90), (65, 45), 30), ((200, 70), (65, 23), 25),
     ((3, 300), (1, 65), 20)])
-def test_pooling_is_the_mean_of_the_upsampled_map(shape, scaled, count):
+def test_pooling_is_the_mean_of_the_upsampled_map(shape, fitted, count):
     if count == shape[0] * shape[1]:
         labels = np.random.default_rng(1).permutation(count).reshape(shape)
     else:
         labels = cells_image(shape[0], shape[1], count, seed=count)
     feature = np.random.default_rng(2).standard_normal((5, 9, 9)).astype(np.float32)
-    full = upsampled(feature, shape, scaled or shape)
+    full = upsampled(feature, shape, fitted or shape)
     expected = np.stack([full[:, labels == k].mean(axis=1) for k in range(labels.max() + 1)])
-    np.testing.assert_allclose(merging.pool(labels, feature, scaled), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(merging.pool(labels, feature, fitted), expected, rtol=0, atol=2e-6)
 
 
 def test_a_map_of_coordinates_gives_the_centres_of_superpixels():
@@ -69,20 +70,15 @@ def test_a_map_of_coordinates_gives_the_centres_of_superpixels():
     np.testing.assert_allclose(merging.pool(labels, coordinates), centres, atol=1e-3)
 
 
-def test_only_the_cells_named_are_needed():
+def test_only_the_enclosing_positions_are_needed():
     labels = cells_image(33, 50, 15, seed=4)
     feature = np.random.default_rng(5).standard_normal((4, 9, 9)).astype(np.float32)
-    rows, columns = merging.cells(labels.shape)
+    rows, columns = geometry.enclosing_positions(labels.shape)
     assert (rows, columns) == (5, 8)
     whole = merging.pool(labels, feature)
     feature[:, rows:], feature[:, :, columns:] = np.nan, np.nan
     assert (merging.pool(labels, feature) == whole).all()
     assert (merging.pool(labels, feature[:, :rows, :columns]) == whole).all()
-
-
-@pytest.mark.parametrize('side, count', [(1, 2), (2, 2), (9, 2), (10, 3), (17, 3), (513, 65)])
-def test_cells_reach_just_beyond_the_last_pixel(side, count):
-    assert merging.cells((side, side)) == (count, count)
 
 
 # --------------------------------------------------------------------------------------------------- merging

@@ -5,17 +5,16 @@ import pytest
 from mxnet import autograd
 
 from icd.model.icd_blocks import CalibrationStatistics
-from icd.model.icd_net import (
-    AUXILIARY, COPIED, DROPPED, ClassActivation, ICDNet, initialize_missing, set_values, starting_values)
+from icd.model.icd_net import AUXILIARY, ICDNet
+from icd.model.initial import initialize_missing, set_values
 from icd.model.sync_bn import combine, forward_synchronised
-from icd.model.vgg import VGG16
 
 STATIC = dict(static_alloc=True, static_shape=True)
 WIDTH = 1 / 16
 
 
-def network(devices=None, seed=0, **words):
-    net = ICDNet(3, WIDTH, **words)
+def network(devices=None, seed=0, **changes):
+    net = ICDNet(3, WIDTH, **changes)
     values = initialize_missing(net, {}, seed, he=True)
     # Running statistics and a state that are not where they start, so that using the wrong ones shows.
     values['feat_bn_moving_mean'] = values['feat_bn_moving_mean'] + .1
@@ -69,8 +68,8 @@ def test_pixels_may_be_bytes_or_floats():
 def test_padding_with_127_is_padding_with_nothing():
     """The network subtracts 127, so a black 127 image has no input at all."""
     net = network()
-    same(net.backbone(mx.nd.full((1, 3, 33, 33), 127)), VGG16.hybrid_forward(
-        net.backbone, mx.nd, mx.nd.zeros((1, 3, 33, 33))), 0)
+    backbone = net.layers.backbone
+    same(backbone(mx.nd.full((1, 3, 33, 33), 127)), backbone.layers(mx.nd.zeros((1, 3, 33, 33))), 0)
 
 
 @pytest.mark.parametrize('training', [False, True])
@@ -92,41 +91,14 @@ def test_bottom_up_score_passes_no_gradient():
 
 def test_frozen_normalisation_uses_and_keeps_its_running_statistics():
     net = network(dropout=0, freeze_bn=True)
-    before = net.feature_norm.moving_mean.data().asnumpy()
+    before = net.layers.feature_norm.moving_mean.data().asnumpy()
     inference = net(images())
     with autograd.record():
         outputs = net(images())
         loss = outputs[2].sum()
     loss.backward()
     same(outputs, inference, 1e-5)
-    assert (net.feature_norm.moving_mean.data().asnumpy() == before).all()
-
-
-# -------------------------------------------------------------------------------------------------------- dropout
-@pytest.mark.parametrize('share', [.3, .5])
-def test_dropout_is_that_of_its_definition(share):
-    """The form that needs no mask: kept values are scaled by 1 / (1 - p), the share p is 0, gradients likewise."""
-    block = ClassActivation(1, 1, 400, share)
-    block.initialize()
-    values = {name: np.zeros(p.shape, np.float32) for name, p in block.collect_params().items()}
-    values['fc6_bias'][:200] = 2                # the other half is off before dropout
-    values['fc8_weight'] += 1
-    values['fc7_weight'][:, :, 0, 0] = np.eye(400)
-    for name, parameter in block.collect_params().items():
-        parameter.set_data(mx.nd.array(values[name]))
-    mx.random.seed(0)
-    with autograd.record():
-        cam = block(mx.nd.zeros((1, 1, 60, 60)))
-    cam.backward()
-    # Sums of 200 values that are 2 / (1 - p)^2 with probability (1 - p)^2, else 0.
-    kept = cam.asnumpy() * (1 - share) ** 2 / 2
-    assert np.allclose(kept, kept.round(), atol=1e-3)
-    assert kept.mean() == pytest.approx(200 * (1 - share) ** 2, rel=.01)
-    assert kept.std() == pytest.approx(np.sqrt(200 * (1 - share) ** 2 * (1 - (1 - share) ** 2)), rel=.05)
-    gradient = block.fc6_bias.grad().asnumpy()
-    assert not gradient[200:].any()
-    np.testing.assert_allclose(gradient[:200].sum() * 2, cam.asnumpy().sum(), rtol=1e-4)
-    assert DROPPED < np.finfo(np.float32).max / 100
+    assert (net.layers.feature_norm.moving_mean.data().asnumpy() == before).all()
 
 
 def test_dropout_repeats_with_its_seed_and_rests_in_inference():
@@ -138,30 +110,7 @@ def test_dropout_repeats_with_its_seed_and_rests_in_inference():
         with autograd.train_mode():
             return net(images())[0].asnumpy()
     assert (draw(1) == draw(1)).all() and (draw(1) != draw(2)).any()
-    assert (net(images())[0].asnumpy() == net(images())[0].asnumpy()).all()
-
-
-# ------------------------------------------------------------------------------------------------------- starting
-def test_each_parameter_starts_from_its_own_generator():
-    net = ICDNet(3, WIDTH)
-    whole = starting_values(net, 5, he=True)
-    alone = starting_values(net, 5, ['fc8_weight', 'conv3_2_weight'], he=True)
-    for name, value in alone.items():
-        assert (value == whole[name]).all()
-    assert (whole['conv3_2_weight'] != whole['conv3_3_weight']).any()
-    assert (starting_values(net, 6)['fc8_weight'] != starting_values(net, 5)['fc8_weight']).any()
-
-
-def test_missing_parameters_start_as_in_the_original():
-    net = ICDNet(3, WIDTH)
-    given = starting_values(net, 0, ['fc6_weight', 'fc6_bias', 'fc7_weight'])
-    given['fc6_bias'] += 1
-    values = initialize_missing(net, given, 0)
-    assert set(values) == set(net.collect_params())
-    assert all((values[name] == values[source]).all() for name, source in COPIED.items())
-    assert values['conv_ft_weight'].std() == pytest.approx(.01, rel=.1)
-    assert not values['fc8_bias'].any() and (values['feat_bn_gamma'] == 1).all()
-    assert (initialize_missing(net, dict(given, fc6_ft_bias=given['fc6_bias'] + 1), 0)['fc6_ft_bias'] == 2).all()
+    same(net(images()), network(dropout=0)(images()), 1e-5)
 
 
 # ----------------------------------------------------------------------------------------- statistics over devices

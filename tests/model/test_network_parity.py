@@ -11,7 +11,8 @@ from mxnet import autograd, gluon
 
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate, SuperpixelRefine, apply_sign
 from icd.model.losses import ICDLoss, warm_up
-from icd.model.icd_net import AUXILIARY, STATE, ICDNet, set_values
+from icd.model.icd_net import AUXILIARY, STATE, ICDNet
+from icd.model.initial import set_values
 
 RATE, MOMENTUM, DECAY = 1e-4, .9, 5e-4
 LAGGING = ('feat_bn_moving_mean', 'feat_bn_moving_var')     # recorded before the step's backward pass moves them

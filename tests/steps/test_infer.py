@@ -1,4 +1,4 @@
-"""Score files hold what the network says of each photograph, whatever it was computed together with."""
+"""Score files hold what the network gives for each image, whatever it was computed together with."""
 import os
 import shutil
 
@@ -9,13 +9,13 @@ import pytest
 from tests.helpers.small_data import ANNOTATION, run
 
 from icd import files
-from icd.data import images, score_map, superpixel_map, voc
-from icd.data.augment import whole_view
+from icd.data import geometry, images, score_map, superpixel_map, voc
+from icd.data.augment import letterbox
 from icd.weights import params
 from icd.model.icd_net import ICDNet
 
 SIZE = 129
-PHOTOGRAPHS = {'a': (40, 60), 'b': (100, 129), 'c': (60, 40), 'd': (129, 50), 'e': (50, 64), 'f': (200, 100),
+IMAGES = {'a': (40, 60), 'b': (100, 129), 'c': (60, 40), 'd': (129, 50), 'e': (50, 64), 'f': (200, 100),
                'g': (41, 59)}
 CLASSES = {'b': ('cat', 'person'), 'e': ('aeroplane', 'dog', 'tvmonitor'), 'g': ('person',)}
 
@@ -26,34 +26,34 @@ def data(valid, tmp_path, monkeypatch):
     shutil.copytree(valid, root)
     monkeypatch.chdir(root)
     rng = np.random.RandomState(5)
-    for name, size in PHOTOGRAPHS.items():
+    for name, size in IMAGES.items():
         image = cv2.resize(rng.randint(0, 255, (9, 9, 3), np.uint8), size[::-1])
         files.save_image('images/%s.jpg' % name, image)
         whole, one = ANNOTATION.split('<object>', 1)[0], '<object>' + ANNOTATION.split('<object>', 1)[1][:-13]
         text = whole + ''.join(one % c for c in CLASSES.get(name, ('dog',))) + '</annotation>'
         files.save_bytes('annotations/%s.xml' % name, text.encode())
-    files.save_bytes('list.txt', '\n'.join(PHOTOGRAPHS).encode())
+    files.save_bytes('list.txt', '\n'.join(IMAGES).encode())
     return root
 
 
-def infer(snapshot, *words):
+def infer(snapshot, *arguments):
     os.makedirs(snapshot)
     shutil.copy('snap/vgg16_icd-0000.params', snapshot)
-    assert run('infer', ['--snapshot', snapshot, '--infer-size', str(SIZE), '--no-superpixel'] + list(words)) == 0
+    assert run('infer', ['--snapshot', snapshot, '--infer-size', str(SIZE), '--no-superpixel'] + list(arguments)) == 0
     return {(kind, name): np.load(score_map.path(snapshot, kind, name))
-            for kind in ('cam', 'icd') for name in PHOTOGRAPHS}
+            for kind in ('cam', 'icd') for name in IMAGES}
 
 
-def test_files_hold_the_scores_of_their_photograph_and_its_classes(data):
+def test_files_hold_the_scores_of_their_image_and_its_classes(data):
     net = ICDNet(20, 1 / 32)
     net.initialize()
     params.load('snap/vgg16_icd-0000.params', net)
     found = infer('whole')
-    for name, size in PHOTOGRAPHS.items():
-        square, scaled = whole_view(images.read_image('images/%s.jpg' % name), SIZE)
+    for name, size in IMAGES.items():
+        square, fitted = letterbox(images.read_image('images/%s.jpg' % name), SIZE)
         cam, _, top_down, _ = net(mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8'))
         own = sorted(voc.CATEGORIES.index(c) for c in CLASSES.get(name, ('dog',)))
-        rows, columns = score_map.cells(scaled, SIZE)
+        rows, columns = geometry.resized_positions(fitted, SIZE)
         for kind, maps in (('cam', cam), ('icd', top_down)):
             expected = np.zeros((len(own), 17, 17), np.float32)
             expected[:, :rows, :columns] = maps.asnumpy()[0, own, :rows, :columns]
@@ -61,10 +61,10 @@ def test_files_hold_the_scores_of_their_photograph_and_its_classes(data):
             np.testing.assert_allclose(found[kind, name], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize('words', [('--gpus', 'cpu:3'), ('--infer-batch-size', '1'), ('--infer-batch-size', '7'),
-                                   ('--num-workers', '2')])
-def test_scores_depend_on_nothing_else(data, words):
-    once, again = infer('once'), infer('again', *words)
+@pytest.mark.parametrize('arguments', [('--gpus', 'cpu:3'), ('--infer-batch-size', '1'), ('--infer-batch-size', '7'),
+                                       ('--num-workers', '2')])
+def test_scores_depend_on_nothing_else(data, arguments):
+    once, again = infer('once'), infer('again', *arguments)
     assert all((once[key] == again[key]).all() for key in once)
 
 
@@ -84,7 +84,7 @@ SMALL = ['--infer-size', str(SIZE), '--no-superpixel', '--snapshot', 'first']
 
 
 def scores():
-    return {(kind, name): np.load(score_map.path('first', kind, name)) for kind in ('cam', 'icd') for name in PHOTOGRAPHS}
+    return {(kind, name): np.load(score_map.path('first', kind, name)) for kind in ('cam', 'icd') for name in IMAGES}
 
 
 def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd):
@@ -96,7 +96,7 @@ def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd)
     assert run('infer', SMALL) == 0
     assert 'made again, for it was made with another weights' in capfd.readouterr().err
     again = scores()
-    assert all((again['cam', name] != newer['cam', name]).any() for name in PHOTOGRAPHS)
+    assert all((again['cam', name] != newer['cam', name]).any() for name in IMAGES)
 
 
 def test_annotations_of_another_folder_make_other_scores_however_old_they_are(data):
@@ -104,17 +104,17 @@ def test_annotations_of_another_folder_make_other_scores_however_old_they_are(da
     shutil.copytree('annotations', 'others')
     text = open('others/a.xml').read().replace('dog', 'cat')
     files.save_bytes('others/a.xml', text.encode())
-    for name in PHOTOGRAPHS:
+    for name in IMAGES:
         os.utime('others/%s.xml' % name, (100, 100))
     assert run('infer', SMALL + ['--annotation-root', 'others']) == 0
     after = scores()
     assert (after['cam', 'a'] != before['cam', 'a']).any() and (after['cam', 'b'] == before['cam', 'b']).all()
 
 
-def test_sheets_show_the_images_their_class_has_now(data):
+def test_previews_show_the_images_their_class_has_now(data):
     infer('first')
-    sheets = 'first/results/scores_demo/class_%d.jpg'
-    dog, cat, person = (sheets % voc.CATEGORIES.index(c) for c in ('dog', 'cat', 'person'))
+    previews = 'first/results/scores_demo/class_%d.jpg'
+    dog, cat, person = (previews % voc.CATEGORIES.index(c) for c in ('dog', 'cat', 'person'))
     with_a = cv2.imread(dog).shape[0]
     assert os.path.exists(person) and not os.path.exists(cat)
     text = open('annotations/a.xml').read()
@@ -127,7 +127,7 @@ def test_sheets_show_the_images_their_class_has_now(data):
     assert cv2.imread(dog).shape[0] < with_a
 
 
-def test_photographs_of_another_folder_make_other_scores_however_old_they_are(data):
+def test_images_of_another_folder_make_other_scores_however_old_they_are(data):
     before = infer('first')
     shutil.copytree('images', 'others')
     files.save_image('others/a.jpg', images.read_image('images/a.jpg')[:, ::-1])
@@ -138,12 +138,12 @@ def test_photographs_of_another_folder_make_other_scores_however_old_they_are(da
 
 
 @pytest.mark.parametrize('elsewhere', [True, False])
-def test_sheets_follow_the_superpixels_and_scores_do_not(valid, tmp_path, monkeypatch, elsewhere):
+def test_previews_follow_the_superpixels_and_scores_do_not(valid, tmp_path, monkeypatch, elsewhere):
     shutil.copytree(valid, str(tmp_path / 'data'))
     monkeypatch.chdir(tmp_path / 'data')
     assert run('infer') == 0
-    sheet, score = 'snap/results/scores_demo/class_11.jpg', score_map.path('snap', 'icd', 'a')
-    before = cv2.imread(sheet), os.stat(score).st_mtime_ns
+    preview, score = 'snap/results/scores_demo/class_11.jpg', score_map.path('snap', 'icd', 'a')
+    before = cv2.imread(preview), os.stat(score).st_mtime_ns
     folder = 'others' if elsewhere else 'superpixels'
     if elsewhere:
         shutil.copytree('superpixels', folder)
@@ -151,4 +151,4 @@ def test_sheets_follow_the_superpixels_and_scores_do_not(valid, tmp_path, monkey
     if elsewhere:
         os.utime(folder + '/a.png', (100, 100))
     assert run('infer', ['--superpixel-root', folder]) == 0
-    assert (cv2.imread(sheet) != before[0]).any() and os.stat(score).st_mtime_ns == before[1]
+    assert (cv2.imread(preview) != before[0]).any() and os.stat(score).st_mtime_ns == before[1]

@@ -1,4 +1,4 @@
-"""The merging stage: files in, files out, nothing computed twice, every mistake told before anything is computed."""
+"""The merging stage: files in, files out, nothing computed twice, every mistake is reported before."""
 import os
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ MOST = 8
 
 
 def draw(folder):
-    """A list, photographs and raw superpixels in `folder`, and the options to merge them."""
+    """A list, images and raw superpixels in `folder`, and the options to merge them."""
     rng = np.random.default_rng(0)
     for name, height, width, count in DRAWN:
         points = rng.random((count, 2)) * [height, width]
@@ -60,7 +60,7 @@ def times(options):
 
 
 def feature_of(options, name):
-    """conv5_3 of one photograph, and its size in the network's input, as the original's text says."""
+    """conv5_3 of one image, and its size in the network's input, as the original's text says."""
     import mxnet as mx
 
     from icd.weights import params
@@ -97,12 +97,12 @@ def test_merged_superpixels_are_made_of_whole_raw_ones(merged):
 
 
 @pytest.mark.parametrize('name', ['wide', 'folder/tall', 'large', 'small'])
-def test_maps_come_from_the_features_of_the_photograph(merged, name):
-    feature, scaled = feature_of(merged, name)
-    assert (maps(merged)[name] == merging.merge_map(raw(merged, name), feature, MOST, scaled)).all()
+def test_maps_come_from_the_features_of_the_image(merged, name):
+    feature, fitted = feature_of(merged, name)
+    assert (maps(merged)[name] == merging.merge_map(raw(merged, name), feature, MOST, fitted)).all()
 
 
-def test_nothing_but_maps_settings_and_the_sheet_is_written(merged):
+def test_nothing_but_maps_settings_and_the_preview_is_written(merged):
     out = os.path.dirname(merged.save_superpixel_root)
     files = {os.path.relpath(os.path.join(folder, file), out) for folder, _, files in os.walk(out) for file in files}
     assert files == {'merged/%s.png' % name for name, *_ in DRAWN} | {
@@ -110,12 +110,12 @@ def test_nothing_but_maps_settings_and_the_sheet_is_written(merged):
     assert not os.path.exists(merged.save_feature_root)
 
 
-def test_the_sheet_has_a_row_an_image(merged):
-    sheet = cv2.imread(os.path.join(os.path.dirname(merged.save_superpixel_root), 'superpixels_demo.jpg'))
-    assert sheet.shape == (4 * 240 + 216 + 4 * 4, 3 * 480 + 2 * 4, 3)       # 'small' is limited by its width
-    photograph = cv2.imread(os.path.join(merged.image_root, 'wide.jpg'))
-    small = cv2.resize(photograph, (390, 240), interpolation=cv2.INTER_AREA)
-    assert np.abs(sheet[:240, :390].astype(int) - small).mean() < 12
+def test_the_preview_has_a_row_an_image(merged):
+    preview = cv2.imread(os.path.join(os.path.dirname(merged.save_superpixel_root), 'superpixels_demo.jpg'))
+    assert preview.shape == (4 * 240 + 216 + 4 * 4, 3 * 480 + 2 * 4, 3)       # 'small' is limited by its width
+    image = cv2.imread(os.path.join(merged.image_root, 'wide.jpg'))
+    small = cv2.resize(image, (390, 240), interpolation=cv2.INTER_AREA)
+    assert np.abs(preview[:240, :390].astype(int) - small).mean() < 12
 
 
 @pytest.mark.parametrize('changes', [dict(gpus='cpu:2', batch_size=3), dict(num_process=2), dict(batch_size=4)],
@@ -133,7 +133,7 @@ def test_a_second_run_computes_nothing(merged, monkeypatch, capsys):
     def fail(*_):
         raise AssertionError('computed again')
     before = times(merged)
-    for name in ('_count', '_features', '_make', '_sheet_row'):
+    for name in ('_count', '_features', '_make', '_preview_row'):
         monkeypatch.setattr(merge_superpixels, name, fail)
     merge_superpixels.run(merged)
     assert times(merged) == before
@@ -216,13 +216,13 @@ def test_missing_superpixels_are_counted_and_the_remedy_is_named(drawn):
     assert 'make -C external/superpixel' in text and "makeSuperpixel %s" % drawn.data_list in text
 
 
-def test_superpixels_of_another_size_are_named_with_their_photograph(drawn):
+def test_superpixels_of_another_size_are_named_with_their_image(drawn):
     superpixel_map.write(superpixel_map.path(drawn.superpixel_root, 'wide'), np.zeros((40, 64), np.int32))
     text = complaint(drawn)
     assert 'raw/wide.png (64x40, not 65x40)' in text
 
 
-def test_all_problems_are_told_at_once(drawn):
+def test_all_problems_are_reported_at_once(drawn):
     os.remove(os.path.join(drawn.image_root, 'few.jpg'))
     os.remove(superpixel_map.path(drawn.superpixel_root, 'large'))
     text = complaint(drawn)
@@ -261,7 +261,12 @@ def test_raw_superpixels_are_never_overwritten(drawn):
     assert (raw(drawn, 'wide') == before).all()
 
 
-def test_the_command_tells_mistakes_in_one_line(tmp_path):
+def test_the_command_reports_mistakes_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, os.path.join(PROJECT, 'generate_superpixel.py'), '--data-list', 'none.txt'],
                           cwd=str(tmp_path), stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'none.txt' in done.stderr
+
+
+def test_worker_processes_import_no_mxnet():
+    code = 'import sys, icd.steps.merge_superpixels; sys.exit("mxnet" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], cwd=PROJECT).returncode == 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from icd.errors import UserError
-from icd.model.icd_net import ICDNet, initialize_missing, set_values
+from icd.model.icd_net import ICDNet
+from icd.model.initial import initialize_missing, set_values
 from icd.train import checkpoint
 from icd.train.checkpoint import Checkpoints, Position
 from icd.weights import params

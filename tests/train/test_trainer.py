@@ -11,7 +11,8 @@ from mxnet import autograd, gluon
 from icd.data.datasets import IcdBatch
 from icd.errors import UserError
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
-from icd.model.icd_net import STATE, ICDNet, initialize_missing, set_values
+from icd.model.icd_net import STATE, ICDNet
+from icd.model.initial import initialize_missing, set_values
 from icd.model.losses import ICDLoss, warm_up
 from icd.train import distributed, launch
 from icd.train.icd_task import IcdTask

@@ -10,8 +10,8 @@ def test_a_row_of_a_picture_of_any_shape(shape, expected):
     row = previews.row(np.zeros(shape + (3,), np.uint8), [np.ones((3, 3), np.float32)] * 2)
     height, width = expected
     assert row.shape == (height, 5 * width + 4 * 4, 3)
-    sheet = previews.below([row, row])
-    assert sheet.shape[:2] == (2 * height + 4, row.shape[1])
+    preview = previews.vstack([row, row])
+    assert preview.shape[:2] == (2 * height + 4, row.shape[1])
 
 
 def test_the_positive_part_of_a_score_is_hot_on_its_side():

@@ -11,7 +11,8 @@ from mxnet.gluon.model_zoo import vision
 
 from icd.errors import UserError
 from icd.weights import params
-from icd.model.icd_net import AUXILIARY, COPIED, ICDNet, initialize_missing, set_values, starting_values
+from icd.model.icd_net import AUXILIARY, ICDNet
+from icd.model.initial import COPIED, initialize_missing, set_values, starting_values
 from icd.model.vgg import VGG16
 
 WIDTH = 1 / 16
