@@ -22,6 +22,7 @@ ARROWS = {
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
     'checks': 'data errors files',
+    'counting': 'console data errors method parallel',
     'data': 'checks console errors files mxnet_setup parallel superpixels',
     'method': 'data.geometry errors',
     'model': 'data.geometry errors method mxnet_setup',
@@ -29,7 +30,7 @@ ARROWS = {
     'predict': 'console data errors model mxnet_setup parallel weights',
     'viz': 'console data errors files method outputs parallel',
     'train': 'console data errors files gpu method model mxnet_setup parallel viz weights',
-    'steps': 'checks cli console data errors files gpu method model mxnet_setup outputs parallel predict superpixels train '
+    'steps': 'checks cli console counting data errors files gpu method model mxnet_setup outputs parallel predict superpixels train '
              'viz weights',
     'demo': 'cli console data errors files method model mxnet_setup outputs parallel predict steps superpixels train viz '
             'weights',

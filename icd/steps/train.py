@@ -121,7 +121,7 @@ def _recipe(options, inputs):
 def _task(options, inputs, devices, path):
     """The network on its devices, from the checkpoint `path` or pretrained, and how it is trained."""
     net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn)
-    for parameter in net.backbone.collect_params().values():
+    for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
     if path:
         params.load(path, net, devices)

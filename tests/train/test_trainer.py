@@ -219,7 +219,7 @@ def test_running_statistics_take_one_step_an_accumulated_batch():
     moved = values_of(train(accumulate=2)[0])
     net = start_net([mx.cpu()])
     images = next(batches(1)).image
-    first, second = (net.backbone(images[i:i + BATCH // 2]).mean(axis=(0, 2, 3)).asnumpy() for i in (0, BATCH // 2))
+    first, second = (net.layers.backbone(images[i:i + BATCH // 2]).mean(axis=(0, 2, 3)).asnumpy() for i in (0, BATCH // 2))
     np.testing.assert_allclose(moved[RUNNING[0]], .9 * .1 * first + .1 * second, atol=1e-5)
 
 

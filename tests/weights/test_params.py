@@ -124,7 +124,7 @@ def test_backbone_alone_needs_only_its_convolutions(tmp_path):
 def test_random_start_lets_a_signal_through():
     net = ICDNet(3, .25)
     params.load_pretrained('none', net, 0)
-    feature = net.backbone(images()).asnumpy()
+    feature = net.layers.backbone(images()).asnumpy()
     assert .1 < feature.std() < 10
 
 
