@@ -47,6 +47,7 @@ setup(
     ext_modules=[MEAN_FIELD, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
+        'defusedxml>=0.7',
         'jinja2>=3',
         'matplotlib>=3.6',
         'numpy>=1.20,<1.27',

@@ -9,7 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from icd import console, parallel
-from icd.data import images, index_png, masks, score_map, voc
+from icd.data import masks, score_map, voc
 from icd.errors import UserError
 from icd.method import metrics
 
@@ -78,8 +78,7 @@ def _read_masks(given, name, problems):
     for role, folder in given.folders.items():
         path = _mask_path(folder, name)
         try:
-            mask = index_png.decode(images.read_bytes(path, 'check the folder and the list of names'))
-            read[role] = masks.read_mask(path) if mask is None else mask
+            read[role] = masks.read_mask(path)
         except UserError as error:
             problems.append(error if os.path.lexists(path) else UserError(
                 _MISSING[role], path, f'check --{role} and the list'))

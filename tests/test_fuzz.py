@@ -1,7 +1,8 @@
+"""Damaged files for every reader, and whether the search finds what it should."""
 import pytest
 
-from tests.fuzz import check, fuzz
 from icd.errors import UserError
+from tests.fuzz import check, fuzz
 
 
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):

@@ -1,4 +1,7 @@
 """Image files: pixels and sizes."""
+from __future__ import annotations
+
+import contextlib
 import os
 import struct
 import zlib
@@ -9,15 +12,29 @@ from PIL import Image
 
 from icd.errors import UserError
 
-_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x112, 0x100, 0x101
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_AGAIN = 'copy or download it again'
 # What Pillow raises on damaged files, besides OSError.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-           struct.error, zlib.error, Image.DecompressionBombError)
+          struct.error, zlib.error, Image.DecompressionBombError)
+_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x112, 0x100, 0x101
+_AGAIN = 'copy or download it again'
+_CHECK = 'check the image folder and the list of names'
 
 
-def read_bytes(path, remedy):
+@contextlib.contextmanager
+def _opening(path, remedy):
+    """Raise a `UserError` when `path` cannot be opened; read errors of the disk stay `OSError`."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError('no such file', path, remedy) from None
+    except IsADirectoryError:
+        raise UserError('this is a folder, not a file', path, remedy) from None
+    except PermissionError:
+        raise UserError('permission denied', path, 'change its permissions') from None
+
+
+def read_bytes(path: str, remedy: str, count: int = -1) -> bytes:
     """Content of a file.
 
     Parameters
@@ -25,6 +42,8 @@ def read_bytes(path, remedy):
     path : str
     remedy : str
         What the user can do when it is not there.
+    count : int
+        Bytes to read at most; by default all.
 
     Returns
     -------
@@ -33,25 +52,18 @@ def read_bytes(path, remedy):
     Raises
     ------
     UserError
-        When there is no such file, or it may not be read. Read errors of the disk stay `OSError`.
+        When there is no such file, or permission to read it is denied. Read errors of the disk stay `OSError`.
     """
-    try:
-        with open(path, 'rb') as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError('no such file', path, remedy) from None
-    except IsADirectoryError:
-        raise UserError('this is a folder, not a file', path, remedy) from None
-    except PermissionError:
-        raise UserError('may not be read', path, 'change its permissions') from None
+    with _opening(path, remedy), open(path, 'rb') as file:
+        return file.read(count)
 
 
-def image_path(image_root, name):
-    """Where the photograph `name` of a list is."""
+def image_path(image_root: str, name: str) -> str:
+    """Where the image `name` of a list is."""
     return os.path.join(image_root, name + '.jpg')
 
 
-def cut_short(data):
+def cut_short(data: bytes) -> bool:
     """True for the content of a JPEG or PNG file whose end is missing: decoders may fill the rest with grey."""
     if data[:8] == PNG_SIGNATURE:
         return _png_end(data) > len(data)
@@ -74,8 +86,31 @@ def _png_end(data):
     return start + 12
 
 
-def decode_image(data, path):
-    """Pixels of an encoded photograph.
+def decode(data: bytes, mode: int) -> np.ndarray | None:
+    """Pixels of an encoded image file.
+
+    Parameters
+    ----------
+    data : bytes
+    mode : int
+        `cv2.IMREAD_COLOR` or `cv2.IMREAD_UNCHANGED`.
+
+    Returns
+    -------
+    ndarray (H, W) or (H, W, channels)
+        Of the depth and channels that `mode` asks for, colours in BGR order. None when the file is damaged, cut short
+        or not an image.
+    """
+    if not data or cut_short(data):
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error:                                               # sizes that are beyond OpenCV's limits
+        return None
+
+
+def decode_image(data: bytes, path: str) -> np.ndarray:
+    """Colours of an encoded image file.
 
     Parameters
     ----------
@@ -91,23 +126,18 @@ def decode_image(data, path):
     Raises
     ------
     UserError
-        When it is damaged or no image.
+        When it is damaged or not an image.
     """
-    image = None
-    if data and not cut_short(data):
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:                                           # sizes that are beyond OpenCV's limits
-            pass
+    image = decode(data, cv2.IMREAD_COLOR)
     if image is None:
         raise UserError('the file is cut short' if cut_short(data) else 'not an image that OpenCV can read', path,
                         _AGAIN)
     return image
 
 
-def read_image(path):
-    """Read a photograph: (H, W, 3) uint8, BGR. Raises `UserError` when it is missing, damaged or no image."""
-    return decode_image(read_bytes(path, 'check the image folder and the list of names'), path)
+def read_image(path: str) -> np.ndarray:
+    """Read an image: (H, W, 3) uint8, BGR. Raises `UserError` when it is missing, damaged or not an image."""
+    return decode_image(read_bytes(path, _CHECK), path)
 
 
 def _on_its_side(image):
@@ -125,7 +155,7 @@ def _on_its_side(image):
         return False
 
 
-def image_size(path, remedy='check the image folder and the list of names'):
+def image_size(path: str, remedy: str = _CHECK) -> tuple:
     """Height and width of an image file, from its header.
 
     Parameters
@@ -145,13 +175,9 @@ def image_size(path, remedy='check the image folder and the list of names'):
         When the file is missing or its header is not that of an image.
     """
     try:
-        with Image.open(path) as image:
+        with _opening(path, remedy), Image.open(path) as image:
             width, height = image.size
             on_its_side = image.format != 'WEBP' and _on_its_side(image)     # which OpenCV does not turn
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError('no such file', path, remedy) from None
-    except PermissionError:
-        raise UserError('may not be read', path, 'change its permissions') from None
     except Image.DecompressionBombError:
         raise UserError(f'more than {2 * Image.MAX_IMAGE_PIXELS // 1000000} million pixels', path,
                         'scale it down') from None

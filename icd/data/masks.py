@@ -1,4 +1,6 @@
 """Masks of class indices: index PNGs and VOC's colours."""
+from __future__ import annotations
+
 import contextlib
 import io
 
@@ -6,12 +8,12 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from icd import files
-from icd.data import images
+from icd.data import images, index_png
 from icd.errors import UserError
 
 
-def palette():
-    """VOC's colours of the 256 indices: (256, 3) uint8, RGB. The bits of an index are dealt out to the channels."""
+def palette() -> np.ndarray:
+    """VOC's colours of the 256 indices: (256, 3) uint8, RGB. The channels take the bits of an index in turn."""
     index = np.arange(256, dtype=np.uint8)
     bits = np.unpackbits(index[:, None], axis=1, bitorder='little')             # (256, 8), lowest bit first
     colours = np.zeros((256, 3), np.uint8)
@@ -23,7 +25,7 @@ def palette():
 
 @contextlib.contextmanager
 def _strict_pillow():
-    """Importing GluonCV tells Pillow to fill what is missing of a damaged file with zeros: the background, in a mask."""
+    """Refuse damaged files: once GluonCV is imported, Pillow fills what is missing with zeros, background in a mask."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         yield
@@ -31,13 +33,13 @@ def _strict_pillow():
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def read_mask(path):
+def read_mask(path: str) -> np.ndarray:
     """Read the class indices of a mask.
 
     Parameters
     ----------
     path : str
-        A palette or grey PNG; its colours are of no account.
+        A palette or grey PNG; its colours do not matter.
 
     Returns
     -------
@@ -46,9 +48,15 @@ def read_mask(path):
     Raises
     ------
     UserError
-        When the file is missing, damaged or no PNG, is a colour picture, or has values above 255.
+        When the file is missing, damaged or not a PNG, is a colour picture, or has values above 255.
     """
     data = images.read_bytes(path, 'check the folder and the list of names')
+    mask = index_png.decode(data)
+    return _decode(data, path) if mask is None else mask
+
+
+def _decode(data, path):
+    """`read_mask` of a PNG of any kind, by Pillow."""
     try:
         with _strict_pillow(), Image.open(io.BytesIO(data), formats=('PNG',)) as image:
             mode, mask = image.mode, np.array(image)
@@ -56,9 +64,9 @@ def read_mask(path):
         raise UserError('not a whole PNG image', path, 'copy or make it again') from None
     if mode not in ('P', 'L', '1') and not mode.startswith('I'):
         raise UserError(f'a colour picture (mode {mode})', path, 'masks hold class indices, in a grey or palette PNG')
-    bits = data[24]                                     # of the header: Pillow stretches 2 and 4 bits of grey to 8
     if data[12:16] != b'IHDR':
         raise UserError('not a whole PNG image', path, 'copy or make it again')
+    bits = data[24]                                     # Pillow stretches grey of 2 and 4 bits to 8
     if mode == 'L' and bits < 8:
         mask = mask // (255 // (2 ** bits - 1))
     if mask.max() > 255:
@@ -66,12 +74,12 @@ def read_mask(path):
     return mask.astype(np.uint8)
 
 
-def save_mask(path, mask):
+def save_mask(path: str, mask: np.ndarray):
     """Write class indices (H, W) uint8 as a grey PNG that every program reads as indices, whole or not at all."""
     files.save_image(path, _checked(mask))
 
 
-def save_colour(path, mask):
+def save_colour(path: str, mask: np.ndarray):
     """Write class indices (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
     image = Image.fromarray(_checked(mask), 'P')
     image.putpalette(palette().tobytes())
@@ -82,5 +90,5 @@ def save_colour(path, mask):
 
 def _checked(mask):
     if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise ValueError('a mask is (H, W) uint8, this is %s %s' % (mask.shape, mask.dtype))
+        raise ValueError(f'a mask is (H, W) uint8, this is {mask.shape} {mask.dtype}')
     return np.ascontiguousarray(mask)

@@ -38,12 +38,7 @@ def decode_pixels(data: bytes, path: str) -> np.ndarray:
     UserError
         When it is damaged or not an 8-bit 3-channel PNG.
     """
-    pixels = None
-    if data[:8] == images.PNG_SIGNATURE and not images.cut_short(data):
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:                                   # sizes that are beyond OpenCV's limits
-            pass
+    pixels = images.decode(data, cv2.IMREAD_UNCHANGED) if data[:8] == images.PNG_SIGNATURE else None
     if pixels is None:
         raise UserError('the file is cut short or no PNG', path, _REMEDY)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:

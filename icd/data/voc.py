@@ -1,7 +1,12 @@
 """PASCAL VOC: name lists, class names and annotations."""
-import os
-import xml.parsers.expat
+from __future__ import annotations
 
+import io
+import os
+from xml.etree.ElementTree import ParseError
+
+import defusedxml
+import defusedxml.ElementTree
 import numpy as np
 
 from icd.data import images
@@ -43,13 +48,13 @@ def _name_problem(name):
     if os.path.normpath(name) != name or name.startswith('-'):
         return 'not a plain file name: give names like 2007_000032, or folder/2007_000032'
     if os.path.splitext(name)[1].lower() in ('.jpg', '.jpeg', '.png', '.xml'):
-        return 'write names without %s' % os.path.splitext(name)[1]
+        return f'write names without {os.path.splitext(name)[1]}'
     if max(len(os.fsencode(part)) for part in name.split('/')) > 230:
         return 'the name is too long for a file'
     return None
 
 
-def read_list(path, remedy='give a text file with one name a line'):
+def read_list(path: str, remedy: str = 'give a text file with one name a line') -> list:
     """Names of a list, one a line; blank lines, trailing blanks and CRLF are tolerated.
 
     Parameters
@@ -79,7 +84,7 @@ def read_list(path, remedy='give a text file with one name a line'):
     return list(seen)
 
 
-def read_class_names(path=None):
+def read_class_names(path: str | None = None) -> tuple:
     """Class names in index order, background left out: VOC's 20, or those of a file, one a line.
 
     Raises
@@ -100,54 +105,39 @@ def read_class_names(path=None):
     return tuple(names)
 
 
-class _Objects:
-    """Collects name and difficulty of the `object` entries of an annotation while Expat reads it."""
-
-    def __init__(self):
-        self.found, self._path = [], []
-
-    def start(self, tag, _):
-        self._path.append(tag)
-        if len(self._path) > _DEEPEST_XML:
-            raise ValueError('nested too deeply')
-        if len(self._path) == 1 and tag != 'annotation':
-            raise ValueError('its root is <%s>, not <annotation>' % tag)
-        if self._path[1:] == ['object']:
-            self.found.append({'name': '', 'difficult': ''})
-
-    def end(self, _):
-        self._path.pop()
-
-    def text(self, data):
-        if len(self._path) == 3 and self._path[1] == 'object' and self._path[2] in self.found[-1]:
-            self.found[-1][self._path[2]] += data
-
-    def doctype(self, *_):
-        raise ValueError('it declares a document type or entities, which annotations have no use for')
-
-
-def _parse_objects(data):
-    """(name, difficult) of every object; `ValueError` says what is wrong with the file."""
-    objects = _Objects()
-    parser = xml.parsers.expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler = objects.start, objects.end
-    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = objects.text, objects.doctype
+def _parse(data):
+    """Root of an annotation; `ValueError` says what is wrong with the file."""
+    if len(data) > _LARGEST_XML:
+        raise ValueError(f'{len(data) >> 20} MB are too many')
+    root, depth = None, 0
     try:
-        parser.Parse(data, True)
-    except (xml.parsers.expat.ExpatError, LookupError) as error:
-        raise ValueError('not valid XML (%s)' % error) from None
-    for entry in objects.found:
-        name, difficult = entry['name'].strip(), entry['difficult'].strip() or '0'
+        for event, element in defusedxml.ElementTree.iterparse(io.BytesIO(data), ('start', 'end'), forbid_dtd=True):
+            root = element if root is None else root
+            depth += 1 if event == 'start' else -1
+            if depth > _DEEPEST_XML:
+                raise ValueError('nested too deeply')
+    except defusedxml.DTDForbidden:
+        raise ValueError('it declares a document type or entities, which annotations have no use for') from None
+    except (ParseError, LookupError) as error:
+        raise ValueError(f'not valid XML ({error})') from None
+    if root.tag != 'annotation':
+        raise ValueError(f'its root is <{root.tag:.80}>, not <annotation>')
+    return root
+
+
+def _read_objects(data):
+    """(name, whether difficult) of every object; `ValueError` says what is wrong with the file."""
+    for entry in _parse(data).iterfind('object'):
+        name, difficult = (entry.findtext(tag, '').strip() for tag in ('name', 'difficult'))
         if not name:
             raise ValueError('an object has no name')
-        if difficult not in ('0', '1'):
-            raise ValueError('difficult is %.20r, not 0 or 1' % difficult)
+        if difficult not in ('', '0', '1'):
+            raise ValueError(f'difficult is {difficult!r:.20}, not 0 or 1')
         yield name, difficult == '1'
 
 
-def read_annotation(path, class_names=CATEGORIES):
-    """Classes in a photograph, from its VOC annotation.
+def read_annotation(path: str, class_names=CATEGORIES) -> tuple:
+    """Classes in an image, from its VOC annotation.
 
     Those of the objects that are not difficult; when there are none, those of the difficult ones.
 
@@ -169,31 +159,30 @@ def read_annotation(path, class_names=CATEGORIES):
     """
     data = images.read_bytes(path, 'check the annotation folder and the list of names')
     try:
-        if len(data) > _LARGEST_XML:
-            raise ValueError('%d MB are too many' % (len(data) >> 20))
-        objects = list(_parse_objects(data))
+        objects = list(_read_objects(data))
     except ValueError as error:
         raise UserError(f'not a usable annotation: {error}', path, 'correct the file') from None
     index = {name: i for i, name in enumerate(class_names)}
     unknown = next((name for name, _ in objects if name not in index), None)
     if unknown is not None:
         raise UserError(f'unknown class {unknown!r:.80}', path,
-                        f"the {len(index)} known ones are {', '.join(list(index)[:3])}, ...; --class-names gives others")
+                        f"the {len(index)} known ones are {', '.join(list(index)[:3])}, ...; --class-names gives "
+                        'others')
     easy = {index[name] for name, difficult in objects if not difficult}
     return tuple(sorted(easy or {index[name] for name, _ in objects}))
 
 
-def annotation_path(annotation_root, name):
+def annotation_path(annotation_root: str, name: str) -> str:
     """Where the annotation of the image `name` of a list is."""
     return os.path.join(annotation_root, name + '.xml')
 
 
-def no_labels(names, class_names=CATEGORIES):
+def no_labels(names, class_names=CATEGORIES) -> np.ndarray:
     """Image labels (len(names), len(class_names)) float32 without any class yet."""
     return np.zeros((len(names), len(class_names)), np.float32)
 
 
-def read_labels(names, annotation_root, class_names=CATEGORIES):
+def read_labels(names, annotation_root: str, class_names=CATEGORIES) -> np.ndarray:
     """Image labels of a whole list.
 
     Parameters

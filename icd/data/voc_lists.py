@@ -1,4 +1,6 @@
 """The name lists of VOC 2012: `python -m icd.data.voc_lists --help`."""
+from __future__ import annotations
+
 import hashlib
 import os
 import sys
@@ -22,13 +24,13 @@ def _sbd_names(folder):
 def _mask_names(folder):
     """Names of the PNG files in a folder."""
     try:
-        files = os.listdir(folder)
+        found = os.listdir(folder)
     except OSError as error:
         raise UserError(error.strerror, folder, 'give the folder of SegmentationClassAug') from None
-    return {os.path.splitext(name)[0] for name in files if name.lower().endswith('.png') and name[0] != '.'}
+    return {os.path.splitext(name)[0] for name in found if name.lower().endswith('.png') and name[0] != '.'}
 
 
-def devkit_lists(devkit, sbd=None, class_aug=None):
+def devkit_lists(devkit: str, sbd: str | None = None, class_aug: str | None = None) -> dict:
     """Names for training with more annotations than VOC's own, for validation and for testing.
 
     Parameters
@@ -63,10 +65,11 @@ def devkit_lists(devkit, sbd=None, class_aug=None):
 
 
 def _list_text(names):
+    """Content of a list's file."""
     return ''.join(name + '\n' for name in names).encode()
 
 
-def check_lists(lists):
+def check_lists(lists: dict) -> list:
     """What differs from the lists the field uses.
 
     Parameters
@@ -79,17 +82,17 @@ def check_lists(lists):
     list of str
         A sentence for each list that differs.
     """
-    wrong = ['%s has %d names, not %d' % (part, len(names), COUNTS[part])
+    wrong = [f'{part} has {len(names)} names, not {COUNTS[part]}'
              for part, names in lists.items() if len(names) != COUNTS[part]]
     digest = hashlib.sha256(_list_text(lists['train_aug'])).hexdigest()
     if not wrong and digest != TRAIN_AUG_SHA256:
-        wrong.append('train_aug has the right number of names, but not the right ones (sha256 %s...)' % digest[:12])
+        wrong.append(f'train_aug has the right number of names, but not the right ones (sha256 {digest[:12]}...)')
     return wrong
 
 
-def parse(arguments):
-    """The command line of `main`, read."""
-    parser = console.ArgumentParser('python -m icd.data.voc', description='Write the name lists of VOC 2012.')
+def parse(arguments: list):
+    """Read the command line: `devkit`, `sbd` or `segmentation_class_aug`, `out` and `any`."""
+    parser = console.ArgumentParser('python -m icd.data.voc_lists', description='Write the name lists of VOC 2012.')
     parser.add_argument('--devkit', required=True, help='folder VOCdevkit/VOC2012')
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--sbd', help='folder of the Semantic Boundaries Dataset (benchmark_RELEASE)')
@@ -99,7 +102,7 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def main(arguments):
+def main(arguments: list):
     """Write the lists that the command line asks for."""
     options = parse(arguments)
     lists = devkit_lists(options.devkit, options.sbd, options.segmentation_class_aug)
@@ -110,10 +113,10 @@ def main(arguments):
     for part, names in lists.items():
         path = os.path.join(options.out, part + '.txt')
         files.save_bytes(path, _list_text(names))
-        print('%s: %d names' % (path, len(names)))
+        print(f'{path}: {len(names)} names')
     if 'test' not in lists:
         print('test.txt was not written: it comes with the test devkit (ImageSets/Segmentation/test.txt)')
-    print('; '.join(wrong) if wrong else 'OK: train_aug is the list of %d names the field uses' % COUNTS['train_aug'])
+    print('; '.join(wrong) if wrong else f"OK: train_aug is the list of {COUNTS['train_aug']} names the field uses")
 
 
 if __name__ == '__main__':

@@ -1,0 +1,24 @@
+"""What tests of files share."""
+import cv2
+import numpy as np
+import pytest
+
+from icd.errors import UserError
+
+
+def refused(path, *words):
+    """Expect a `UserError` of one line that names the file and holds `words`."""
+    return pytest.raises(UserError, match='(?s)^(?!.*\n)%s.*%s' % (str(path).replace('\\', '.'), '.*'.join(words)))
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def random_mask(seed=0, shape=(31, 47)):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def encoded_image(shape=(40, 60, 3), ending='.jpg'):
+    return cv2.imencode(ending, random_mask(1, shape))[1].tobytes()

@@ -1,4 +1,4 @@
-"""The short cut gives what Pillow gives, or nothing."""
+"""The fast decoder gives what Pillow gives, or nothing."""
 import io
 import struct
 import zlib
