@@ -67,12 +67,12 @@ def link(path, target):
     return make
 
 
-def parameters(path, change):
+def weights(path, change):
     def make():
-        from icd.weights import params
-        arrays = params.read(path)
+        from icd.weights import mxnet_params
+        arrays = mxnet_params.read(path)
         change(arrays)
-        params.write(path, arrays)
+        mxnet_params.write(path, arrays)
     return make
 
 
@@ -82,7 +82,7 @@ def drop(name):
 
 def spoil(name):
     def change(arrays):
-        arrays[name][:] = float('nan')
+        arrays[name] = np.full_like(arrays[name], np.nan)
     return change
 
 
@@ -121,7 +121,7 @@ TABLE = {
     'image empty': ('train', put('images/b.jpg', ''), [], r'images/b\.jpg: not an image'),
     'image is text': ('infer', put('images/b.jpg', '<html>'), [], r'images/b\.jpg: not an image'),
     'image cut in its header': ('seeds', cut('images/b.jpg', 60), [], r'images/b\.jpg: not an image'),
-    'image is a folder': ('seeds', folder('images/b.jpg'), [], r'images/b\.jpg: not an image'),
+    'image is a folder': ('seeds', folder('images/b.jpg'), [], r'images/b\.jpg: this is a folder'),
     'image missing for merging': ('merge', remove('images/b.jpg'), [], r'images/b\.jpg'),
     'image is text for merging': ('merge', put('images/b.jpg', 'x'), [], r'images/b\.jpg'),
     # annotations
@@ -157,21 +157,21 @@ TABLE = {
     'saliency folder wrong': ('run', nothing, ['--use-sal', '--saliency-root', 'nowhere'],
                               r'--saliency-root nowhere: no such folder: check'),
     'saliency is text': ('seeds', put('saliency/a.png', 'x'), ['--seeds', 'sal'], r'saliency/a\.png: not an image'),
-    # parameters
-    'parameters missing': ('train', nothing, ['--pretrained', 'no.params'], r'no\.params: .*--pretrained none'),
-    'parameters empty': ('train', put('pretrained.params', ''), [], r'pretrained\.params: not a whole MXNet'),
-    'parameters cut short': ('train', cut('pretrained.params', 5000), [], r'pretrained\.params: not a whole MXNet'),
-    'parameters are a page': ('train', put('pretrained.params', '<html>404</html>' * 9), [],
-                              r'pretrained\.params: not a whole MXNet'),
-    'parameters are an array': ('train', array('p.npy', np.ones(9)), ['--pretrained', 'p.npy'], r'p\.npy: not a whole'),
-    'parameters of another width': ('train', nothing, ['--width', '0.0625'], r'pretrained\.params: .*--width'),
-    'parameters lack a layer': ('train', parameters('pretrained.params', drop('arg:fc6_weight')), [],
-                                r'pretrained\.params: lacks 1 .*fc6_weight'),
-    'parameters diverged': ('infer', parameters(TRAINED, spoil('arg:fc6_weight')), [], r'0000\.params: .*diverged'),
-    'parameters for merging missing': ('merge', nothing, ['--pretrained', 'no.params'], r'no\.params: '),
+    # weights
+    'weights missing': ('train', nothing, ['--pretrained', 'no.params'], r'no\.params: .*--pretrained none'),
+    'weights empty': ('train', put('pretrained.params', ''), [], r'pretrained\.params: not a weights file'),
+    'weights cut short': ('train', cut('pretrained.params', 5000), [], r'pretrained\.params: not a whole MXNet'),
+    'weights are a page': ('train', put('pretrained.params', '<html>404</html>' * 9), [],
+                           r'pretrained\.params: not a weights file'),
+    'weights are an array': ('train', array('p.npy', np.ones(9)), ['--pretrained', 'p.npy'], r'p\.npy: not a weights'),
+    'weights of another width': ('train', nothing, ['--width', '0.0625'], r'pretrained\.params: .*--width'),
+    'weights lack a layer': ('train', weights('pretrained.params', drop('arg:fc6_weight')), [],
+                             r'pretrained\.params: lacks 1 .*fc6_weight'),
+    'weights diverged': ('infer', weights(TRAINED, spoil('arg:fc6_weight')), [], r'0000\.params: .*diverged'),
+    'weights for merging missing': ('merge', nothing, ['--pretrained', 'no.params'], r'no\.params: '),
     'nothing trained': ('infer', remove(TRAINED), [], r'vgg16_icd-0000\.params: no such file: train'),
     'trained for fewer epochs': ('infer', nothing, ['--num-epoch', '9'], r'vgg16_icd-0008\.params: no such file'),
-    'trained with other classes': ('infer', parameters(TRAINED, drop('arg:fc8_weight')), [], r'fc8_weight'),
+    'trained with other classes': ('infer', weights(TRAINED, drop('arg:fc8_weight')), [], r'fc8_weight'),
     'first epoch missing': ('train', nothing, ['--begin-epoch', '4', '--num-epoch', '9'], r'0003\.params: no such file'),
     'nothing to convert': ('convert', nothing, ['none.params', 'out.params'], r'none\.params: no such'),
     'converting the wrong file': ('convert', put('x.params', 'x' * 99), ['x.params', 'out.params'], r'x\.params: not a'),

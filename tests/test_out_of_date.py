@@ -10,7 +10,7 @@ import pytest
 
 from icd import files
 from icd.data import images, superpixel_map
-from icd.weights import params
+from icd.weights import mxnet_params
 from tests.helpers.small_data import run
 
 FOLDERS = {'merged': ('merged', '.png'), 'cam': ('snap/results/scores_cam', '.npy'),
@@ -111,9 +111,9 @@ def saliency(name):
 
 
 def checkpoint(scale, date):
-    arrays = params.read(WEIGHTS)
+    arrays = mxnet_params.read(WEIGHTS)
     arrays['arg:fc8_weight'] = scale * arrays['arg:fc8_weight']
-    params.write(WEIGHTS, arrays)
+    mxnet_params.write(WEIGHTS, arrays)
     dated(WEIGHTS, date)
 
 

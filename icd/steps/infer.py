@@ -19,7 +19,7 @@ from icd.outputs import Input, Outputs, Value
 from icd.predict import predict
 from icd.train.checkpoint import Checkpoints
 from icd.viz import previews
-from icd.weights import params
+from icd.weights import load
 
 KINDS = ('cam', 'icd')
 _PREVIEW_ROWS = 20      # single-label images a class's preview shows
@@ -32,7 +32,7 @@ def check(options, inputs, problems, upcoming=()):
             check_superpixels(options.superpixel_root, inputs, problems)
         try:
             mxnet_setup.devices(options.gpus)
-            params.read_trained(_trained(options), ICDNet(inputs.num_classes, options.width))
+            load.read_trained(_trained(options), ICDNet(inputs.num_classes, options.width))
         except UserError as error:
             problems.add_error(error)
     folders, side = _score_folders(options), geometry.feature_size(options.infer_size)
@@ -104,7 +104,7 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
                              options.infer_batch_size, workers, [inputs.sizes[i] for i in wanted], network.group)
     indices = {inputs.names[i]: i for i in wanted}
     with contextlib.closing(loader), console.progress(total=len(wanted), desc='scores') as bar:
-        params.load(weights, net, contexts)
+        load.load_trained(weights, net, contexts)
         for batch, maps in predict(loader, network, contexts):
             for name, fitted, scores in zip(batch.names, batch.scaled_sizes, maps):
                 identities = [one.identity() for one in wanted[indices[name]]]
@@ -152,7 +152,7 @@ def _write_previews(options, inputs, weights, net, contexts):
         for (path, (c, names)), (name, made_from) in zip(shown.items(), stale.items()):
             if net is None:
                 net = ICDNet(inputs.num_classes, options.width)
-                params.load(weights, net, contexts)
+                load.load_trained(weights, net, contexts)
             identities = [one.identity() for one in made_from]
             label = (np.arange(inputs.num_classes) == c).astype(np.float32)
             rows = [_preview_row(options, net, contexts[0], image, label, c) for image in names]

@@ -137,12 +137,12 @@ def _features(options, names, sizes):
     from icd.model.padded_input import Features, PaddedInference
     from icd.model.vgg import VGG16
     from icd.predict import predict
-    from icd.weights import params
+    from icd.weights import load
     contexts, net = mxnet_setup.devices(options.gpus), VGG16(options.width)
     network = PaddedInference(Features, net, options.image_size)
     loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
                              min(_READERS, parallel.number_of_cores()), sizes, network.group)
-    params.load_pretrained(options.pretrained, net, options.seed, contexts)
+    load.load_pretrained(options.pretrained, net, options.seed, contexts)
 
     def compute():
         with contextlib.closing(loader):

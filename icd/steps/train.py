@@ -20,7 +20,7 @@ from icd.train.schedule import Schedule
 from icd.train.session import Machine, Recipe
 from icd.train.trainer import Sgd
 from icd.viz import curves
-from icd.weights import params
+from icd.weights import load
 
 
 def settings(options, inputs) -> dict:
@@ -49,9 +49,9 @@ def check(options, inputs, problems, upcoming=()):
     try:
         net = ICDNet(inputs.num_classes, options.width)
         if options.begin_epoch:
-            params.read_trained(checkpoints.before(options.begin_epoch), net)
+            load.read_trained(checkpoints.before(options.begin_epoch), net)
         else:
-            params.read_pretrained(options.pretrained, net)
+            load.read_pretrained(options.pretrained, net)
     except UserError as error:
         problems.add_error(error)
     values = 40e6 * options.width ** 2 + 1e5            # float32 values of a VGG16 with all branches
@@ -124,8 +124,8 @@ def _task(options, inputs, devices, path):
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
     if path:
-        params.load(path, net, devices)
+        load.load_trained(path, net, devices)
     else:
-        params.load_pretrained(options.pretrained, net, options.seed, devices)
+        load.load_pretrained(options.pretrained, net, options.seed, devices)
     schedule = _schedule(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn)

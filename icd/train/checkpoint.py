@@ -17,7 +17,8 @@ import numpy as np
 
 from icd import files
 from icd.errors import UserError
-from icd.weights import params
+from icd.mxnet_setup import mx
+from icd.weights import load, mxnet_params
 
 _HEADER = 'header'
 _MOMENTUM = 'momentum:'
@@ -128,11 +129,11 @@ class Checkpoints:
                 raise UserError(f'training diverged ({parameter.name} is not finite)',
                                 remedy='give a smaller --learning-rate')
         with files.write_atomic(path) as partial:
-            params.save(partial, net)
+            load.save(partial, net)
             header = {'position': list(position), 'settings': settings, 'params_crc32': files.checksum(partial)}
             arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
             arrays.update((_MOMENTUM + name, value) for name, value in momentum.items())
-            params.write(_states(path), arrays)
+            mxnet_params.write(_states(path), arrays)
         return path
 
     def newest(self, settings: dict | None = None) -> Checkpoint | None:
@@ -208,12 +209,12 @@ def read(path: str) -> Checkpoint | None:
     if not (os.path.isfile(path) and os.path.isfile(_states(path))):
         return None
     try:
-        arrays = params.read(_states(path))
-        header = json.loads(arrays.pop(_HEADER).asnumpy().tobytes().decode())
+        arrays = mxnet_params.read(_states(path))
+        header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         if header['params_crc32'] != files.checksum(path):
             return None
         return Checkpoint(path, Position(*header['position']), header['settings'],
-                          {name[len(_MOMENTUM):]: value for name, value in arrays.items()})
+                          {name[len(_MOMENTUM):]: mx.nd.array(value) for name, value in arrays.items()})
     except (UserError, KeyError, ValueError, TypeError):
         return None
 

@@ -1,1 +1,1 @@
-"""Weights files: one reader a format, one converter an architecture."""
+"""Weights: `formats` reads files as arrays by name, `load` gives them to a network, `vgg16` converts ImageNet's."""

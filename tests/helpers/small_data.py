@@ -15,7 +15,7 @@ ANNOTATION = '<annotation><object><name>%s</name><difficult>0</difficult></objec
 def make(root):
     """Fill a folder with everything the commands read: photographs, annotations, superpixels, parameters, scores."""
     import mxnet  # noqa: F401
-    from icd.weights import params
+    from icd.weights import load
     from icd.model.icd_net import ICDNet
     from icd.model.initial import initialize_missing, set_values
     rng = np.random.RandomState(0)
@@ -38,8 +38,8 @@ def make(root):
     files.save_bytes(os.path.join(root, 'names.txt'), '\n'.join(voc.CATEGORIES).encode())
     net = ICDNet(20, 1 / 32)
     set_values(net, initialize_missing(net, {}, 0, he=True), mxnet.cpu())
-    params.save(os.path.join(root, 'pretrained.params'), net)
-    params.save(os.path.join(root, 'snap', 'vgg16_icd-0000.params'), net)
+    load.save(os.path.join(root, 'pretrained.params'), net)
+    load.save(os.path.join(root, 'snap', 'vgg16_icd-0000.params'), net)
 
 
 RUN = ('--image-root images --annotation-root annotations --superpixel-root superpixels --saliency-root saliency '
@@ -55,7 +55,7 @@ COMMANDS = {
               '--num-process 1 --max-superpixel-num 4'.split()),
     'evaluate': ('icd.steps.evaluate', '--pred pred --truth truth --list list.txt --num-process 1'.split()),
     'lists': ('icd.data.voc_lists', '--out lists'.split()),
-    'convert': ('icd.weights.params', []),
+    'convert': ('icd.weights.convert', []),
 }
 
 

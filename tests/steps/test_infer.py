@@ -11,7 +11,7 @@ from tests.helpers.small_data import ANNOTATION, run
 from icd import files
 from icd.data import geometry, images, score_map, superpixel_map, voc
 from icd.data.augment import letterbox
-from icd.weights import params
+from icd.weights import load, mxnet_params
 from icd.model.icd_net import ICDNet
 
 SIZE = 129
@@ -47,7 +47,7 @@ def infer(snapshot, *arguments):
 def test_files_hold_the_scores_of_their_image_and_its_classes(data):
     net = ICDNet(20, 1 / 32)
     net.initialize()
-    params.load('snap/vgg16_icd-0000.params', net)
+    load.load_trained('snap/vgg16_icd-0000.params', net)
     found = infer('whole')
     for name, size in IMAGES.items():
         square, fitted = letterbox(images.read_image('images/%s.jpg' % name), SIZE)
@@ -89,9 +89,9 @@ def scores():
 
 def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd):
     newer = infer('first')
-    arrays = params.read('first/vgg16_icd-0000.params')
+    arrays = mxnet_params.read('first/vgg16_icd-0000.params')
     arrays['arg:fc8_weight'] = 2 * arrays['arg:fc8_weight']
-    params.write('first/vgg16_icd-0000.params', arrays)
+    mxnet_params.write('first/vgg16_icd-0000.params', arrays)
     os.utime('first/vgg16_icd-0000.params', (100, 100))
     assert run('infer', SMALL) == 0
     assert 'made again, for it was made with another weights' in capfd.readouterr().err

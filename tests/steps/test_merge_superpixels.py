@@ -63,10 +63,10 @@ def feature_of(options, name):
     """conv5_3 of one image, and its size in the network's input, as the original's text says."""
     import mxnet as mx
 
-    from icd.weights import params
     from icd.model.vgg import VGG16
+    from icd.weights import load
     net = VGG16(options.width)
-    params.load_pretrained('none', net, options.seed)
+    load.load_pretrained('none', net, options.seed)
     image = cv2.imread(os.path.join(options.image_root, name + '.jpg'))
     height, width = geometry.fitted_size(image.shape[0], image.shape[1], 65)
     if (height, width) != image.shape[:2]:
@@ -149,15 +149,15 @@ def test_what_a_killed_run_left_half_written_goes_away(drawn):
 
 
 def test_other_weights_make_all_again(drawn, tmp_path):
-    from icd.weights import params
     from icd.model.vgg import VGG16
+    from icd.weights import load, mxnet_params
     net = VGG16(drawn.width)
-    params.load_pretrained('none', net, 0)
+    load.load_pretrained('none', net, 0)
     drawn.pretrained = str(tmp_path / 'vgg.params')
 
     def run(scale):
-        params.write(drawn.pretrained, {'arg:' + key[key.index('conv'):]: scale * value.data()
-                                        for key, value in net.collect_params().items()})
+        mxnet_params.write(drawn.pretrained, {'arg:' + key[key.index('conv'):]: scale * value.data()
+                                              for key, value in net.collect_params().items()})
         os.utime(drawn.pretrained, (100, 100))
         merge_superpixels.run(drawn)
         return times(drawn)

@@ -10,7 +10,7 @@ from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing, set_values
 from icd.train import checkpoint
 from icd.train.checkpoint import Checkpoints, Position
-from icd.weights import params
+from icd.weights import load, mxnet_params
 
 SETTINGS = {'seed': 3, 'augment': ['scale']}
 
@@ -47,9 +47,9 @@ def test_what_is_saved_is_read_back(checkpoints, net):
     assert set(found.momentum) == set(momentum_of(net))
     for key, value in momentum_of(net).items():
         assert (found.momentum[key].asnumpy() == value.asnumpy()).all()
-    assert set(mx.nd.load(name)) == set(params.read(name))
+    assert set(mx.nd.load(name)) == set(mxnet_params.read(name))
     again = ICDNet(3, 1 / 64)
-    params.load(name, again, mx.cpu())
+    load.load_trained(name, again, mx.cpu())
     for key, value in net.collect_params().items():
         assert (again.collect_params()[key].data().asnumpy() == value.data().asnumpy()).all()
 
@@ -79,7 +79,7 @@ def test_a_damaged_pair_is_no_checkpoint(checkpoints, net, damage):
         with open(states, 'wb') as file:
             file.write(b'\x80\x03}q\x00.')      # what the original writes
     else:
-        params.write(states, {'momentum:x': np.zeros(3, np.float32)})
+        mxnet_params.write(states, {'momentum:x': np.zeros(3, np.float32)})
     assert checkpoint.read(name) is None
     before = save(checkpoints, net, 2)
     assert checkpoints.newest().path == before

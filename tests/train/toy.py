@@ -10,7 +10,7 @@ from icd.mxnet_setup import HybridBlock, init, mx, nn
 from icd.train import session
 from icd.train.checkpoint import Checkpoints
 from icd.train.task import Losses, Task
-from icd.weights import params
+from icd.weights import load
 
 
 class Points:
@@ -68,7 +68,7 @@ def make_task(devices, path):
     mx.random.seed(3)
     net.initialize(init.Xavier(), ctx=devices)
     if path:
-        params.load(path, net, devices)
+        load.load_trained(path, net, devices)
     return ToyTask(net)
 
 
