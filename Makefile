@@ -29,7 +29,7 @@ $(PROGRAM): $(INSTALLED) $(wildcard external/superpixel/app/* external/superpixe
 	$(MAKE) -C external/superpixel
 
 demo: $(INSTALLED) $(PROGRAM)
-	$(PYTHON) -m icd.steps.demo
+	$(PYTHON) -m icd.demo
 
 test: $(INSTALLED) $(PROGRAM)
 	$(PYTHON) -m pytest -q --durations=15

@@ -1,4 +1,4 @@
-"""A small drawn data set in VOC layout, with exact ground truth, for the demo and for tests.
+"""Drawn pictures with exact ground truth, for the demo and for tests.
 
 Furry creatures stand before textured backgrounds. The body, most of the area, looks nearly alike in all classes; the
 pattern of the small head tells them apart. So image labels teach a classifier the head alone, while the truth is the
@@ -7,33 +7,25 @@ whole creature: the gap between class activation maps and integral objects, in s
 Some pictures show two creatures; some show one whose head belongs to no class, or none at all. Without the latter a
 network may learn a class as "none of the others", and its activation map then lights up on the background.
 """
-import collections
-import functools
-import os
+from __future__ import annotations
 
 import cv2
 import numpy as np
-
-from icd.data import images, masks
-from icd.outputs import Outputs, Value
-from icd import files, parallel
-
 
 SIZE = 257                                      # 8k + 1
 CLASS_NAMES = ('striped', 'checked', 'ringed', 'crossed')
 PARTS = ('fur',) + CLASS_NAMES + ('halved', 'dotted') + ('ball', 'box', 'bar') + (
     'grain', 'waves', 'blotches', 'tiles')      # labels of `draw_parts`
 
-_FOLDERS = {'JPEGImages': '.jpg', 'Annotations': '.xml', 'SegmentationClass': '.png', 'Saliency': '.png'}
-_TWO, _DECOY, _EMPTY = .15, .12, .08            # shares of the pictures
+_TWO, _DECOY, _EMPTY = .15, .12, .08            # fractions of the images
 _BODY_HUE = (14., 20., 26., 32.)                # degrees; close to each other against the spread of one class
 _HUE_SPREAD = 9.
 _DARK, _BRIGHT = .38, 1.2                       # of a head's pattern; with more contrast the head is all one sees
 _COLD = (70., 290.)                             # hues of backgrounds and clutter
-_PICTURE, _LOOSE = 1, 2                         # first words of the seeds: pictures and parts share no chance
+_PICTURE, _LOOSE = 1, 2                         # first numbers of the seeds: pictures and parts share no draws
 
 # Patterns on a head: u to its crown, v across, in radii.
-_PATTERNS = collections.OrderedDict(
+_PATTERNS = dict(
     striped=lambda u, v: np.sin(5 * np.pi * u) > 0,
     checked=lambda u, v: np.sin(3.4 * np.pi * u) * np.sin(3.4 * np.pi * v) > 0,
     ringed=lambda u, v: np.sin(4.4 * np.pi * np.hypot(u, v)) > 0,
@@ -43,7 +35,6 @@ _PATTERNS = collections.OrderedDict(
 _DECOYS = tuple(_PATTERNS)[len(CLASS_NAMES):]
 
 
-# ---------------------------------------------------------------------------------------------------- textures
 def _cloud(rng, side, cell):
     """Smooth noise (side, side) in about -1..1, with bumps of `cell` pixels."""
     knots = max(int(round(side / cell)), 1) + 1
@@ -116,7 +107,6 @@ def _fur(rng, side, hue):
     return _colour(hue, rng.uniform(.55, .8), rng.uniform(.55, .85)) + light[..., None] * np.float32([1, .85, .6])
 
 
-# -------------------------------------------------------------------------------------------------- creatures
 def _paint_head(rng, picture, pattern, centre, radius, angle, hue):
     """Paint a head, in the same coat as the body with a pattern of light and shade; where it is (side, side) bool."""
     u, v = (axis / radius for axis in _axes(len(picture), centre, angle))
@@ -151,13 +141,13 @@ def _paint_creature(rng, picture, pattern, centre, length, head):
     return body | _paint_head(rng, picture, pattern, crown, radius, angle + rng.uniform(-.4, .4), hue)
 
 
-def _photograph(rng, picture):
-    """What a camera makes of it: a little blur and noise; uint8."""
+def _camera(rng, picture):
+    """What a camera makes of a picture: a little blur and noise; uint8."""
     picture = cv2.GaussianBlur(picture, (3, 3), .6) + 3 * rng.standard_normal(picture.shape)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _cast(rng):
+def cast(rng: np.random.Generator) -> list:
     """Who is in a picture: (pattern, centre, length, head scale) of each creature, in units of the picture."""
     chance = rng.random()
     if chance < _EMPTY:
@@ -170,7 +160,7 @@ def _cast(rng):
     return [(str(rng.choice(choice)), tuple(rng.uniform(.38, .62, 2)), rng.uniform(.24, .33), 1.)]
 
 
-def draw_picture(seed, number):
+def draw_picture(seed: int, number: int) -> tuple:
     """Draw one picture.
 
     Parameters
@@ -192,83 +182,14 @@ def draw_picture(seed, number):
     for _ in range(rng.integers(2, 6)):
         _clutter(rng, canvas, rng.choice(PARTS[7:10]))
     mask, anybody = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), bool)
-    for pattern, centre, length, head in _cast(rng):
+    for pattern, centre, length, head in cast(rng):
         where = _paint_creature(rng, canvas, pattern, [SIZE * c for c in centre], SIZE * length, head)
         mask[where] = CLASS_NAMES.index(pattern) + 1 if pattern in CLASS_NAMES else 0
         anybody |= where
-    return _photograph(rng, canvas), mask, anybody
+    return _camera(rng, canvas), mask, anybody
 
 
-# ------------------------------------------------------------------------------------------------------- files
-def _annotation(name, mask):
-    """VOC annotation of a picture: an object with its box for every class in the mask."""
-    objects = []
-    for index in np.unique(mask[mask > 0]):
-        y, x = np.nonzero(mask == index)
-        objects.append('  <object>\n    <name>%s</name>\n    <difficult>0</difficult>\n    <bndbox><xmin>%d</xmin>'
-                       '<ymin>%d</ymin><xmax>%d</xmax><ymax>%d</ymax></bndbox>\n  </object>\n' % (
-                           CLASS_NAMES[index - 1], x.min() + 1, y.min() + 1, x.max() + 1, y.max() + 1))
-    size = '  <size><width>%d</width><height>%d</height><depth>3</depth></size>\n' % mask.shape[::-1]
-    return '<annotation>\n  <filename>%s.jpg</filename>\n%s%s</annotation>\n' % (name, size, ''.join(objects))
-
-
-def _saliency(anybody):
-    """What a saliency network might say: soft at the rim; uint8."""
-    soft = cv2.GaussianBlur(anybody.astype(np.float32), (0, 0), 2.5)
-    return np.uint8(255 * np.clip(1.2 * soft - .15, 0, 1))
-
-
-def _write(folder, seed, number):
-    name = _name(number)
-    path = {kind: os.path.join(folder, kind, name + ending) for kind, ending in _FOLDERS.items()}
-    image, mask, anybody = draw_picture(seed, number)
-    files.save_image(path['JPEGImages'], image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 95)
-    files.save_bytes(path['Annotations'], _annotation(name, mask).encode())
-    masks.save_colour(path['SegmentationClass'], mask)
-    files.save_image(path['Saliency'], _saliency(anybody))
-    return number
-
-
-def _name(number):
-    return 'toy_%04d' % number
-
-
-def draw(folder, count, seed, num_process=1):
-    """Draw a data set in VOC layout. Files that are there already, from the same call, are kept.
-
-    Writes `JPEGImages/NAME.jpg`, `Annotations/NAME.xml`, `SegmentationClass/NAME.png` (exact), `Saliency/NAME.png`,
-    `class_names.txt` and, last, `list.txt`.
-
-    Parameters
-    ----------
-    folder : str
-    count : int
-        Number of pictures.
-    seed : int
-    num_process : int
-        Processes that draw.
-
-    Returns
-    -------
-    list of str
-        The names.
-    """
-    outputs, drawn_from = Outputs(folder, 'drawn creatures', {'seed': seed}), Value('nothing')
-    names = [_name(number) for number in range(count)]
-    missing = [number for number in range(count) if not outputs.is_current(
-        names[number], [os.path.join(folder, kind, names[number] + ending) for kind, ending in _FOLDERS.items()],
-        [drawn_from])]
-    with outputs.writing([names[number] for number in missing], _FOLDERS):
-        for number in parallel.process_map(functools.partial(_write, folder, seed), missing, num_process):
-            outputs.record(names[number], [drawn_from.identity()])
-        for file, lines in (('class_names.txt', CLASS_NAMES), ('list.txt', names)):
-            path, text = os.path.join(folder, file), ''.join(line + '\n' for line in lines).encode()
-            if not os.path.exists(path) or images.read_bytes(path, '') != text:
-                files.save_bytes(path, text)
-    return names
-
-
-def draw_parts(count, seed, size=97):
+def draw_parts(count: int, seed: int, size: int = 97) -> tuple:
     """Draw loose parts with image labels: what the demo's backbone is trained on in place of ImageNet.
 
     Patches of fur, heads with all six patterns, clutter and backgrounds; no whole creatures and no masks.
@@ -287,14 +208,14 @@ def draw_parts(count, seed, size=97):
     labels : ndarray (count, 14) float32
         1 where the picture shows a part, in the order of `PARTS`.
     """
-    images = np.empty((count, 3, size, size), np.uint8)
+    pictures = np.empty((count, 3, size, size), np.uint8)
     labels = np.zeros((count, len(PARTS)), np.float32)
     for number in range(count):
         rng = np.random.default_rng([_LOOSE, seed, number])
         image, shown = _parts(rng, size)
-        images[number] = image.transpose(2, 0, 1)
+        pictures[number] = image.transpose(2, 0, 1)
         labels[number, [PARTS.index(part) for part in shown]] = 1
-    return images, labels
+    return pictures, labels
 
 
 def _parts(rng, size):
@@ -315,4 +236,4 @@ def _parts(rng, size):
         shown |= {'fur', pattern}
         _paint_head(rng, canvas, pattern, size * rng.uniform(.15, .85, 2), size * rng.uniform(.155, .268),
                     rng.uniform(0, 2 * np.pi), rng.uniform(0, 50))
-    return _photograph(rng, canvas), shown
+    return _camera(rng, canvas), shown

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from icd.data import images, masks, voc
-from icd.demo import creatures
+from icd.demo import creatures, dataset
 
 
 def digests(folder):
     found = {}
-    for place, _, files in os.walk(folder):
+    for root, _, files in os.walk(folder):
         for file in set(files) - {'inputs.tsv'}:            # its lines are in the order of the processes
-            with open(os.path.join(place, file), 'rb') as content:
-                found[os.path.relpath(os.path.join(place, file), folder)] = hashlib.sha256(content.read()).hexdigest()
+            with open(os.path.join(root, file), 'rb') as content:
+                found[os.path.relpath(os.path.join(root, file), folder)] = hashlib.sha256(content.read()).hexdigest()
     return found
 
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp('toy'))
-    creatures.draw(folder, 24, 7)
+    dataset.draw(folder, 24, 7)
     return folder
 
 
@@ -56,8 +56,8 @@ def test_truth_is_the_creature():
     assert np.median(agreements) > .95
 
 
-def test_shares_of_what_pictures_show():
-    casts = [creatures._cast(np.random.default_rng([1, number])) for number in range(3000)]
+def test_fractions_of_what_pictures_show():
+    casts = [creatures.cast(np.random.default_rng([1, number])) for number in range(3000)]
     patterns = [[pattern for pattern, *_ in cast] for cast in casts]
     decoys = [p for p in patterns if len(p) == 1 and p[0] not in creatures.CLASS_NAMES]
     assert [round(len(found) / 3000, 1) for found in (decoys, [p for p in patterns if not p])] == [.1, .1]
@@ -71,13 +71,27 @@ def test_creatures_cover_about_a_sixth():
     assert .14 < np.mean([(creatures.draw_picture(2, number)[1] > 0).mean() for number in range(40)]) < .23
 
 
+def test_the_pictures_of_a_seed_are_those_the_published_figures_are_of():
+    """Areas and mean colours as first drawn; other releases of OpenCV may round single pixels differently."""
+    areas = [(creatures.draw_picture(0, number)[1] > 0).sum() for number in range(8)]
+    np.testing.assert_allclose(areas, [0, 16167, 18848, 15687, 0, 17893, 13388, 16949], rtol=.005)
+    colours = [creatures.draw_picture(0, number)[0].mean((0, 1)) for number in range(3)]
+    np.testing.assert_allclose(colours, [[123.51, 100.01, 154.63], [122.41, 141.5, 108.26], [126.14, 93.09, 121.18]],
+                               atol=.3)
+    pictures, labels = creatures.draw_parts(3, 0)
+    assert [np.flatnonzero(shown).tolist() for shown in labels] == [
+        [7, 8, 9, 13], [0, 4, 7, 9, 11], [0, 4, 7, 8, 9, 13]]
+    np.testing.assert_allclose(pictures.mean((2, 3)), [[96.51, 130.31, 115.5], [153.95, 105.56, 138.98],
+                                                       [162.39, 152.24, 88.78]], atol=.3)
+
+
 def test_seed_decides_everything(drawn, tmp_path):
-    creatures.draw(str(tmp_path / 'again'), 24, 7, num_process=2)
+    dataset.draw(str(tmp_path / 'again'), 24, 7, num_process=2)
     assert digests(str(tmp_path / 'again')) == digests(drawn)
-    creatures.draw(str(tmp_path / 'fewer'), 5, 7)
+    dataset.draw(str(tmp_path / 'fewer'), 5, 7)
     fewer, all_of_them = digests(str(tmp_path / 'fewer')), digests(drawn)
     assert {f: d for f, d in fewer.items() if f != 'list.txt'}.items() <= all_of_them.items()
-    creatures.draw(str(tmp_path / 'fewer'), 5, 8)
+    dataset.draw(str(tmp_path / 'fewer'), 5, 8)
     other = digests(str(tmp_path / 'fewer'))
     assert all(other[f] != fewer[f] for f in fewer if f.startswith('JPEGImages'))
 
@@ -85,11 +99,11 @@ def test_seed_decides_everything(drawn, tmp_path):
 def test_what_is_drawn_is_kept_and_what_is_missing_is_drawn(drawn):
     before = {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
     content = digests(drawn)
-    creatures.draw(drawn, 24, 7)
+    dataset.draw(drawn, 24, 7)
     assert before == {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
     os.remove(os.path.join(drawn, 'Annotations', 'toy_0003.xml'))
     open(os.path.join(drawn, 'JPEGImages', '.toy_0003.jpg.part'), 'w').close()
-    creatures.draw(drawn, 24, 7)
+    dataset.draw(drawn, 24, 7)
     assert digests(drawn) == content
 
 

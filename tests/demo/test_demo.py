@@ -3,19 +3,17 @@ import json
 import os
 
 import cv2
+import mxnet as mx
 import numpy as np
 import pytest
 
-import mxnet as mx
 from icd import cli, files
 from icd.data import geometry, masks, superpixel_map, voc
-from icd.demo import creatures
+from icd.demo import __main__ as demo
+from icd.demo import creatures, figures, picture, pretrain
 from icd.errors import UserError
 from icd.model.icd_net import ICDNet
 from icd.model.initial import starting_values
-from icd.steps import seeds
-from icd.demo import __main__ as demo
-from icd.demo import pretrain
 
 SMALL = demo.Scale(pictures=10, parts=32, part_epochs=1, width=1 / 32, epochs=1, batch=4, image_size=97, infer_size=129,
                    thresholds=(.001, .25))
@@ -45,30 +43,41 @@ def test_the_figures_are_those_of_the_seeds_it_wrote(done):
     names = voc.read_list(os.path.join(folder, 'data', 'list.txt'))
     assert len(names) == SMALL.pictures == result['images']
 
+    def by_sets_of_pixels(kind):
+        """IoU, precision and recall in percent, by class name, over all images side by side; None where undefined."""
+        truth, seed = (np.stack([masks.read_mask(os.path.join(folder, *parts, name + '.png')) for name in names])
+                       for parts in (('data', 'SegmentationClass'), ('results', 'seeds', kind)))
+
+        def percent(part, whole):
+            return 100 * part.sum() / whole.sum() if whole.any() else None
+        both = {name: ((truth == c), (seed == c)) for c, name in enumerate(('background',) + creatures.CLASS_NAMES)}
+        return {'IoU': {name: percent(t & s, t | s) for name, (t, s) in both.items()},
+                'precision': {name: percent(t & s, s) for name, (t, s) in both.items()},
+                'recall': {name: percent(t & s, t) for name, (t, s) in both.items()}}
+
     def mean_iou(kind):
-        """By sets of pixels, over all pictures laid side by side."""
-        truth, seed = (np.stack([masks.read_mask(os.path.join(folder, place, name + '.png')) for name in names])
-                       for place in (os.path.join('data', 'SegmentationClass'), os.path.join('results', 'seeds', kind)))
-        found = [((truth == c) & (seed == c)).sum() / ((truth == c) | (seed == c)).sum() for c in range(5)
-                 if ((truth == c) | (seed == c)).any()]
-        return 100 * np.mean(found)
-    assert result['icd']['mIoU'] == pytest.approx(mean_iou('crf'))
+        return pytest.approx(np.mean([iou for iou in by_sets_of_pixels(kind)['IoU'].values() if iou is not None]))
+    for word, by_class in by_sets_of_pixels('crf').items():
+        assert result['icd'][word] == pytest.approx(by_class), word
+    assert result['icd']['mIoU'] == mean_iou('crf') and result['icd']['ignored'] == 0
     by_threshold = {float(t): value for t, value in result['cam']['thresholds'].items()}
     assert result['cam']['mIoU'] == max(by_threshold.values()) == by_threshold[result['cam']['threshold']]
-    assert by_threshold == {.001: pytest.approx(mean_iou('cam_0.001')), .25: pytest.approx(mean_iou('cam_0.25'))}
+    assert by_threshold == {.001: mean_iou('cam_0.001'), .25: mean_iou('cam_0.25')}
     assert result['difference'] == pytest.approx(result['icd']['mIoU'] - result['cam']['mIoU'])
+    low, high = result['difference_interval']
+    assert low <= result['difference'] <= high
 
 
-def test_activation_maps_are_judged_at_their_best_threshold(tmp_path):
-    wanted = options(str(tmp_path))
-    run = demo._run_options(wanted, SMALL._replace(thresholds=(.1, .2, .3)))
-    files.save_bytes(run.data_list, b'x\n')
-    files.save_bytes(run.class_names, '\n'.join(creatures.CLASS_NAMES).encode())
-    truth = np.uint8([[0, 0, 1, 1, 1, 1]])
-    masks.save_mask(str(tmp_path / 'data' / 'SegmentationClass' / 'x.png'), truth)
-    for (kind, threshold), folder in seeds.seed_folders(run).items():
-        masks.save_mask(os.path.join(folder, 'x.png'), np.roll(truth, {.1: 2, .2: 1, .3: 3}.get(threshold, 0)))
-    result = demo._judge(wanted, run)
+def test_activation_maps_are_evaluated_at_their_best_threshold(tmp_path):
+    data_list, class_names = str(tmp_path / 'list.txt'), str(tmp_path / 'class_names.txt')
+    files.save_bytes(data_list, b'x\n')
+    files.save_bytes(class_names, '\n'.join(creatures.CLASS_NAMES).encode())
+    mask = np.uint8([[0, 0, 1, 1, 1, 1]])
+    shift = {'truth': 0, 'icd': 0, '0.1': 2, '0.2': 1, '0.3': 3}
+    for kind, pixels in shift.items():
+        masks.save_mask(str(tmp_path / kind / 'x.png'), np.roll(mask, pixels))
+    result = figures.compute({t: str(tmp_path / f'{t}') for t in (.1, .2, .3)}, str(tmp_path / 'icd'),
+                             str(tmp_path / 'truth'), data_list, class_names, seed=0)
     assert result['cam']['threshold'] == .2 and result['icd']['mIoU'] == 100
     assert result['cam']['thresholds'] == pytest.approx(
         {'0.1': 100 / 6, '0.2': 100 * (1 / 3 + 3 / 5) / 2, '0.3': 100 / 6})
@@ -93,10 +102,10 @@ def test_it_goes_the_way_of_a_real_run(done):
 
 
 def test_the_picture_has_a_row_for_every_class_and_two_for_pairs(done):
-    picture = cv2.imread(os.path.join(done[0], 'demo.jpg'))
-    assert picture.shape[1] == pytest.approx(6 * 176, abs=40)
+    drawn = cv2.imread(os.path.join(done[0], 'demo.jpg'))
+    assert drawn.shape[1] == pytest.approx(6 * 176, abs=40)
     labels = np.concatenate([[[1, 1, 0, 0], [0, 0, 0, 0]], np.eye(4)[[3, 1, 1, 0, 2]], [[0, 1, 1, 0], [1, 0, 1, 0]]])
-    assert demo.shown(list('abcdefghi'), labels) == ['f', 'd', 'g', 'c', 'a', 'h']
+    assert picture.shown(list('abcdefghi'), labels) == ['f', 'd', 'g', 'c', 'a', 'h']
 
 
 def test_a_second_run_changes_nothing(done):
@@ -109,16 +118,25 @@ def test_a_second_run_changes_nothing(done):
     assert set(before) == set(after)
 
 
+def test_the_table_has_a_line_for_each_kind_of_seed(done):
+    header, cam, icd, difference = figures.table(done[1]).split('\n')
+    assert header.split()[-5:] == ['background', *creatures.CLASS_NAMES]
+    for line, found in ((cam, done[1]['cam']), (icd, done[1]['icd'])):
+        assert line.split()[-6:] == [f"{found['mIoU']:.1f}"] + [
+            '-' if value is None else f'{value:.1f}' for value in found['IoU'].values()]
+    assert f"{done[1]['difference']:+.1f}" in difference
+
+
 def test_the_pretrained_file_gives_the_features_that_were_learned():
     rng = np.random.default_rng(0)
-    learned, layers = pretrain._classifier(SMALL.width)
+    learned, layers = pretrain.classifier(SMALL.width)
     learned.initialize(mx.init.MSRAPrelu())
     for _, norm in layers:
         for parameter in (norm.gamma, norm.beta, norm.running_mean, norm.running_var):
             parameter.set_data(mx.nd.array(rng.uniform(.5, 1.5, parameter.shape)))
     backbone = ICDNet(1, SMALL.width).backbone
     backbone.initialize()
-    for name, value in pretrain._folded(layers, starting_values(ICDNet(1, SMALL.width), 0)).items():
+    for name, value in pretrain.fold(layers, starting_values(ICDNet(1, SMALL.width), 0)).items():
         if name in backbone.collect_params():
             backbone.collect_params()[name].set_data(mx.nd.array(value))
     x = mx.nd.array(rng.uniform(-127, 128, (2, 3, 33, 33)))
@@ -142,9 +160,8 @@ def test_pretraining_copies_features_through_the_upper_blocks(done):
     assert np.abs(weight).sum() - np.abs(np.diag(centre)).sum() < np.abs(weight).size * .05
 
 
-def test_without_the_program_it_says_what_to_build(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, '_PROGRAM', str(tmp_path / 'nothing'))
+def test_without_the_program_it_names_what_to_build(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(UserError, match='make -C external/superpixel'):
-        demo.run(options(str(tmp_path / 'demo')), SMALL)
+    with pytest.raises(UserError, match='nothing: not built: run `make -C external/superpixel`'):
+        demo.run(options(str(tmp_path / 'demo')), SMALL, program=str(tmp_path / 'nothing'))
     assert not (tmp_path / 'demo').exists()
