@@ -106,7 +106,7 @@ def read_class_names(path: str | None = None) -> tuple:
 
 
 def _parse(data):
-    """Root of an annotation; `ValueError` says what is wrong with the file."""
+    """Root of an annotation; `ValueError` with what is wrong when it is not usable."""
     if len(data) > _LARGEST_XML:
         raise ValueError(f'{len(data) >> 20} MB are too many')
     root, depth = None, 0
@@ -126,7 +126,7 @@ def _parse(data):
 
 
 def _read_objects(data):
-    """(name, whether difficult) of every object; `ValueError` says what is wrong with the file."""
+    """(name, whether difficult) of every object; `ValueError` as `_parse`."""
     for entry in _parse(data).iterfind('object'):
         name, difficult = (entry.findtext(tag, '').strip() for tag in ('name', 'difficult'))
         if not name:

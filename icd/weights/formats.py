@@ -14,7 +14,7 @@ _START = 64             # bytes by which a format is recognised
 
 
 def read(path: str, remedy: str = 'check the path') -> dict:
-    """Arrays of a weights file; its content, not its name, tells the format.
+    """Arrays of a weights file; its content, not its name, decides the format.
 
     Parameters
     ----------

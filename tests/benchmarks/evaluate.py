@@ -70,13 +70,13 @@ def make(folder, number):
         truth, pred = draw_pair(rng)
         image = Image.fromarray(truth, 'P')
         image.putpalette(masks.palette().tobytes())
-        image.save(os.path.join(truth_root, '%05d.png' % i))
-        masks.save_mask(os.path.join(pred_root, '%05d.png' % i), pred)
+        image.save(os.path.join(truth_root, f'{i:05d}.png'))
+        masks.save_mask(os.path.join(pred_root, f'{i:05d}.png'), pred)
     for root in (truth_root, pred_root):
         for i in range(DRAWN, number):
-            os.link(os.path.join(root, '%05d.png' % (i % DRAWN)), os.path.join(root, '%05d.png' % i))
+            os.link(os.path.join(root, f'{i % DRAWN:05d}.png'), os.path.join(root, f'{i:05d}.png'))
     with open(names, 'w', encoding='ascii') as file:
-        file.writelines('%05d\n' % i for i in range(number))
+        file.writelines(f'{i:05d}\n' for i in range(number))
     return pred_root, truth_root, names
 
 

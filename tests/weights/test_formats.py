@@ -1,4 +1,4 @@
-"""The format of a weights file is told by its content, whatever its name."""
+"""The content of a weights file decides its format, whatever its name."""
 import numpy as np
 import pytest
 
