@@ -1,6 +1,6 @@
 """Superpixels of an image: arrays in, labels out; the compiled core of `external/superpixel`.
 
-Needs NumPy only. Labels equal those of the program `makeSuperpixel`, whatever the processor. Other threads of Python run
+Needs NumPy only. Labels equal those of the program `makeSuperpixel`, whatever the processor. Other Python threads run
 meanwhile, so a pool of threads cuts several images at a time.
 """
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Building and calling `makeSuperpixel`, and images to call it on."""
 import os
 import subprocess
+import zlib
 
 import cv2
 import numpy as np
@@ -10,6 +11,9 @@ from icd.data import superpixel_map
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
                       'external', 'superpixel')
 PROGRAM = os.path.join(FOLDER, 'makeSuperpixel')
+# The images of the fixture `root`.
+NAMES = ('a', 'b', 'sub/with space')
+PATHS = {'a': 'images/a.jpg', 'b': 'images/b.png', 'sub/with space': 'images/sub/with space.jpg'}
 
 
 def build(*goals):
@@ -63,3 +67,31 @@ def draw(height, width, seed=0):
                        interpolation=cv2.INTER_CUBIC)
     rough[(rough[..., :1] > 128)[..., 0]] //= 2
     return np.clip(rough + rng.normal(0, 4, rough.shape), 0, 255).astype(np.uint8)
+
+
+def write(path, seed, modified=None):
+    """Write a drawn image; all PNG files of these have one size."""
+    cv2.imwrite(str(path), draw(60, 80, seed), [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    if modified is not None:
+        os.utime(str(path), ns=(modified, modified))
+
+
+def make(root, *options, min_size='75', **kwargs):
+    return call('list.txt', 'images', 'out', min_size, *options, cwd=str(root), **kwargs)
+
+
+def summary(made, kept, bad=0):
+    return f'makeSuperpixel: {made} made, {kept} already there, {bad} bad'
+
+
+def record(root):
+    """Lines of the record {name: identity}."""
+    lines = (root / 'out/inputs.tsv').read_text(encoding='utf-8').split('\n')
+    assert lines.pop() == ''
+    return dict(line.rsplit('\t', 1) for line in lines)
+
+
+def identity(path):
+    """The identity of a file as Python computes it."""
+    status = os.stat(str(path))
+    return f'{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns},{zlib.crc32(path.read_bytes()):08x}'

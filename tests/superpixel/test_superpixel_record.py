@@ -1,60 +1,19 @@
-"""What `makeSuperpixel` records of its inputs: what is made again and what is kept, locks, runs that end early."""
-import fcntl
+"""What `makeSuperpixel` records of its inputs, and what it makes again when they were replaced."""
 import json
 import os
-import pathlib
 import shutil
-import signal
 import subprocess
-import threading
-import time
-import zlib
 
 import cv2
 import numpy as np
 import pytest
-from tests.superpixel.superpixel_program import PROGRAM, build, call, draw, files, maps
+from tests.superpixel.superpixel_program import (NAMES, PATHS, files, identity, make, maps, record, summary,
+                                                 write)
 
 from icd.data import superpixel_map
 from icd.superpixels import slic
 
-NAMES = ('a', 'b', 'sub/with space')
-PATHS = {'a': 'images/a.jpg', 'b': 'images/b.png', 'sub/with space': 'images/sub/with space.jpg'}
 PAST, FUTURE = 10 ** 9 * 946684800, 10 ** 9 * 4102444800     # the years 2000 and 2100
-
-
-@pytest.fixture(scope='module')
-def made(tmp_path_factory):
-    """A folder with three images, their list, and their maps."""
-    build()
-    root = tmp_path_factory.mktemp('made')
-    os.makedirs(str(root / 'images/sub'))
-    for seed, path in enumerate(PATHS.values()):
-        write(root / path, seed)
-    (root / 'list.txt').write_text('\n'.join(NAMES))
-    assert make(root) == (0, [summary(3, 0)])
-    return root
-
-
-@pytest.fixture
-def root(made, tmp_path):
-    """A copy of it, dates and all."""
-    return pathlib.Path(shutil.copytree(str(made), str(tmp_path / 'root')))
-
-
-def write(path, seed, modified=None):
-    """Write a drawn image; all PNG files of these have one size."""
-    cv2.imwrite(str(path), draw(60, 80, seed), [cv2.IMWRITE_PNG_COMPRESSION, 0])
-    if modified is not None:
-        os.utime(str(path), ns=(modified, modified))
-
-
-def make(root, *options, min_size='75', **kwargs):
-    return call('list.txt', 'images', 'out', min_size, *options, cwd=str(root), **kwargs)
-
-
-def summary(made, kept, bad=0):
-    return f'makeSuperpixel: {made} made, {kept} already there, {bad} bad'
 
 
 def state(root):
@@ -65,19 +24,6 @@ def state(root):
             status = os.stat(str(root / 'out' / (name + '.png')))
             found[name] = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
     return found
-
-
-def record(root):
-    """Lines of the record {name: identity}."""
-    lines = (root / 'out/inputs.tsv').read_text(encoding='utf-8').split('\n')
-    assert lines.pop() == ''
-    return dict(line.rsplit('\t', 1) for line in lines)
-
-
-def identity(path):
-    """The identity of a file as Python computes it."""
-    status = os.stat(str(path))
-    return f'{status.st_size},{status.st_mtime_ns},{zlib.crc32(path.read_bytes()):08x}'
 
 
 # ------------------------------------------------------------------------------------------- what is made again
@@ -185,18 +131,19 @@ REPLACED = {
     'all copied with dates': (copy_everything('-a'), ''),
     'all copied without dates': (copy_everything('-r'), ''),
     'image removed': (lambda root: os.remove(str(root / PATHS['a'])), ''),
-    'size and date kept': (replace_keeping_size_and_date, ''),          # it is not read
+    'other content, size and date kept': (replace_keeping_size_and_date, 'b'),
     'map removed': (lambda root: os.remove(str(root / 'out/a.png')), 'a'),
     'map empty': (lambda root: (root / 'out/a.png').write_bytes(b''), 'a'),
     'record removed': (lambda root: os.remove(str(root / 'out/inputs.tsv')), 'abc'),
     'record empty': (edit_record(lambda text: b''), 'abc'),
     'line removed': (edit_record(lambda text: b''.join(line for line in text.splitlines(True)
                                                        if not line.startswith(b'a\t'))), 'a'),
-    'line of another CRC, size and date kept': (
-        edit_record(lambda text: text[:-9] + b'00000000\n'), ''),
+    'line of another CRC': (edit_record(lambda text: text[:-9] + b'00000000\n'), ''),           # it is not read
+    'line taken back': (edit_record(lambda text: text + b'a\n'), 'a'),
+    'line taken back and added again': (edit_record(lambda text: b'a\n' + text), ''),
     'lines of other programs': (edit_record(lambda text: b'\0\0\nx\ta\tb\na\t1,2\n' + text + b'a\t1,2,3\n\n'), ''),
     'line repeated': (edit_record(lambda text: text + text), ''),
-    'last line counts': (edit_record(lambda text: b'a\t1,2,00000000\n' + text), ''),
+    'last line counts': (edit_record(lambda text: b'a\t1,2,3,00000000\n' + text), ''),
     'settings removed': (lambda root: os.remove(str(root / 'out/settings.json')), 'abc'),
     'another version': (edit_settings('"version": 1', '"version": 0'), 'abc'),
 }
@@ -213,7 +160,7 @@ def test_made_again_when_and_only_when_content_or_settings_changed(case, root):
     after = state(root)
     assert {name for name in NAMES if after[name] != before.get(name)} == again
     assert make(root) == (0, [summary(0, 3)]) and state(root) == after
-    if case not in ('image removed', 'size and date kept', 'line of another CRC, size and date kept'):
+    if case not in ('image removed', 'line of another CRC'):
         paths = dict(PATHS, a='images/a.png') if case == 'PNG instead of JPEG' else PATHS
         assert record(root) == {name: identity(root / paths[name]) for name in NAMES}
         for name in NAMES:
@@ -222,6 +169,7 @@ def test_made_again_when_and_only_when_content_or_settings_changed(case, root):
 
 
 def test_torn_line_is_made_again(root):
+    assert make(root) == (0, [summary(0, 3)])           # from now on a line a name
     text = (root / 'out/inputs.tsv').read_bytes()
     last = text.splitlines()[-1].rsplit(b'\t', 1)[0].decode()
     assert len(text.splitlines()[-1]) > 30
@@ -285,8 +233,8 @@ def test_format_of_the_record(root):
     text = (root / 'out/settings.json').read_text(encoding='utf-8')
     assert text == json.dumps({'made_by': 'makeSuperpixel', 'settings': {
         'method': 'slic', 'min_size': 75, 'compactness': 6, 'iterations': 10, 'version': 1}}, indent=2) + '\n'
-    for options in (['--method', 'graph'], ['--compactness', '.3'], ['--compactness', '1e-7'], ['--compactness', '1e6']):
-        make(root, *options)
+    for options in ('--method=graph', '--compactness=.3', '--compactness=1e-7', '--compactness=1e6'):
+        make(root, options)
         text = (root / 'out/settings.json').read_text(encoding='utf-8')
         assert text == json.dumps(json.loads(text), indent=2) + '\n'
 
@@ -330,82 +278,3 @@ def test_outputs_of_another_program_are_not_mixed_in(root):
     assert code == 2 and len(lines) == 1, lines
     assert lines[0] == 'makeSuperpixel: out/settings.json: not written by makeSuperpixel: choose another TARGET_DIR'
     assert files(root / 'out') == before
-
-
-# ------------------------------------------------------------------------------------------- runs that end early
-def start(root, target, *options):
-    """A run over 24 images, once it has made some maps."""
-    names = [f'n{i}' for i in range(24)]
-    content = cv2.imencode('.jpg', draw(450, 600))[1].tobytes()
-    for name in names:
-        (root / 'images' / (name + '.jpg')).write_bytes(content)
-    (root / 'list.txt').write_text('\n'.join(names))
-    running = subprocess.Popen([PROGRAM, 'list.txt', 'images', target, '75', '--method', 'graph', '--threads', '2',
-                                *options], cwd=str(root), stderr=subprocess.PIPE, universal_newlines=True)
-    lines = root / target / 'inputs.tsv'
-    while not lines.exists() or lines.read_bytes().count(b'\nn') < 2:
-        assert running.poll() is None
-        time.sleep(.01)
-    return names, running
-
-
-@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_interrupted_run_is_continued(number, code, root):
-    names, running = start(root, 'killed')
-    running.send_signal(number)
-    message = running.communicate(timeout=20)[1]
-    assert running.returncode == code
-    done = {name: content for name, content in maps(root / 'killed').items() if not name.startswith('.')}
-    assert 0 < len(done) < len(names)
-    assert all(superpixel_map.read(str(root / 'killed' / name)).shape == (450, 600) for name in done)
-    if code > 0:
-        assert 'run the same command again' in message and len(message.splitlines()) == 1
-        assert len(maps(root / 'killed')) == len(done)
-    code, lines = call('list.txt', 'images', 'killed', '75', '--method', 'graph', cwd=str(root))
-    kept = int(lines[-1].split()[3])
-    assert code == 0 and len(done) - 2 <= kept <= len(done)      # 2 threads may have had no time for their lines
-    found = maps(root / 'killed')
-    assert sorted(found) == sorted(name + '.png' for name in names) and len(set(found.values())) == 1
-
-
-def test_left_over_files_of_killed_runs_are_removed(root):
-    ours = ['.a.png.part', '.long gone.png.part', '.inputs.tsv.part', '.settings.json.part', 'sub/.x.png.part']
-    theirs = ['.download.part', 'a.png.part', 'sub/.download.part']
-    for name in ours + theirs:
-        (root / 'out' / name).write_bytes(b'half')
-    assert make(root) == (0, [summary(0, 3)])
-    assert set(files(root / 'out')) & set(ours + theirs) == set(theirs)
-
-
-# ------------------------------------------------------------------------------------------------ one run a folder
-def test_second_run_into_a_folder_ends_with_one_line(root):
-    running = start(root, 'out', '--force')[1]
-    running.send_signal(signal.SIGSTOP)
-    os.waitpid(running.pid, os.WUNTRACED)       # until all its threads stand
-    before = files(root / 'out')
-    code, lines = make(root)
-    assert code == 2 and lines == ['makeSuperpixel: out: another run is writing to this folder: wait for it, then run '
-                                   'the same command again']
-    assert files(root / 'out') == before
-    (root / 'list.txt').write_text('n0\n')
-    assert call('list.txt', 'images', 'elsewhere', '75', cwd=str(root)) == (0, [summary(1, 0)])
-    running.kill()
-    running.communicate(timeout=60)
-    assert make(root)[0] == 0
-
-
-def test_run_waits_for_one_that_is_about_to_end(root):
-    folder = os.open(str(root / 'out'), os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    began = time.monotonic()
-    threading.Timer(1, os.close, [folder]).start()
-    assert make(root) == (0, [summary(0, 3)])
-    assert time.monotonic() - began >= 1
-
-
-def test_file_system_without_locks(root):
-    source = root / 'flock.c'
-    source.write_text('#include <errno.h>\nint flock(int d, int o) { (void)d; (void)o; errno = ENOLCK; return -1; }\n')
-    subprocess.run(['g++', '-x', 'c', '-shared', '-fPIC', str(source), '-o', str(root / 'flock.so')], check=True)
-    environment = dict(os.environ, LD_PRELOAD=str(root / 'flock.so'))
-    assert make(root, '--force', env=environment) == (0, [summary(3, 0)])

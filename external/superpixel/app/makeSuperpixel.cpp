@@ -35,13 +35,15 @@ void on_signal(int signal) {
     std::signal(signal, SIG_DFL);  // a second one ends the program at once
 }
 
-void make_map(const Options &options, const LabelMaps &maps, const std::string &name, const cv::Mat &image) {
+void make_map(const Options &options, const LabelMaps &maps, const Record &record, const std::string &name,
+              const cv::Mat &image) {
     const superpixel::Image pixels = {image.data, image.cols, image.rows, static_cast<std::ptrdiff_t>(image.step)};
     std::vector<std::int32_t> labels(image.total());
     if (options.method == "graph")
         superpixel::graph_segment(pixels, options.min_size, labels.data());
     else
         superpixel::slic(pixels, options.min_size, options.slic, labels.data());
+    record.forget(name);
     maps.write(name, labels.data(), image.cols, image.rows);
 }
 
@@ -63,7 +65,7 @@ Outcome update_map(const Options &options, const LabelMaps &maps, const Record &
     Bytes bytes;
     const Identity identity = read_image(path, bytes);
     const bool unchanged = recorded && identity.same_content(*recorded);
-    if (!unchanged) make_map(options, maps, name, decode_image(path, bytes));
+    if (!unchanged) make_map(options, maps, record, name, decode_image(path, bytes));
     record.add(name, identity);
     return unchanged ? Outcome::kKept : Outcome::kMade;
 }

@@ -14,12 +14,7 @@
 // --------------------------------------------------------------------------------------------------- identity
 namespace {
 
-std::string nanoseconds(const struct stat &status) {
-#if defined(__APPLE__)
-    const struct timespec &time = status.st_mtimespec;
-#else
-    const struct timespec &time = status.st_mtim;
-#endif
+std::string nanoseconds(const struct timespec &time) {
     __int128 value = static_cast<__int128>(time.tv_sec) * 1000000000 + time.tv_nsec;
     const bool negative = value < 0;
     if (negative) value = -value;
@@ -34,7 +29,11 @@ int stamp_of(const struct stat &status, Identity &identity) {
     if (S_ISDIR(status.st_mode)) return EISDIR;
     if (!S_ISREG(status.st_mode)) return ENODEV;  // reading a pipe or a device might wait for ever
     identity.size = static_cast<std::uint64_t>(status.st_size);
-    identity.modified = nanoseconds(status);
+#if defined(__APPLE__)
+    identity.times = nanoseconds(status.st_mtimespec) + ',' + nanoseconds(status.st_ctimespec);
+#else
+    identity.times = nanoseconds(status.st_mtim) + ',' + nanoseconds(status.st_ctim);
+#endif
     return 0;
 }
 
@@ -110,7 +109,7 @@ void write_text(const std::string &path, const std::string &text) {
 std::string line_of(const std::string &name, const Identity &identity) {
     char crc[9];
     std::snprintf(crc, sizeof crc, "%08" PRIx32, identity.crc);
-    return name + '\t' + std::to_string(identity.size) + ',' + identity.modified + ',' + crc + '\n';
+    return name + '\t' + std::to_string(identity.size) + ',' + identity.times + ',' + crc + '\n';
 }
 
 // Name and identity of a line without its end; false when it is none.
@@ -118,11 +117,11 @@ bool parse_line(const std::string &line, std::string &name, Identity &identity) 
     const std::size_t tab = line.rfind('\t');
     if (tab == std::string::npos || tab == 0) return false;
     name = line.substr(0, tab);
-    char modified[64] = "";
-    if (std::sscanf(line.c_str() + tab + 1, "%" SCNu64 ",%63[-0-9],%8" SCNx32, &identity.size, modified,
-                    &identity.crc) != 3)
+    char modified[64], changed[64];
+    if (std::sscanf(line.c_str() + tab + 1, "%" SCNu64 ",%63[-0-9],%63[-0-9],%8" SCNx32, &identity.size, modified,
+                    changed, &identity.crc) != 4)
         return false;
-    identity.modified = modified;
+    identity.times = std::string(modified) + ',' + changed;
     return line_of(name, identity) == line + '\n';  // and nothing in another form
 }
 
@@ -152,9 +151,13 @@ bool Record::read_lines() {
     const std::string text = read_text(path_);
     std::size_t begin = 0, lines = 0;
     for (std::size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1, ++lines) {
+        const std::string line = text.substr(begin, end - begin);
         std::string name;
         Identity identity;
-        if (parse_line(text.substr(begin, end - begin), name, identity)) entries_[name] = identity;
+        if (parse_line(line, name, identity))
+            entries_[name] = identity;
+        else
+            entries_.erase(line);
     }
     return begin == text.size() && lines == entries_.size();
 }
@@ -165,7 +168,14 @@ const Identity *Record::find(const std::string &name) const {
 }
 
 void Record::add(const std::string &name, const Identity &identity) const {
-    const std::string line = line_of(name, identity);
+    append(line_of(name, identity));
+}
+
+void Record::forget(const std::string &name) const {
+    if (find(name)) append(name + '\n');
+}
+
+void Record::append(const std::string &line) const {
     const ssize_t put = ::write(appended_->descriptor, line.data(), line.size());
     if (put != static_cast<ssize_t>(line.size())) throw UserError(path_ + ": " + reason(put < 0 ? errno : ENOSPC));
 }

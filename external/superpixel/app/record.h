@@ -9,18 +9,18 @@
 
 #include "files.h"
 
-// What tells whether an input is the same as before. Modification times are compared for equality only: copies and
-// archives give files dates of the past, and clocks give them dates of the future.
+// What tells whether an input is the same as before. Times are compared for equality only: copies and archives give
+// files dates of the past, and clocks give them dates of the future.
 struct Identity {
     std::uint64_t size = 0;
-    std::string modified;   // nanoseconds since 1970, decimal; dates may exceed 64 bits
+    std::string times;      // "MTIME,CTIME", nanoseconds since 1970; dates may exceed 64 bits
     std::uint32_t crc = 0;  // CRC-32 of the bytes, as zlib computes it
 
-    bool same_stamp(const Identity &other) const { return size == other.size && modified == other.modified; }
+    bool same_stamp(const Identity &other) const { return size == other.size && times == other.times; }
     bool same_content(const Identity &other) const { return size == other.size && crc == other.crc; }
 };
 
-// Size and modification time of a file, not its CRC-32; 0 or an errno: no regular file, say.
+// Size and times of a file, not its CRC-32; 0 or an errno, for what is no regular file, too.
 int stamp_of(const std::string &path, Identity &identity);
 
 // Reads a regular file once: its bytes, and the identity of these very bytes. 0 or an errno.
@@ -29,8 +29,8 @@ int read_with_identity(const std::string &path, Bytes &bytes, Identity &identity
 std::uint32_t crc32(const void *bytes, std::size_t count);
 
 // FOLDER/settings.json says what all maps of the folder were made with; FOLDER/inputs.tsv has a line for each of them,
-// "NAME<TAB>SIZE,MTIME_NS,CRC32HEX". Lines are appended when a map is finished, the last one of a name counts, and
-// lines that a killed run left torn are ignored.
+// "NAME<TAB>SIZE,MTIME_NS,CTIME_NS,CRC32HEX", as icd/outputs.py has it. Lines are appended when a map is finished, the
+// last one of a name counts, a name alone takes the line back, and lines that a killed run left torn are ignored.
 class Record {
 public:
     // Reads both files of a folder whose lock this run holds. With other settings than `settings` (the text of
@@ -42,11 +42,15 @@ public:
     // What a name's map was made from, or null.
     const Identity *find(const std::string &name) const;
 
-    // Appends a line, in one write: threads may do so at the same time, and `find` does not see it. UserError: a full
-    // disk.
+    // Both append a line, in one write: threads may do so at the same time, and `find` does not see it. `forget` comes
+    // before a map is replaced, so that a run killed before it calls `add` leaves no line of the map before.
+    // UserError: a full disk.
     void add(const std::string &name, const Identity &identity) const;
+    void forget(const std::string &name) const;
 
 private:
+    void append(const std::string &line) const;
+
     // Reads the lines; false when one of them no longer counts.
     bool read_lines();
 
