@@ -5,7 +5,8 @@ import sys
 try:
     from icd.steps.merge_superpixels import command
 except ModuleNotFoundError as error:
-    sys.stderr.write('generate_superpixel.py: the package %s is not installed: `make env`, then `. .venv/bin/activate`\n' % error.name)
+    print(f'generate_superpixel.py: the package {error.name} is not installed: `make env`, then `. .venv/bin/activate`',
+          file=sys.stderr)
     sys.exit(2)
 
 if __name__ == '__main__':

@@ -5,7 +5,8 @@ import sys
 try:
     from icd.steps.run import command
 except ModuleNotFoundError as error:
-    sys.stderr.write('run_icd.py: the package %s is not installed: `make env`, then `. .venv/bin/activate`\n' % error.name)
+    print(f'run_icd.py: the package {error.name} is not installed: `make env`, then `. .venv/bin/activate`',
+          file=sys.stderr)
     sys.exit(2)
 
 if __name__ == '__main__':

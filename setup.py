@@ -1,4 +1,4 @@
-"""Install with `pip install -e .[cpu]`, or `.[cu117]` for GPUs (see README)."""
+"""Install with `pip install -e .[cpu]`, or `.[cu117]` for GPUs (see docs/gpus.md)."""
 import glob
 import os
 import re
@@ -36,7 +36,7 @@ SUPERPIXEL = Extension(
     include_dirs=['external/superpixel/include'], extra_compile_args=EXACT)
 
 setup(
-    name='icd',
+    name='icd-seeds',
     version=re.search(r"__version__ = '(.*)'", read('icd/__init__.py')).group(1),
     description='Intra-Class Discriminator (CVPR 2020) on MXNet: from image labels to pixel-level seeds',
     long_description=read('README.md'),
@@ -61,7 +61,7 @@ setup(
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
         'tensorboard': ['tensorboardX>=2'],
-        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pytest>=7', 'scipy>=1.5'],
+        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pytest>=7', 'ruff>=0.17,<0.18', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
         'icd-run = icd.steps.run:command',

@@ -1,24 +1,19 @@
-"""Draw the README's picture of the two superpixel methods: python docs/draw_superpixels.py OUT.jpg PHOTOGRAPH ...
+"""Draw the picture of the two superpixel methods in docs/superpixels.md.
 
-A row a photograph: the photograph, SLIC and the graph method with K = 75, boundaries over it, and the number of
-superpixels. The README's photographs are `chelsea` (Stefan van der Walt) and `coffee` (Rachel Michetti), both CC0,
-from scikit-image.
+    python docs/draw_superpixels.py OUT.jpg IMAGE ...
+
+A row an image: the image, SLIC and the graph method with K = 75, boundaries over it, and the number of superpixels. The
+picture's images are `chelsea` (Stefan van der Walt) and `coffee` (Rachel Michetti), both CC0, from scikit-image.
 """
-import os
-import subprocess
 import sys
-import tempfile
 
 import cv2
 import numpy as np
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, PROJECT)
-
+from icd.superpixels import felzenszwalb, slic
 from icd.viz import previews
-from icd.data import superpixel_map     # noqa: E402
 
-HEIGHT, K = 260, 75
+HEIGHT, WIDTH, K = 260, 500, 75
 
 
 def outlined(image, labels):
@@ -27,37 +22,27 @@ def outlined(image, labels):
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
     drawn = image.copy()
-    drawn[edge] = (0, 230, 255)
+    drawn[edge] = 0, 230, 255
     return drawn
 
 
 def titled(picture, title):
+    """The picture with a title in its lower left corner."""
     cv2.rectangle(picture, (0, HEIGHT - 26), (14 + 9 * len(title), HEIGHT), (255, 255, 255), -1)
     cv2.putText(picture, title, (6, HEIGHT - 8), cv2.FONT_HERSHEY_SIMPLEX, .5, (30, 30, 30), 1, cv2.LINE_AA)
     return picture
 
 
-def superpixels(image, method):
-    """Labels (H, W) that the program gives with the method."""
-    with tempfile.TemporaryDirectory() as folder:
-        cv2.imwrite(os.path.join(folder, 'image.jpg'), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
-        with open(os.path.join(folder, 'list.txt'), 'w') as file:
-            file.write('image\n')
-        program = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
-        subprocess.run([program, os.path.join(folder, 'list.txt'), folder, folder, str(K), '--method', method],
-                       check=True)
-        return superpixel_map.read(os.path.join(folder, 'image.png'))
-
-
 def row(path):
+    """An image and its superpixels, side by side."""
     image = cv2.imread(path)
-    image = cv2.resize(image, (500, round(500 * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
-    size = (round(500 * HEIGHT / image.shape[0]), HEIGHT)
-    pictures = [titled(cv2.resize(image, size), 'photograph')]
-    for method in ('slic', 'graph'):
-        labels = superpixels(image, method)
+    image = cv2.resize(image, (WIDTH, round(WIDTH * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
+    size = round(WIDTH * HEIGHT / image.shape[0]), HEIGHT
+    pictures = [titled(cv2.resize(image, size), 'image')]
+    for name, method in (('slic', slic), ('graph', felzenszwalb)):
+        labels = method(image[..., ::-1], K)
         drawn = cv2.resize(outlined(image, labels), size, interpolation=cv2.INTER_AREA)
-        pictures.append(titled(drawn, '%s: %d superpixels' % (method, labels.max() + 1)))
+        pictures.append(titled(drawn, f'{name}: {labels.max() + 1} superpixels'))
     return previews.hstack(pictures)
 
 

@@ -1,6 +1,6 @@
 """Every option of every command, once: name, default, help and check.
 
-The command lines, the README's tables (`python -m icd.cli`) and the header of the run log all come from here.
+The command lines, docs/options.md (`python -m icd.cli`) and the header of the run log all come from here.
 """
 import argparse
 import os
@@ -158,11 +158,11 @@ RUN = {
         _WIDTH,
         Option('--no-superpixel', False, 'ablation: refine every pixel alone', changes=_TRAIN),
         Option('--freeze-bn', False, 'feat_bn uses its running statistics in training, too', changes=_TRAIN),
-        Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the machine', changes=_TRAIN),
+        Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the node', changes=_TRAIN),
     ],
     'Training': [
         Option('--image-size', 321, 'side of the training crops, 8k+1', _image_size, changes=_TRAIN),
-        Option('--batch-size', 32, 'images a step, over all devices and machines', _positive, changes=_TRAIN),
+        Option('--batch-size', 32, 'images a step, over all devices and nodes', _positive, changes=_TRAIN),
         Option('--accumulate', 1, 'batches whose gradients and calibration statistics are added up for one step '
                '(batch normalisation still sees each batch alone)', _positive, changes=_TRAIN),
         Option('--learning-rate', 1e-3, 'learning rate of the first epoch', _above_zero, changes=_TRAIN),
@@ -214,7 +214,7 @@ RUN = {
         Option('--seeds', None, 'folders to write: crf, sal, raw (before the CRF), cam (from the class activation maps, '
                'to compare with), separated by commas (default: crf, or sal with --use-sal)',
                _choices('crf', 'sal', 'raw', 'cam')),
-        Option('--cam-threshold', (.3,), 'for --seeds cam: shares of the maximum below which CAM is background, '
+        Option('--cam-threshold', (.3,), 'for --seeds cam: fractions of the maximum below which CAM is background, '
                'separated by commas; a folder cam_0.30 each', _shares),
         Option('--confidence', .5, "probability the CRF's unary gives a seed's class", _number(float, 0, 1, above=True)),
         Option('--crf-iterations', 10, 'mean-field iterations', _number(int, 0, 10000)),
@@ -347,7 +347,7 @@ def command_line(groups, options):
 
 
 def tables():
-    """The README's option tables.
+    """The tables of docs/options.md.
 
     Yields
     ------

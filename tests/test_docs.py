@@ -1,0 +1,181 @@
+"""What the README and the pages of `docs/` tell people to type, import and look up is there."""
+import glob
+import importlib
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+
+import numpy as np
+import pytest
+
+from icd import __version__, cli, files
+from icd.data import masks
+from tests.helpers import PROJECT
+
+PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
+TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO}
+
+
+def read(name):
+    with open(os.path.join(PROJECT, name), encoding='utf-8') as file:
+        return file.read()
+
+
+PAGES = {name: read(name) for name in ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'data/README.md'] + sorted(
+    os.path.relpath(path, PROJECT) for path in glob.glob(os.path.join(PROJECT, 'docs', '*.md')))}
+
+
+def lines_of_code(text):
+    """Lines of the code blocks that are not Python's, those that continue in the next one joined."""
+    for language, block in re.findall(r'^ *```(\w*)\n(.*?)^ *```', text, re.S | re.M):
+        if not language:
+            yield from block.replace('\\\n', ' ').splitlines()
+
+
+def commands(text):
+    """(command, its arguments) for each line that starts one of the project's commands or modules."""
+    for line in lines_of_code(text):
+        words = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
+        for i, word in enumerate(words):
+            if word in TABLES and (words[i - 1:i] == ['python'] if word.endswith('.py') else i == 0):
+                yield word, words[i + 1:]
+            elif words[i - 2:i] == ['python', '-m']:
+                yield word, words[i + 1:]
+
+
+def spoken(text):
+    """The parts of a page between single back-ticks."""
+    return re.findall(r'`([^`\n]+)`', re.sub(r'^ *```.*?^ *```', '', text, flags=re.S | re.M))
+
+
+def headings(text):
+    """Anchors of a page's headings, as Git hosts make them."""
+    titles = re.findall(r'^#+ (.*)$', re.sub(r'^ *```.*?^ *```', '', text, flags=re.S | re.M), re.M)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).strip().replace(' ', '-') for title in titles}
+
+
+def on_pages(find):
+    """(page, what `find` yields) over all pages, once each, as parameters of a test."""
+    return sorted({(name, found) for name, text in PAGES.items() for found in find(text)})
+
+
+def named_files(text):
+    """Files and folders of the project that a page names."""
+    for words in spoken(text):
+        yield from re.findall(r'^((?:icd|tests|external|data|docs)/[\w./]*(?:/|\.(?:py|md|cpp|h|html)))$', words)
+
+
+def dotted_names(text):
+    """Modules and what is in them; not the first column of tables, where the changes have the names of before."""
+    for words in spoken(re.sub(r'^\|[^|]*\|', '', text, flags=re.M)):
+        yield from re.findall(r'^(?:python -m )?(icd(?:\.\w+)+)$', words)
+
+
+@pytest.mark.parametrize('page, command, words', [(name, *found) for name, text in PAGES.items()
+                                                  for found in commands(text)])
+def test_commands_are_understood(page, command, words):
+    if command in TABLES:
+        cli.parse(TABLES[command], command, '', words)
+    elif command == 'icd.train.launch':
+        cli.parse(cli.RUN, 'icd-run', '', words[words.index('--') + 1:])
+    elif hasattr(importlib.import_module(command), 'parse'):
+        importlib.import_module(command).parse(words)
+
+
+def test_pages_show_commands():
+    shown = [command for text in PAGES.values() for command, _ in commands(text)]
+    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd.weights.convert', 'icd.train.launch'} <= set(shown)
+
+
+def test_options_are_those_of_the_table():
+    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables())
+    assert re.search(r'^### .*', PAGES['docs/options.md'], re.S | re.M).group(0).strip() == generated.strip(), (
+        'docs/options.md is not up to date: make options')
+
+
+def test_flags_exist():
+    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'weights/convert', 'train/launch')]
+    sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
+    known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
+    known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}
+    used = {flag for text in PAGES.values() for words in spoken(text) for flag in re.findall(r'--[a-z][\w-]*', words)}
+    assert len(used) > 40 and used - known == set()
+
+
+def test_usage_of_the_superpixel_program():
+    usage = next(line for line in lines_of_code(PAGES['docs/superpixels.md']) if line.startswith('makeSuperpixel'))
+    printed = subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout
+    assert set(re.findall(r'--[\w-]+', usage)) == set(re.findall(r'^ +(--[\w-]+)', printed, re.M)) - {'--help'}
+
+
+@pytest.mark.parametrize('page, target', on_pages(lambda text: re.findall(r'\]\((?!http)([^)]+)\)', text)))
+def test_links_resolve(page, target):
+    path, _, anchor = target.partition('#')
+    name = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+    assert os.path.exists(os.path.join(PROJECT, name))
+    assert not anchor or anchor in headings(PAGES[name])
+
+
+@pytest.mark.parametrize('page, path', on_pages(named_files))
+def test_named_files_exist(page, path):
+    assert os.path.exists(os.path.join(PROJECT, path))
+
+
+@pytest.mark.parametrize('page, name', on_pages(dotted_names))
+def test_named_modules_exist(page, name):
+    module, _, attribute = name.rpartition('.')
+    assert importlib.util.find_spec(module) and (
+        hasattr(importlib.import_module(module), attribute) or importlib.util.find_spec(name))
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The names that the examples in Python use, in a folder with the files that they read."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(256, size=(36, 44, 3), dtype=np.uint8)
+    truth = rng.integers(21, size=(36, 44), dtype=np.uint8)
+    files.save_image(str(tmp_path / 'dog.jpg'), image)
+    for folder in ('seeds', 'SegmentationClassAug'):
+        masks.save_mask(str(tmp_path / folder / 'a.png'), truth)
+    files.save_bytes(str(tmp_path / 'val.txt'), b'a')
+    for folder in ('scores', 'cam'):
+        (tmp_path / folder).mkdir()
+    np.savez(tmp_path / 'scores/2007_000032.npz', classes=[11], cam_full=rng.normal(size=(1, 36, 44)))
+    monkeypatch.chdir(tmp_path)
+    return dict(image=image, truth=truth, pairs=[(truth, truth)], class_names=[str(c) for c in range(21)],
+                logits=rng.normal(size=(21, 36, 44)).astype(np.float32))
+
+
+@pytest.mark.parametrize('page, block', [(name, block) for name, text in PAGES.items()
+                                         for block in re.findall(r'^ *```python\n(.*?)^ *```', text, re.S | re.M)])
+def test_examples_in_python_run(example, page, block):
+    exec(compile(block, page, 'exec'), example)
+
+
+@pytest.mark.parametrize('page, target', on_pages(lambda text: [
+    target for words in [*spoken(text), *lines_of_code(text)] for target in re.findall(r'^make (\w+)', words)]))
+def test_make_targets_exist(page, target):
+    assert re.search(rf'^{target}:', read('Makefile'), re.M)
+
+
+def test_readme_is_short_and_says_what_people_look_for():
+    readme = PAGES['README.md']
+    assert len(readme.splitlines()) <= 150
+    assert 'Seeds need no threshold tuned on pixel truth; background is where every logit is negative.' in readme
+    assert readme.index('](docs/demo.jpg)') < 300       # the picture comes first
+
+
+def test_every_page_of_the_docs_is_linked_from_the_readme():
+    assert [name for name in PAGES if f']({name})' not in PAGES['README.md'] and name != 'README.md'] == []
+
+
+def test_citations_agree():
+    cff, bibtex = read('CITATION.cff'), re.search(r'@InProceedings.*?^}', PAGES['README.md'], re.S | re.M).group(0)
+    fields = dict(re.findall(r'^ +(\w+): (\S.*)$', cff, re.M))
+    assert re.search(r'^version: (.*)$', cff, re.M).group(1) == __version__
+    assert f"{fields['start']}--{fields['end']}" in bibtex and fields['year'] in bibtex
+    assert re.findall(r'family-names: (.*)', cff) == re.findall(r'(\w+), \w+(?: and|})', bibtex)
+    assert f"{{{fields['title']}}}" in bibtex
