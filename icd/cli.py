@@ -132,8 +132,8 @@ _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU de
                '(default: all GPUs, else the CPU)', str)
 _SEED = Option('--seed', 0, 'seed of everything random', _number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
 _PROCESSES = Option('--num-process', None, 'worker processes (default: one a core)', _positive)
-_WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16", _number(float, 0, 4, above=True),
-                changes=_TRAIN)
+_WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16",
+                _number(float, 0, 4, above=True), changes=_TRAIN)
 _CLASS_NAMES = Option('--class-names', None, "class names of another data set in VOC layout, one a line, background "
                       "left out (default: VOC's 20)", _path)
 _NUM_CLS = Option('--num-cls', None, 'classes, background not counted (default: as many as there are class names)',
@@ -145,7 +145,8 @@ RUN = {
         _IMAGE_ROOT,
         Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', _path,
                changes=_TRAIN),
-        Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels', _path),
+        Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels',
+               _path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', _path),
         _DATA_LIST,
         _PRETRAINED,
@@ -173,8 +174,8 @@ RUN = {
         Option('--num-save', 5, 'newest checkpoints to keep', _positive),
         Option('--log-frequency', 0, 'batches between log lines; 0: a twentieth of an epoch, at least 5 or '
                'an epoch', _count),
-        Option('--resume', 'auto', 'auto: continue from the newest whole checkpoint of the snapshot folder, if there is one; '
-               'no: start over, which removes them', str, nargs='?', const='auto', choices=('auto', 'no')),
+        Option('--resume', 'auto', 'auto: continue from the newest whole checkpoint of the snapshot folder, if there '
+               'is one; no: start over, which removes them', str, nargs='?', const='auto', choices=('auto', 'no')),
         Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', _count),
         Option('--augment', ('scale', 'mirror'), 'random changes of a training image: scale, mirror, or both, '
                'separated by a comma', _choices('scale', 'mirror'), changes=_TRAIN),
@@ -211,12 +212,13 @@ RUN = {
     'Seeds': [
         Option('--only-gen-seeds', False, 'skip training and inference'),
         Option('--use-sal', False, 'saliency seeds (the folder sal) in place of CRF seeds'),
-        Option('--seeds', None, 'folders to write: crf, sal, raw (before the CRF), cam (from the class activation maps, '
-               'to compare with), separated by commas (default: crf, or sal with --use-sal)',
+        Option('--seeds', None, 'folders to write: crf, sal, raw (before the CRF), cam (from the class activation '
+               'maps, to compare with), separated by commas (default: crf, or sal with --use-sal)',
                _choices('crf', 'sal', 'raw', 'cam')),
         Option('--cam-threshold', (.3,), 'for --seeds cam: fractions of the maximum below which CAM is background, '
                'separated by commas; a folder cam_0.30 each', _shares),
-        Option('--confidence', .5, "probability the CRF's unary gives a seed's class", _number(float, 0, 1, above=True)),
+        Option('--confidence', .5, "probability the CRF's unary gives a seed's class",
+               _number(float, 0, 1, above=True)),
         Option('--crf-iterations', 10, 'mean-field iterations', _number(int, 0, 10000)),
         Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', _numbers(2, 1)),
         Option('--crf-bilateral', (80., 13., 10.), 'SXY,SRGB,COMPAT of the bilateral pairwise term', _numbers(3, 2)),
@@ -230,12 +232,15 @@ SUPERPIXEL = {
     'Files': [
         Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels', _path),
         _IMAGE_ROOT, _DATA_LIST, _PRETRAINED,
-        Option('--save-superpixel-root', './data/superpixels/voc_superpixels', 'folder for the merged superpixels', _path),
-        Option('--save-feature-root', './data/cache/features', 'accepted for old command lines; nothing is written there', _path),
+        Option('--save-superpixel-root', './data/superpixels/voc_superpixels', 'folder for the merged superpixels',
+               _path),
+        Option('--save-feature-root', './data/cache/features', 'accepted for old command lines; nothing is written '
+               'there', _path),
     ],
     'Merging': [
         Option('--max-superpixel-num', 64, 'superpixels to keep an image', _number(int, 1, 65535)),
-        Option('--image-size', 513, 'side of the padded network input, 8k+1; larger images are scaled down to it', _image_size),
+        Option('--image-size', 513, 'side of the padded network input, 8k+1; larger images are scaled down to it',
+               _image_size),
         Option('--batch-size', 4, 'images a batch', _positive),
         _WIDTH, _SEED, _FORCE,
     ],

@@ -65,7 +65,8 @@ def run_command(main, arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 caused by user input, 130 interrupted, 141 nobody reads the output any more, 143 terminated.
+        Exit code: 0 done, 2 caused by user input, 130 interrupted, 141 nobody reads the output any more, 143
+        terminated.
     """
     _open_output()
     signal.signal(signal.SIGTERM, _terminate)

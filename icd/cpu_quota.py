@@ -20,8 +20,9 @@ def cpu_quota(root: str = '/') -> int | None:
     Returns
     -------
     int or None
-        The tightest limit between the process's group and the topmost that can be seen, of version 1 (`cpu.cfs_quota_us`)
-        and version 2 (`cpu.max`), rounded up; None without a limit. Files that are missing or make no sense limit nothing.
+        The tightest limit between the process's group and the topmost that can be seen, of version 1
+        (`cpu.cfs_quota_us`) and version 2 (`cpu.max`), rounded up; None without a limit. Files that are missing or make
+        no sense limit nothing.
 
     References
     ----------

@@ -27,16 +27,16 @@ def _environment_default(name, value):
             del os.environ[name]
 
 
-# MXNet 1.9.1 names `numpy.bool`, an alias of `bool` that NumPy 1.24 dropped, when it is imported and when its own arrays
-# are indexed; giving it back is all that the releases up to 1.26 need.
+# MXNet 1.9.1 names `numpy.bool`, an alias of `bool` that NumPy 1.24 dropped, when it is imported and when its own
+# arrays are indexed; giving it back is all that the releases up to 1.26 need.
 if 'bool' not in vars(numpy):
     numpy.bool = bool
 # MXNet gives every CPU device four scratch buffers, each as large as the largest operator needs: 120 MB for nothing,
 # since operators of one device run one after the other. It reads this when the first operator runs.
 os.environ.setdefault('MXNET_CPU_TEMP_COPY', '1')
 gpu.prepare()
-# By itself MXNet takes half of the processors it sees for hyper-threads, which leaves half of a virtual machine idle, and
-# sees those of the whole machine where a container may use a few. It and OpenMP read this while they are loaded.
+# By itself MXNet takes half of the processors it sees for hyper-threads, which leaves half of a virtual machine idle,
+# and sees those of the whole machine where a container may use a few. It and OpenMP read this while they are loaded.
 with _environment_default('OMP_NUM_THREADS', str(parallel.physical_cores())):
     import mxnet as mx
     from mxnet import autograd, gluon, init, nd

@@ -76,7 +76,7 @@ def process_map(function, items, num_process: int, total: int | None = None, des
 
 
 def _pool_map(function, items, num_process):
-    """A thread for each worker process hands it one item after another: nothing is shared that a killed one could hold."""
+    """A thread for each worker process hands it one item after another: a killed one holds nothing that is shared."""
     threads = concurrent.futures.ThreadPoolExecutor(num_process)
     idle, processes, waiting = queue.SimpleQueue(), [], set()
     try:

@@ -10,8 +10,6 @@ import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumP
 from tests.helpers import PROJECT, small_data  # noqa: E402
 
 
-
-
 @pytest.fixture(scope='session')
 def photographs():
     """Folder with the real photographs (`voc_mini`, `parity_voc`, `bsds_mini`), which are not part of the project.

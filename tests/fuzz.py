@@ -18,9 +18,9 @@ if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from icd.data import images, masks, score_map, superpixel_map, voc  # noqa: E402
-from icd.errors import UserError                                    # noqa: E402
-from icd.weights import formats, mxnet_params                       # noqa: E402
-from tests.helpers.small_data import ANNOTATION                     # noqa: E402
+from icd.errors import UserError  # noqa: E402
+from icd.weights import formats, mxnet_params  # noqa: E402
+from tests.helpers.small_data import ANNOTATION  # noqa: E402
 
 
 def _encoded(ending, image):

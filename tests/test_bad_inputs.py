@@ -13,12 +13,12 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers.small_data import ANNOTATION, COMMANDS, NAMES, list_files, run
-
 from icd import cli, files
 from icd.errors import Problems
 from icd.steps import infer, seeds, train
 from tests.helpers import read_inputs
+from tests.helpers.small_data import ANNOTATION, COMMANDS, NAMES, list_files, run
+
 
 # ---------------------------------------------------------------------------------------------------- what breaks
 def remove(path):
@@ -105,19 +105,22 @@ TABLE = {
     'list climbs out': ('run', put('list.txt', 'a\n../b\n'), [], r"list\.txt: line 2, '\.\./b': it leaves the folder"),
     'list absolute': ('seeds', put('list.txt', '/etc/passwd\n'), [], r'list\.txt: line 1.*absolute path: give'),
     'list with endings': ('merge', put('list.txt', 'a.jpg\n'), [], r'list\.txt: line 1.*without \.jpg'),
-    'list repeats': ('evaluate', put('list.txt', 'a\nb\na\n'), [], r'list\.txt: line 3: a was already on line 1: remove'),
+    'list repeats': ('evaluate', put('list.txt', 'a\nb\na\n'), [],
+                     r'list\.txt: line 3: a was already on line 1: remove'),
     'list with an unknown name': ('run', put('list.txt', 'a\nzebra\n'), [],
                                   r'images/zebra\.jpg.*: no such image.*check --image-root'),
     'class names missing': ('run', nothing, ['--class-names', 'none.txt'], r'none\.txt: no such file'),
     'class names of other number': ('run', put('names.txt', 'x\ny\n'), ['--class-names', 'names.txt', '--num-cls', '3'],
                                     r'--num-cls 3.*names\.txt names 2'),
-    'class names repeat': ('run', put('names.txt', 'x\nx\n'), ['--class-names', 'names.txt'], r'names\.txt: a class is named twice: remove'),
+    'class names repeat': ('run', put('names.txt', 'x\nx\n'), ['--class-names', 'names.txt'],
+                           r'names\.txt: a class is named twice: remove'),
     # photographs
     'image missing': ('run', remove('images/a.jpg'), [], r'images/a\.jpg.*: no such image.*check --image-root'),
     'all images missing': ('train', remove('images'), [], r'--image-root images: no such folder: check'),
     'all images missing for merging': ('merge', remove('images'), [], r'--image-root images: no such folder: check'),
     'all annotations missing': ('seeds', remove('annotations'), [], r'--annotation-root annotations: no such folder'),
-    'image of too many pixels': ('seeds', bitmap('images/b.jpg', 20000, 20000), [], r'images/b\.jpg: more than 178 million'),
+    'image of too many pixels': ('seeds', bitmap('images/b.jpg', 20000, 20000), [],
+                                 r'images/b\.jpg: more than 178 million'),
     'image empty': ('train', put('images/b.jpg', ''), [], r'images/b\.jpg: not an image'),
     'image is text': ('infer', put('images/b.jpg', '<html>'), [], r'images/b\.jpg: not an image'),
     'image cut in its header': ('seeds', cut('images/b.jpg', 60), [], r'images/b\.jpg: not an image'),
@@ -144,8 +147,10 @@ TABLE = {
                                     r'superpixels/a\.png \(45x36, not 44x36\)'),
     'superpixels are text': ('train', put('superpixels/a.png', 'x'), [], r'superpixels/a\.png: not an image'),
     'superpixels cut in their header': ('infer', cut('superpixels/a.png', 20), [], r'superpixels/a\.png: not an image'),
-    'superpixel folder wrong': ('train', nothing, ['--superpixel-root', 'nowhere'], r'--superpixel-root nowhere: no such folder: check'),
-    'raw superpixel folder wrong': ('merge', nothing, ['--superpixel-root', 'nowhere'], r'nowhere: no such folder: make them'),
+    'superpixel folder wrong': ('train', nothing, ['--superpixel-root', 'nowhere'],
+                                r'--superpixel-root nowhere: no such folder: check'),
+    'raw superpixel folder wrong': ('merge', nothing, ['--superpixel-root', 'nowhere'],
+                                    r'nowhere: no such folder: make them'),
     'raw superpixels missing': ('merge', remove('raw/a.png'), [], r'raw/a\.png'),
     'raw superpixels of another size': ('merge', picture('raw/a.png', (36, 45, 3)), [], r'raw/a\.png.*45.*36'),
     'raw superpixels are text': ('merge', put('raw/a.png', 'x'), [], r'raw/a\.png'),
@@ -172,9 +177,11 @@ TABLE = {
     'nothing trained': ('infer', remove(TRAINED), [], r'vgg16_icd-0000\.params: no such file: train'),
     'trained for fewer epochs': ('infer', nothing, ['--num-epoch', '9'], r'vgg16_icd-0008\.params: no such file'),
     'trained with other classes': ('infer', weights(TRAINED, drop('arg:fc8_weight')), [], r'fc8_weight'),
-    'first epoch missing': ('train', nothing, ['--begin-epoch', '4', '--num-epoch', '9'], r'0003\.params: no such file'),
+    'first epoch missing': ('train', nothing, ['--begin-epoch', '4', '--num-epoch', '9'],
+                            r'0003\.params: no such file'),
     'nothing to convert': ('convert', nothing, ['none.params', 'out.params'], r'none\.params: no such'),
-    'converting the wrong file': ('convert', put('x.params', 'x' * 99), ['x.params', 'out.params'], r'x\.params: not a'),
+    'converting the wrong file': ('convert', put('x.params', 'x' * 99), ['x.params', 'out.params'],
+                                  r'x\.params: not a'),
     # scores
     'scores missing': ('seeds', remove(SCORES), [], r'scores_icd/a\.npy: no such score file: run inference'),
     'scores of other labels': ('seeds', array(SCORES, np.ones((3, 7, 7), np.float32)), [],
@@ -186,15 +193,20 @@ TABLE = {
     # exported scores
     'export needs pickles': ('run', nothing, ['--export-scores', 'maps.npy'], r'--export-scores maps\.npy: .*pickles'),
     'export folder is a file': ('run', nothing, ['--export-scores', 'list.txt'], r'list\.txt: .*choose another folder'),
-    'export among the results': ('run', nothing, ['--export-scores', 'snap/results'], r'snap/results: .*folder of its own'),
-    'export among the scores': ('run', nothing, ['--export-scores', 'snap/results/scores_cam'], r'scores_cam: .*its own'),
-    'export among seeds to come': ('run', nothing, ['--snapshot', 'fresh', '--export-scores', 'fresh/results/seeds/crf'],
+    'export among the results': ('run', nothing, ['--export-scores', 'snap/results'],
+                                 r'snap/results: .*folder of its own'),
+    'export among the scores': ('run', nothing, ['--export-scores', 'snap/results/scores_cam'],
+                                r'scores_cam: .*its own'),
+    'export among seeds to come': ('run', nothing,
+                                   ['--snapshot', 'fresh', '--export-scores', 'fresh/results/seeds/crf'],
                                    r'seeds/crf: .*folder of its own'),
     'export among the photographs': ('seeds', nothing, ['--export-scores', 'images'], r'images: .*folder of its own'),
     'export over the list': ('seeds', put('x.npz', 'a\n'), ['--data-list', 'x.npz', '--export-scores', 'x.npz'],
                              r'x\.npz: .*folder of its own'),
-    'export of full size only': ('seeds', nothing, ['--export-full-size'], r'--export-full-size: .*give --export-scores'),
-    'export below a file': ('infer', nothing, ['--export-scores', 'list.txt/a.npz'], r'list\.txt: .*choose another folder'),
+    'export of full size only': ('seeds', nothing, ['--export-full-size'],
+                                 r'--export-full-size: .*give --export-scores'),
+    'export below a file': ('infer', nothing, ['--export-scores', 'list.txt/a.npz'],
+                            r'list\.txt: .*choose another folder'),
     'scores to export missing': ('seeds', remove(SCORES), ['--seeds', 'cam', '--export-scores', 'maps'],
                                  r'scores_icd/a\.npy: no such score file'),
     # options
@@ -215,7 +227,8 @@ TABLE = {
     'classes to judge': ('evaluate', nothing, ['--num-cls', '0'], r'--num-cls'),
     'required option': ('evaluate', nothing, ['--pred'], r'--pred'),
     # folders
-    'snapshot is a file': ('run', put('snapshot', 'x'), ['--snapshot', 'snapshot'], r'snapshot: .*choose another folder'),
+    'snapshot is a file': ('run', put('snapshot', 'x'), ['--snapshot', 'snapshot'],
+                           r'snapshot: .*choose another folder'),
     'snapshot below a file': ('run', nothing, ['--snapshot', 'list.txt/deep'], r'list\.txt: .*choose another folder'),
     'seeds are a file': ('run', put('fresh/results/seeds/crf', 'x'), ['--snapshot', 'fresh'],
                          r'fresh/results/seeds/crf: .*choose another folder'),
@@ -223,7 +236,8 @@ TABLE = {
                                                   'fresh/results/seeds/sal'], r'would overwrite the saliency maps'),
     'colour copies are a file': ('run', put('fresh/results/seeds/crf_colour', 'x'), ['--snapshot', 'fresh', '--colour'],
                                  r'fresh/results/seeds/crf_colour: .*choose another folder'),
-    'a link leads out of the overlays': ('seeds', link('snap/results/seeds/crf_overlay/sub', '../../../..'), ['--colour'],
+    'a link leads out of the overlays': ('seeds', link('snap/results/seeds/crf_overlay/sub', '../../../..'),
+                                         ['--colour'],
                                          r'seeds/crf_overlay/sub: a link leads outside'),
     'snapshot is a broken link': ('run', link('lost', 'nowhere/at/all'), ['--snapshot', 'lost'], r'lost: .*link'),
     'a link leads out of the snapshot': ('seeds', link('snap/results/seeds/crf/sub', '../../../..'), [],
@@ -249,7 +263,8 @@ TABLE = {
     'figures cannot be written': ('evaluate', nothing, ['--json', 'list.txt/x.json'], r'list\.txt'),
     # lists of a devkit
     'devkit missing': ('lists', nothing, ['--devkit', 'nowhere', '--segmentation-class-aug', 'truth'], r'nowhere'),
-    'lists where a file is': ('lists', devkit, ['--devkit', '.', '--segmentation-class-aug', 'truth', '--any', '--out', 'list.txt'],
+    'lists where a file is': ('lists', devkit,
+                              ['--devkit', '.', '--segmentation-class-aug', 'truth', '--any', '--out', 'list.txt'],
                               r'list\.txt: .*choose another path'),
     'neither SBD nor masks': ('lists', nothing, ['--devkit', '.'], r'--sbd'),
 }
@@ -302,7 +317,8 @@ def test_files_with_one_mistake_take_one_line(valid, tmp_path, monkeypatch, capf
         put('annotations/%s.xml' % name, ANNOTATION % 'wolf')()
     assert run('seeds') == 2
     line, = capfd.readouterr().err.splitlines()         # and nothing about scores, which are of other classes now
-    assert re.search(r"annotations/a\.xml, .*: unknown class 'wolf' \(4 files\): the 20 known ones.*--class-names", line)
+    assert re.search(
+        r"annotations/a\.xml, .*: unknown class 'wolf' \(4 files\): the 20 known ones.*--class-names", line)
 
 
 def test_what_is_missing_is_told_once(valid, tmp_path, monkeypatch, capfd):
@@ -346,9 +362,10 @@ def test_without_the_packages_the_scripts_say_so(tmp_path):
     project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for script in ('run_icd.py', 'generate_superpixel.py'):
         done = subprocess.run([sys.executable, '-S', '-E', os.path.join(project, script)], cwd=str(tmp_path),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                              capture_output=True)
         assert done.returncode == 2 and not done.stdout
-        assert re.fullmatch(script + r': the package \w+ is not installed: `make env`, then .*activate`\n', done.stderr.decode())
+        assert re.fullmatch(script + r': the package \w+ is not installed: `make env`, then .*activate`\n',
+                            done.stderr.decode())
 
 
 @pytest.mark.parametrize('module', ['mxnet'])
@@ -356,8 +373,8 @@ def test_a_missing_package_is_named(module, valid, tmp_path):
     hide = ('class Hidden:\n    def find_spec(self, name, path, target=None):\n        if name == %r:\n'
             '            raise ModuleNotFoundError("No module named %s", name=name)\n' % (module, module))
     code = 'import sys\n%ssys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.command())' % hide
-    done = subprocess.run([sys.executable, '-c', code] + COMMANDS['train'][1], cwd=valid, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(
+    done = subprocess.run([sys.executable, '-c', code] + COMMANDS['train'][1], cwd=valid, capture_output=True,
+                          env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(
                               os.path.abspath(__file__)))))
     assert done.returncode == 2 and b'Traceback' not in done.stderr, done.stderr
     assert b'package mxnet is not installed: pip install' in done.stderr

@@ -20,7 +20,8 @@ from icd.errors import UserError
     (OSError(errno.ESTALE, 'Stale file handle', 'a.jpg'), 2, 'a.jpg: the network file system has lost the file'),
     (OSError(errno.ENFILE, 'Too many open files in system'), 2, 'output: too many open files on this machine'),
     (PermissionError(errno.EACCES, 'no', '/etc/x'), 2, '/etc/x: permission denied'),
-    (ModuleNotFoundError("No module named 'mxnet'", name='mxnet'), 2, 'the package mxnet is not installed: pip install'),
+    (ModuleNotFoundError("No module named 'mxnet'", name='mxnet'), 2,
+     'the package mxnet is not installed: pip install'),
     (MemoryError(), 2, 'out of memory: what was finished is kept')])
 def test_errors_caused_by_user_input_are_one_line(capsys, raised, code, text):
     def main(_):
@@ -43,7 +44,8 @@ def test_other_errors_keep_their_traceback(raised):
 def test_arguments_that_make_no_sense_are_a_user_error():
     parser = console.ArgumentParser('icd-x')
     parser.add_argument('--number', type=int)
-    with pytest.raises(UserError, match=r"argument --number: invalid int value: 'a' \(icd-x --help lists the options\)"):
+    with pytest.raises(UserError, match=r"argument --number: invalid int value: 'a' "
+                                        r"\(icd-x --help lists the options\)"):
         parser.parse_args(['--number', 'a'])
 
 
@@ -51,7 +53,7 @@ def run_in_shell(code, tail):
     """Exit code and terminal output of the shell's `python -c ... TAIL`."""
     program = 'import sys; from icd import console\ndef run(_):\n    %s\nsys.exit(console.run_command(run, []))' % code
     done = subprocess.run(['bash', '-o', 'pipefail', '-c', '"$0" -c "$1" ' + tail, sys.executable, program],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii'))
+                          capture_output=True, env=dict(os.environ, PYTHONIOENCODING='ascii'))
     return done.returncode, (done.stdout + done.stderr).decode()
 
 

@@ -33,7 +33,8 @@ CASES = {
     'v1, another period': (['4:cpu:/'], [mount(V1, CPU)], {CPU: v1(150000, 50000)}, 3),
     'v1, rounded up': (['4:cpu:/'], [mount(V1, CPU)], {CPU: v1(150000)}, 2),
     'v1, less than one': (['4:cpu:/'], [mount(V1, CPU)], {CPU: v1(20000)}, 1),
-    'v1, in a group': (['4:cpu:/a/b'], [mount(V1, CPU)], {CPU: v1(-1), CPU + '/a': v1(-1), CPU + '/a/b': v1(300000)}, 3),
+    'v1, in a group': (['4:cpu:/a/b'], [mount(V1, CPU)],
+                       {CPU: v1(-1), CPU + '/a': v1(-1), CPU + '/a/b': v1(300000)}, 3),
     'v1, the group above is tighter': (['4:cpu:/a/b'], [mount(V1, CPU)],
                                        {CPU + '/a': v1(200000), CPU + '/a/b': v1(300000)}, 2),
     'v1, the group itself is tighter': (['4:cpu:/a/b'], [mount(V1, CPU)],
@@ -83,7 +84,8 @@ CASES = {
 
 def tree(root, cgroup, mountinfo, folders):
     """Lay out files as the kernel shows them, below `root`."""
-    for path, text in [('proc/self/cgroup', '\n'.join(cgroup) + '\n'), ('proc/self/mountinfo', '\n'.join(mountinfo))] + [
+    for path, text in [('proc/self/cgroup', '\n'.join(cgroup) + '\n'),
+                       ('proc/self/mountinfo', '\n'.join(mountinfo))] + [
             (os.path.join(folder.lstrip('/'), name), text) for folder, found in folders.items()
             for name, text in found.items()]:
         path = os.path.join(root, path)

@@ -113,7 +113,8 @@ def by_both(monkeypatch, *arguments, **parameters):
 
 @only_compiled
 @pytest.mark.parametrize('num_labels, num_present, height, width', [
-    (21, 1, 60, 70), (21, 3, 61, 71), (21, 5, 1, 70), (21, 6, 70, 1), (7, 7, 31, 3), (21, 12, 53, 50), (81, 30, 50, 51)])
+    (21, 1, 60, 70), (21, 3, 61, 71), (21, 5, 1, 70), (21, 6, 70, 1), (7, 7, 31, 3), (21, 12, 53, 50),
+    (81, 30, 50, 51)])
 def test_compiled_is_pydensecrf(num_labels, num_present, height, width, monkeypatch):
     image, seed = drawing(7, height, width, num_present, num_labels)
     compiled, library = by_both(monkeypatch, image, seed, num_labels)
@@ -221,7 +222,8 @@ def test_what_does_not_fit_is_refused(image, seed, num_labels):
 
 @only_compiled
 def test_compiled_part_refuses_what_does_not_fit():
-    image, seed, probability = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((4, 2, 3), np.float32)
+    image, seed = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8)
+    probability = np.zeros((4, 2, 3), np.float32)
     energies, weights = np.zeros((256, 4), np.float32), np.zeros(4, np.float32)
 
     def infer(**changed):
@@ -231,7 +233,8 @@ def test_compiled_part_refuses_what_does_not_fit():
     infer()
     assert np.allclose(probability, .25)
     for changed in (dict(height=3), dict(width=0), dict(height=-2, width=-3), dict(image=image[:1].copy()),
-                    dict(energies=energies[:, :3].copy()), dict(near=weights[:3].copy()), dict(alike=weights[:2].copy()),
+                    dict(energies=energies[:, :3].copy()), dict(near=weights[:3].copy()),
+                    dict(alike=weights[:2].copy()),
                     dict(near=weights[:0].copy(), alike=weights[:0].copy())):
         with pytest.raises(ValueError):
             infer(**changed)

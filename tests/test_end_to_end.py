@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import PROJECT
 from icd.data import geometry, masks, superpixel_map, voc
+from tests.helpers import PROJECT
 
 NETWORK = ['--width', '0.125', '--pretrained', 'none', '--gpus', 'cpu']
 

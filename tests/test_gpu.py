@@ -166,7 +166,8 @@ def test_importing_mxnet_finds_the_libraries_of_the_wheels(cuda_site):
     site, driver = cuda_site
     assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='12020').split() == ['3', 'None']
     # The test means something: without the package's help the libraries are not found.
-    assert 'cannot open shared object file' in run_python(ASK.replace('icd.mxnet_setup, ', ''), site, LD_LIBRARY_PATH=driver)
+    printed = run_python(ASK.replace('icd.mxnet_setup, ', ''), site, LD_LIBRARY_PATH=driver)
+    assert 'cannot open shared object file' in printed
 
 
 def test_fusion_is_off_when_the_driver_is_older_than_the_compiler(cuda_site):

@@ -30,14 +30,15 @@ ARROWS = {
     'predict': 'console data errors model mxnet_setup parallel weights',
     'viz': 'console data errors files method outputs parallel',
     'train': 'console data errors files gpu method model mxnet_setup parallel viz weights',
-    'steps': 'checks cli console counting data errors files gpu method model mxnet_setup outputs parallel predict superpixels train '
-             'viz weights',
-    'demo': 'cli console data errors files method model mxnet_setup outputs parallel predict steps superpixels train viz '
-            'weights',
+    'steps': 'checks cli console counting data errors files gpu method model mxnet_setup outputs parallel predict '
+             'superpixels train viz weights',
+    'demo': 'cli console data errors files method model mxnet_setup outputs parallel predict steps superpixels train '
+            'viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
-NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.', 'icd.demo.',
+NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
+              'icd.demo.',
               'icd.steps.train', 'icd.steps.infer', 'icd.steps.segment')
 NEED_NO_MXNET = {'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures', 'icd.demo.picture', 'icd.steps.run',
                  'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed', 'icd.weights.convert',
@@ -173,7 +174,8 @@ def test_what_does_not_compute_with_mxnet_does_not_import_it(name):
 def test_model_and_method_open_no_file():
     for name, tree in TREES.items():
         if name != 'icd' and room(name) in OPEN_NO_FILE:
-            assert not {target.split('.')[0] for target in imports(ast.walk(tree))} & {'os', 'io', 'pathlib', 'shutil'}, name
+            roots = {target.split('.')[0] for target in imports(ast.walk(tree))}
+            assert not roots & {'os', 'io', 'pathlib', 'shutil'}, name
             called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and
                       isinstance(node.func, ast.Name)}
             assert 'open' not in called, name

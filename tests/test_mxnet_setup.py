@@ -26,13 +26,14 @@ def run_python(code, *arguments, unset=(), **environment):
     environment = dict({name: value for name, value in os.environ.items() if name not in unset}, **environment)
     environment['PYTHONPATH'] = os.pathsep.join([environment.get('PYTHONPATH', ''), PROJECT]).strip(os.pathsep)
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments], env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
 
 def test_the_cpu_is_chosen_without_gpus_and_logged_once():
-    code = 'from icd import mxnet_setup\nfor _ in range(2): found = mxnet_setup.devices(None)\nprint(found[0].device_type)'
+    code = ('from icd import mxnet_setup\nfor _ in range(2): found = mxnet_setup.devices(None)\n'
+            'print(found[0].device_type)')
     device, log = run_python(code)
     assert log.count('computing on') == 1 and ('the CPU' in log) == (device.strip() == 'cpu')
 
@@ -69,6 +70,7 @@ def test_commands_that_compute_nothing_with_mxnet_run_where_it_is_not_installed(
     blocked.mkdir()
     (blocked / 'mxnet.py').write_text('raise ImportError("blocked")')
     module, common = COMMANDS[command]
-    code = f'import os, sys, shutil, {module} as m; shutil.copytree({valid!r}, "data"); os.chdir("data"); m.main(sys.argv[1:])'
+    code = (f'import os, sys, shutil, {module} as m; shutil.copytree({valid!r}, "data"); os.chdir("data"); '
+            'm.main(sys.argv[1:])')
     code = f'import os; os.chdir({str(tmp_path)!r}); {code}'
     run_python(code, *common, *arguments, PYTHONPATH=str(blocked))

@@ -145,7 +145,8 @@ def test_other_settings_make_all_again_and_say_so(root, capsys):
 
 
 @pytest.mark.parametrize('damage, expected', [
-    (lambda data: data[:-9], {'sub/c'}), (lambda data: data + b'b\t12', set()), (lambda data: b'\xff\xfe\n' + data, set()),
+    (lambda data: data[:-9], {'sub/c'}), (lambda data: data + b'b\t12', set()),
+    (lambda data: b'\xff\xfe\n' + data, set()),
     (lambda data: data + b'b\n', {'b'}), (lambda data: b'', set(NAMES)), (None, set(NAMES))])
 def test_a_damaged_record(root, damage, expected):
     path = root + '/out/inputs.tsv'

@@ -5,7 +5,7 @@ pixels; all randomness comes from one generator per sample.
 """
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -135,7 +135,7 @@ def _both(image, superpixel, view):
     return cut_image(image, view), superpixel_map.renumber(pad_labels(cut_labels(superpixel, view), view.size))
 
 
-def train_view(image: np.ndarray, superpixel: Optional[np.ndarray], size: int, rng: np.random.Generator,
+def train_view(image: np.ndarray, superpixel: np.ndarray | None, size: int, rng: np.random.Generator,
                scale: bool = True, mirror: bool = True):
     """Scale, mirror, pad and crop an image and its superpixels at random.
 
@@ -159,7 +159,7 @@ def train_view(image: np.ndarray, superpixel: Optional[np.ndarray], size: int, r
     return _both(image, superpixel, random_view(image.shape[0], image.shape[1], size, rng, scale, mirror))
 
 
-def centred_view(image: np.ndarray, size: int, superpixel: Optional[np.ndarray] = None, scale: float = 1.,
+def centred_view(image: np.ndarray, size: int, superpixel: np.ndarray | None = None, scale: float = 1.,
                  mirror: bool = False):
     """Pad at the right and bottom to at least `size` and crop the middle; results as `train_view`."""
     return _both(image, superpixel, centre_view(image.shape[0], image.shape[1], size, scale, mirror))

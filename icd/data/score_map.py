@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tokenize
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -38,7 +37,7 @@ def _header(file):
     return shape, dtype
 
 
-def problem(path: str, num_classes: int, infer_size: int) -> Optional[tuple]:
+def problem(path: str, num_classes: int, infer_size: int) -> tuple | None:
     """Look at the header of a score file.
 
     Parameters

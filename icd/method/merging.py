@@ -6,8 +6,6 @@ only, and a merge changes one row and column of them.
 """
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from icd.data.geometry import STRIDE, enclosing_positions
@@ -30,7 +28,7 @@ def _taps(side, fitted, count):
     return before, at - before
 
 
-def pooling_weights(labels: np.ndarray, fitted: Optional[tuple] = None) -> tuple:
+def pooling_weights(labels: np.ndarray, fitted: tuple | None = None) -> tuple:
     """Weights of the feature map's positions in the mean over each superpixel, without the zeros.
 
     Parameters
@@ -72,7 +70,7 @@ def pooling_weights(labels: np.ndarray, fitted: Optional[tuple] = None) -> tuple
     return np.repeat(superpixel, 4), position.ravel(), weight.ravel().astype(np.float32)
 
 
-def pool(labels: np.ndarray, feature: np.ndarray, fitted: Optional[tuple] = None) -> np.ndarray:
+def pool(labels: np.ndarray, feature: np.ndarray, fitted: tuple | None = None) -> np.ndarray:
     """Mean feature of every superpixel.
 
     Parameters
@@ -200,7 +198,7 @@ def merge(features: np.ndarray, sizes: np.ndarray, largest: int) -> np.ndarray:
     return np.unique(first, return_inverse=True)[1].astype(np.int32)
 
 
-def merge_map(labels: np.ndarray, feature: np.ndarray, largest: int, fitted: Optional[tuple] = None) -> np.ndarray:
+def merge_map(labels: np.ndarray, feature: np.ndarray, largest: int, fitted: tuple | None = None) -> np.ndarray:
     """Merge the superpixels of an image by their features in a network's map.
 
     Parameters

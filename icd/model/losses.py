@@ -6,7 +6,6 @@ divided by the number of images: `gluon.Trainer.step(batch_size)` does that.
 import math
 from collections import namedtuple
 
-
 from icd.model.icd_blocks import EPSILON, SuperpixelRefine, apply_sign
 from icd.mxnet_setup import HybridBlock
 

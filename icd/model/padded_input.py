@@ -10,7 +10,7 @@ images; a *plan* says what every layer computes for them; *canvases* are the map
 """
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from icd.data.geometry import GREY, STRIDE, enclosing_positions, feature_size, resized_positions
 from icd.model.icd_net import ICDNet
@@ -148,7 +148,7 @@ class _Layer(NamedTuple):
     size: int               # positions of its whole output
     reach: int              # its windows reach this many positions of its input to either side
     stride: int             # of its windows
-    block: Optional[int]    # the block of convolutions it is the pooling of
+    block: int | None    # the block of convolutions it is the pooling of
 
 
 def _layers(side):
@@ -267,7 +267,7 @@ class _PaddedVGG16(HybridBlock):
     def hybrid_forward(self, F, x, *canvases):
         x = F.cast(_cut(F, x, (self._side,) * 2, self._pixels), 'float32') - self.backbone.mean
         canvases = iter(canvases)
-        for layer, what, (made, computed, wanted, passed) in zip(
+        for layer, _what, (made, computed, wanted, passed) in zip(
                 self.backbone.layers, _layers(self._side), self._steps()):
             x = layer(x)
             if computed != wanted:

@@ -87,7 +87,7 @@ def _saliency_path(options, name):
 def _inputs(options, name, classes, keys):
     """What the seeds of an image are made from, by (kind, threshold)."""
     found = {'classes': Value(','.join(map(str, classes))), 'image': Input(images.image_path(options.image_root, name))}
-    for kind in sorted({score for kind, _ in keys for score in _SCORES[kind]}):
+    for kind in sorted({score for key, _ in keys for score in _SCORES[key]}):
         found[kind] = Input(score_map.path(options.snapshot, kind, name))
     if any(kind == 'sal' for kind, _ in keys):
         found['sal'] = Input(_saliency_path(options, name))
@@ -108,7 +108,7 @@ def _check_job(problems, options, job):
 
 
 def _check_scores(problems, options, job):
-    for kind in sorted({score for kind, _ in job.folders for score in _SCORES[kind]}):
+    for kind in sorted({score for key, _ in job.folders for score in _SCORES[key]}):
         score_map.check(problems, score_map.path(options.snapshot, kind, job.name), len(job.classes),
                         options.infer_size)
 
@@ -151,7 +151,7 @@ def check(options, inputs, problems, upcoming=()):
                     for drawn, ending in overlay.drawn_folders(folder)]
     checks.check_output_folders(problems, [folder for folder, _, _ in written], inputs.names)
     sizes = dict(zip(inputs.names, inputs.sizes))
-    return sum(checks.missing_bytes(folder, ending, sizes, lambda _, size: of_pixel * size[0] * size[1])
+    return sum(checks.missing_bytes(folder, ending, sizes, lambda _, size, part=of_pixel: part * size[0] * size[1])
                for folder, ending, of_pixel in written)
 
 
@@ -237,8 +237,8 @@ def run(options, inputs):
     problems.raise_if_any()
     folders, num_process = seed_folders(options), options.num_process or parallel.number_of_cores()
     if not crf.is_compiled() and any(key[0] in _REFINED for job in jobs for key in job.folders):
-        console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds in '
-                    'three times the time')
+        console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds '
+                    'in three times the time')
     dark = 0
     with contextlib.ExitStack() as writing:
         for key, made in outputs.items():

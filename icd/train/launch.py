@@ -80,7 +80,7 @@ def wait(processes: list, patience: float = PATIENCE) -> int:
 
 def end(processes: list, patience: float = PATIENCE,
         ways=(subprocess.Popen.poll, subprocess.Popen.terminate, subprocess.Popen.kill)):
-    """End processes: after a failure they end by themselves in a moment, each with its reason; then they are made to."""
+    """End processes: after a failure each ends by itself in a moment, with its reason; then they are made to."""
     for stop in ways:
         for process in processes:
             if process.poll() is None:

@@ -22,8 +22,8 @@ from icd.viz import previews
 
 POSITION = ('epoch', 'batch', 'step', 'learning_rate')
 TIMING = ('images_per_second', 'seconds_left', 'input_s', 'compute_s', 'update_s')
-_TIMES = ('{images_per_second:.1f} images/s, input {input_s:.3f} s, compute {compute_s:.3f} s, update {update_s:.3f} s, '
-          '{left} left')
+_TIMES = ('{images_per_second:.1f} images/s, input {input_s:.3f} s, compute {compute_s:.3f} s, '
+          'update {update_s:.3f} s, {left} left')
 LATE = 2                                # steps whose values are not yet read
 
 

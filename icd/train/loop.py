@@ -62,7 +62,7 @@ def train(trainer, loader, schedule, saving: Saving, settings: dict, start: Posi
         _save(trainer, saving.checkpoints, Position(epoch + 1, 0, done), settings)
         if trainer.rank == 0:
             saving.checkpoints.remove_epochs(
-                lambda old: old <= epoch - saving.keep and old != saving.begin_epoch - 1)
+                lambda old, epoch=epoch: old <= epoch - saving.keep and old != saving.begin_epoch - 1)
 
 
 def _save(trainer, checkpoints, position, settings):

@@ -15,12 +15,11 @@ os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.dirname(TESTS), TESTS]
 
-import cv2                                                                  # noqa: E402
-import numpy as np                                                          # noqa: E402
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
 
-from icd import parallel
-from icd import crf                                                # noqa: E402
-from tests.test_crf import drawing, every_class, plain_probabilities              # noqa: E402
+from icd import crf, parallel  # noqa: E402
+from tests.test_crf import drawing, every_class, plain_probabilities  # noqa: E402
 
 
 def photographs(folder):

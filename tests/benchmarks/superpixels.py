@@ -126,7 +126,7 @@ def evaluate(tool, labels, truth):
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(labels, record))
     words = subprocess.run([sys.executable, tool, labels, truth], stdout=subprocess.PIPE, check=True,
-                           universal_newlines=True).stdout.split()
+                           text=True).stdout.split()
     return {name: float(words[words.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
 
 
@@ -140,7 +140,7 @@ def make_labels(names, images, target, k, method):
              'print(time.time() - t, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)')
     command = [PROGRAM, file.name, images, target, str(k), '--method', method, '--threads', '1']
     printed = subprocess.run([sys.executable, '-c', count] + command, stdout=subprocess.PIPE, check=True,
-                             universal_newlines=True).stdout
+                             text=True).stdout
     return tuple(float(word) for word in printed.split())
 
 
@@ -165,7 +165,7 @@ def quality_rows(python, root, folder):
             target = os.path.join(folder, '%s%d' % (name, number))
             os.makedirs(target)
             asked = subprocess.run([python, PEERS, 'labels', name, str(number), images, target], env=ONE_CORE,
-                                   stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout.strip()
+                                   stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
             add('%s, asked for %s' % (name, asked), target, None)
     return rows, good
 

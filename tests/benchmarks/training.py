@@ -42,7 +42,7 @@ class Convolutions(gluon.HybridBlock):
     def __init__(self):
         super().__init__()
         self.backbone, self.branch = (gluon.nn.HybridSequential() for _ in range(2))
-        for i, (count, channels, dilation, stride) in enumerate(
+        for _i, (count, channels, dilation, stride) in enumerate(
                 ((2, 64, 1, 2), (2, 128, 1, 2), (3, 256, 1, 2), (3, 512, 1, 1), (3, 512, 2, None))):
             for _ in range(count):
                 self.backbone.add(gluon.nn.Conv2D(channels, 3, padding=dilation, dilation=dilation, activation='relu'))

@@ -4,11 +4,11 @@ import os
 import cv2
 import numpy as np
 import pytest
-from tests.helpers import load_recording, parity_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icd.data import augment, geometry, superpixel_map
+from tests.helpers import load_recording, parity_files
 
 sides = st.integers(1, 90)
 sizes = st.integers(4, 12).map(lambda k: 8 * k + 1)

@@ -15,14 +15,15 @@ ANNOTATION = '<annotation><object><name>%s</name><difficult>0</difficult></objec
 def make(root):
     """Fill a folder with everything the commands read: photographs, annotations, superpixels, parameters, scores."""
     import mxnet  # noqa: F401
-    from icd.weights import load
+
     from icd.model.icd_net import ICDNet
     from icd.model.initial import initialize_missing, set_values
+    from icd.weights import load
     rng = np.random.RandomState(0)
 
     def put(folder, name, image):
         files.save_image(os.path.join(root, folder, name), image)
-    for i, name in enumerate(NAMES):
+    for _i, name in enumerate(NAMES):
         put('images', name + '.jpg', cv2.resize(rng.randint(0, 255, (5, 7, 3), np.uint8), (44, 36)))
         files.save_bytes(os.path.join(root, 'annotations', name + '.xml'), (ANNOTATION % 'dog').encode())
         labels = (np.arange(36)[:, None] // 9 * 4 + np.arange(44) // 11).astype(np.int32)

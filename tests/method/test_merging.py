@@ -3,10 +3,10 @@ import os
 
 import numpy as np
 import pytest
-from tests.helpers import load_recording, parity_files
 
 from icd.data import geometry
 from icd.method import merging
+from tests.helpers import load_recording, parity_files
 
 
 def cells_image(height, width, count, seed):

@@ -17,7 +17,8 @@ SIDE = 65                   # inference size: maps of 9x9
 
 def seed_map(icd, cam, classes, shape, infer_size, saliency=None):
     """The seed of small maps of a network input of `infer_size` pixels."""
-    return module.seed_map(*(score_map.at_image_size(maps, shape, infer_size) for maps in (icd, cam)), classes, saliency)
+    icd, cam = (score_map.at_image_size(maps, shape, infer_size) for maps in (icd, cam))
+    return module.seed_map(icd, cam, classes, saliency)
 
 
 def cam_seed_map(cam, classes, shape, infer_size, threshold):
@@ -66,7 +67,7 @@ def one_by_one(scores_icd, scores_cam, classes, shape, size, saliency=None):
     seed = np.zeros(shape, np.uint8)
     for y in range(shape[0]):
         for x in range(shape[1]):
-            def not_salient(against_all):
+            def not_salient(against_all, y=y, x=x):
                 return saliency[y, x] < 3 and (against_all or not few)
             seed[y, x] = one_pixel(icd[:, y, x], cam[:, y, x], classes, limits, (positive.min(), positive.max()),
                                    None if saliency is None else not_salient)

@@ -4,12 +4,18 @@ import os
 import mxnet as mx
 import numpy as np
 import pytest
-from tests.helpers import load_recording, parity_files
 from mxnet import autograd
 
 from icd.model.icd_blocks import (
-    BottomUp, CalibrationStatistics, CalibrationUpdate, SuperpixelRefine, apply_sign, calibration_statistics)
+    BottomUp,
+    CalibrationStatistics,
+    CalibrationUpdate,
+    SuperpixelRefine,
+    apply_sign,
+    calibration_statistics,
+)
 from icd.model.losses import ICDLoss, bottom_up_gradient, ranking_accuracy, top_down_gradient, warm_up
+from tests.helpers import load_recording, parity_files
 
 BLOCKS = parity_files('blocks_*.npz')
 

@@ -6,13 +6,13 @@ import zlib
 import mxnet as mx
 import numpy as np
 import pytest
-from tests.helpers import load_recording, parity_files
 from mxnet import autograd, gluon
 
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate, SuperpixelRefine, apply_sign
-from icd.model.losses import ICDLoss, warm_up
 from icd.model.icd_net import AUXILIARY, STATE, ICDNet
 from icd.model.initial import set_values
+from icd.model.losses import ICDLoss, warm_up
+from tests.helpers import load_recording, parity_files
 
 RATE, MOMENTUM, DECAY = 1e-4, .9, 5e-4
 LAGGING = ('feat_bn_moving_mean', 'feat_bn_moving_var')     # recorded before the step's backward pass moves them

@@ -54,8 +54,8 @@ def exported(options, name):
 
 def contents(folder):
     found = {}
-    for place, _, files in os.walk(folder):
-        for path in (os.path.join(place, file) for file in files if file != 'inputs.tsv'):   # of other dates each time
+    for place, _, names in os.walk(folder):
+        for path in (os.path.join(place, file) for file in names if file != 'inputs.tsv'):   # of other dates each time
             with open(path, 'rb') as file:
                 found[os.path.relpath(path, folder)] = file.read(), os.stat(path).st_mtime_ns
     return found
@@ -226,7 +226,8 @@ def test_folders_with_settings_of_others_are_refused(small, tmp_path, place):
         with Outputs(options.export_scores, 'seeds', {'infer_size': SIDE}).writing(()):
             pass
     before = contents(small.snapshot)
-    with pytest.raises(UserError, match=place + ': (belongs to an input or to another stage|holds the outputs of seeds)'):
+    with pytest.raises(UserError, match=place + ': (belongs to an input or to another stage|'
+                                         'holds the outputs of seeds)'):
         run_stage(export, options)
     assert contents(small.snapshot) == before
 

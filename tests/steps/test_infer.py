@@ -6,13 +6,13 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from tests.helpers.small_data import ANNOTATION, run
 
 from icd import files
 from icd.data import geometry, images, score_map, superpixel_map, voc
 from icd.data.augment import letterbox
-from icd.weights import load, mxnet_params
 from icd.model.icd_net import ICDNet
+from icd.weights import load, mxnet_params
+from tests.helpers.small_data import ANNOTATION, run
 
 SIZE = 129
 IMAGES = {'a': (40, 60), 'b': (100, 129), 'c': (60, 40), 'd': (129, 50), 'e': (50, 64), 'f': (200, 100),
@@ -49,7 +49,7 @@ def test_files_hold_the_scores_of_their_image_and_its_classes(data):
     net.initialize()
     load.load_trained('snap/vgg16_icd-0000.params', net)
     found = infer('whole')
-    for name, size in IMAGES.items():
+    for name, _size in IMAGES.items():
         square, fitted = letterbox(images.read_image('images/%s.jpg' % name), SIZE)
         cam, _, top_down, _ = net(mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8'))
         own = sorted(voc.CATEGORIES.index(c) for c in CLASSES.get(name, ('dog',)))

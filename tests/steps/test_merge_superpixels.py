@@ -7,13 +7,13 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from tests.helpers import PROJECT
 
 from icd import cli
 from icd.data import geometry, superpixel_map
-from icd.method import merging
 from icd.errors import UserError
+from icd.method import merging
 from icd.steps import merge_superpixels
+from tests.helpers import PROJECT
 
 # Name, height, width, raw superpixels: the network's input is 65 pixels wide.
 DRAWN = (('wide', 40, 65, 30), ('folder/tall', 64, 33, 25), ('few', 33, 40, 6), ('large', 90, 150, 40),
@@ -263,7 +263,7 @@ def test_raw_superpixels_are_never_overwritten(drawn):
 
 def test_the_command_reports_mistakes_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, os.path.join(PROJECT, 'generate_superpixel.py'), '--data-list', 'none.txt'],
-                          cwd=str(tmp_path), stderr=subprocess.PIPE, universal_newlines=True)
+                          cwd=str(tmp_path), stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'none.txt' in done.stderr
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import PROJECT, read_inputs, run_stage
 from icd import cli, crf, files, parallel
 from icd.data import images, masks, score_map, voc
 from icd.errors import Problems, UserError
 from icd.method.seed_map import cam_seed_map, seed_map
 from icd.steps import seeds
+from tests.helpers import PROJECT, read_inputs, run_stage
 
 SIDE = 65                   # inference size of the small data set: maps of 9x9
 
@@ -90,8 +90,8 @@ def seed_path(options, kind, name):
 def contents(folder):
     """Bytes of all files below a folder, by relative name."""
     found = {}
-    for place, _, files in os.walk(folder):
-        for file in files:
+    for place, _, names in os.walk(folder):
+        for file in names:
             path = os.path.join(place, file)
             if file == 'inputs.tsv':            # its dates and order differ from run to run
                 continue

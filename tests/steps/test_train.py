@@ -19,7 +19,6 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from tests.helpers import PROJECT, read_inputs, run_stage
 
 from icd import cli, files, parallel
 from icd.data import superpixel_map
@@ -29,6 +28,7 @@ from icd.train import launch
 from icd.train import log as training_log
 from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask
+from tests.helpers import PROJECT, read_inputs, run_stage
 
 COUNT, CLASSES = 13, ('cat', 'dog', 'cow')      # one image is left over each epoch
 OBJECT = '<object><name>%s</name><difficult>0</difficult></object>'
@@ -143,7 +143,8 @@ def test_a_short_epoch_has_a_line_and_a_preview(data, tmp_path):
 def test_two_trainings_never_share_a_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, '_PATIENCE', .1)
     with files.folder_lock(str(tmp_path / 'snap'), 'is here'):
-        with pytest.raises(UserError, match='snap: another run is training here: wait for it, or give another --snapshot'):
+        with pytest.raises(UserError, match='snap: another run is training here: wait for it, or give another '
+                                             '--snapshot'):
             run(data, tmp_path / 'snap')
     assert not os.listdir(str(tmp_path / 'snap'))
     run(data, tmp_path / 'snap', num_epoch=1)

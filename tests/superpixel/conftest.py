@@ -4,6 +4,7 @@ import pathlib
 import shutil
 
 import pytest
+
 from tests.superpixel.superpixel_program import NAMES, PATHS, build, make, summary, write
 
 

@@ -19,15 +19,15 @@ PATHS = {'a': 'images/a.jpg', 'b': 'images/b.png', 'sub/with space': 'images/sub
 def build(*goals):
     """`make` the goals, the program by default; what is up to date is not made again."""
     made = subprocess.run(['make', '-j2', '-C', FOLDER] + list(goals), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, universal_newlines=True)
+                          stderr=subprocess.STDOUT, text=True)
     assert made.returncode == 0, made.stdout
     return made.stdout
 
 
 def call(*arguments, **kwargs):
     """Exit code and lines on standard error of the program; `kwargs` go to `subprocess.run`."""
-    done = subprocess.run([PROGRAM] + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=120, **kwargs)
+    done = subprocess.run([PROGRAM] + [str(a) for a in arguments], capture_output=True, text=True, timeout=120,
+                          **kwargs)
     return done.returncode, done.stderr.splitlines()
 
 

@@ -6,11 +6,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from tests.helpers import load_recording, parity_files
 from scipy import ndimage
-from tests.superpixel.superpixel_program import build, draw, labels_of
 
 from icd.data import superpixel_map
+from tests.helpers import load_recording, parity_files
+from tests.superpixel.superpixel_program import build, draw, labels_of
 
 TIES = 1e-4         # fraction of pixels that may differ where edges of equal weight have no defined order
 
@@ -98,6 +98,6 @@ def test_quality_on_real_images(photographs, tmp_path):
         os.remove(str(tmp_path / 'labels' / record))         # the tool reads every file of the folder
     tool = os.path.join(photographs, 'tools', 'superpixel_quality.py')
     words = subprocess.run([sys.executable, tool, str(tmp_path / 'labels'), os.path.join(root, 'ground_truth')],
-                           stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.split()
+                           stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     figures = {name: float(words[words.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
     assert figures['n'] <= 600 and figures['BR'] >= .84 and figures['UE'] <= .068 and figures['ASA'] >= .966, figures

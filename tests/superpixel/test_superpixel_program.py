@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.superpixel.superpixel_program import FOLDER, PROGRAM, build, call, draw, files, maps
 
 from icd.data import superpixel_map
 from icd.data.images import read_image
+from tests.superpixel.superpixel_program import FOLDER, PROGRAM, build, call, draw, files, maps
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -198,7 +198,7 @@ def test_image_is_never_replaced_by_its_map(images):
 
 
 def test_help():
-    done = subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
     for word in ('--method', '--compactness', '--iterations', '--threads', '--force', 'Exit code'):
         assert word in done.stdout
@@ -250,5 +250,5 @@ def test_memory(method, images):
 
 def test_without_opencv_make_says_what_to_install():
     done = subprocess.run(['make', '-B', '-C', FOLDER, 'opencv', 'OPENCV_PACKAGE=', 'OPENCV_ROOTS=/nowhere'],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          capture_output=True, text=True)
     assert done.returncode != 0 and 'apt-get install libopencv-imgcodecs-dev' in done.stderr.splitlines()[0]

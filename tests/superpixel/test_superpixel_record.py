@@ -7,11 +7,10 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
-from tests.superpixel.superpixel_program import (NAMES, PATHS, files, identity, make, maps, record, summary,
-                                                 write)
 
 from icd.data import superpixel_map
 from icd.superpixels import slic
+from tests.superpixel.superpixel_program import NAMES, PATHS, files, identity, make, maps, record, summary, write
 
 PAST, FUTURE = 10 ** 9 * 946684800, 10 ** 9 * 4102444800     # the years 2000 and 2100
 

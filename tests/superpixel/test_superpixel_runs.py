@@ -8,10 +8,10 @@ import time
 
 import cv2
 import pytest
-from tests.superpixel.superpixel_program import PATHS, PROGRAM, call, draw, files, make, maps, summary, write
 
 from icd.data import superpixel_map
 from icd.superpixels import slic
+from tests.superpixel.superpixel_program import PATHS, PROGRAM, call, draw, files, make, maps, summary, write
 
 
 def preloaded(root, source):

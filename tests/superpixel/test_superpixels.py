@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from tests.helpers import PROJECT
-from tests.superpixel.superpixel_program import build, draw, labels_of
 
 from icd import superpixels
 from icd.data.images import read_image
+from tests.helpers import PROJECT
+from tests.superpixel.superpixel_program import build, draw, labels_of
 
 SETTINGS = [('slic', {}), ('slic', {'compactness': 20}), ('slic', {'compactness': .3, 'iterations': 3}), ('graph', {})]
 
@@ -161,7 +161,7 @@ def test_other_threads_run_meanwhile(cut):
 
 def run_python(code):
     """What a fresh Python prints."""
-    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, check=True, universal_newlines=True,
+    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, check=True, text=True,
                           env=dict(os.environ, PYTHONPATH=PROJECT), cwd=PROJECT).stdout
 
 

@@ -5,10 +5,10 @@ import sys
 import time
 
 import pytest
-from tests.helpers import PROJECT
 
 from icd.errors import UserError
 from icd.train import launch
+from tests.helpers import PROJECT
 
 PATIENT = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'
 

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from tests.helpers import PROJECT
-from tests.train import toy
 
 from icd.errors import UserError
 from icd.train.checkpoint import Checkpoints
+from tests.helpers import PROJECT
+from tests.train import toy
 
 FIGURES = ['epoch', 'batch', 'step', 'learning_rate', 'loss', 'accuracy', 'score_max']
 

@@ -5,7 +5,6 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from tests.helpers import PROJECT
 from mxnet import autograd, gluon
 
 from icd.data.datasets import IcdBatch
@@ -17,6 +16,7 @@ from icd.model.losses import ICDLoss, warm_up
 from icd.train import distributed, launch
 from icd.train.icd_task import IcdTask
 from icd.train.trainer import Sgd, Trainer, create_kvstore
+from tests.helpers import PROJECT
 
 CLASSES, SIZE, SIDE, BATCH = 5, 65, 9, 8
 WARM_UP, FIRST = 12, 11     # steps; the first one that is trained: the top-down branch already learns in it
@@ -219,7 +219,8 @@ def test_running_statistics_take_one_step_an_accumulated_batch():
     moved = values_of(train(accumulate=2)[0])
     net = start_net([mx.cpu()])
     images = next(batches(1)).image
-    first, second = (net.layers.backbone(images[i:i + BATCH // 2]).mean(axis=(0, 2, 3)).asnumpy() for i in (0, BATCH // 2))
+    first, second = (net.layers.backbone(images[i:i + BATCH // 2]).mean(axis=(0, 2, 3)).asnumpy()
+                     for i in (0, BATCH // 2))
     np.testing.assert_allclose(moved[RUNNING[0]], .9 * .1 * first + .1 * second, atol=1e-5)
 
 

@@ -259,7 +259,7 @@ def opened(chromium, text, tmp_path, width):
     done = subprocess.run(
         [chromium] + QUIET + ['--user-data-dir=%s' % (tmp_path / 'profile'), '--window-size=%d,900' % width,
                               '--virtual-time-budget=4000', '--dump-dom', (tmp_path / 'page.html').as_uri()],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, universal_newlines=True, encoding='utf-8')
+        capture_output=True, timeout=120, text=True, encoding='utf-8')
     found = re.search('<pre id="probe">(.*?)</pre>', done.stdout, re.S)
     assert found, done.stderr[-2000:]
     return json.loads(html.unescape(found.group(1)))
