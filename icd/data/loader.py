@@ -148,7 +148,7 @@ def _fill_inference(dataset, indices, images):
 
 
 class InferenceLoader(gluon.data.DataLoader):
-    """All photographs of a list once, read by worker processes.
+    """All images of a list once, read by worker processes.
 
     Parameters
     ----------
@@ -161,10 +161,10 @@ class InferenceLoader(gluon.data.DataLoader):
     num_workers : int
         0 reads in the calling process. The workers are forked now: do this before MXNet gets busy.
     sizes : sequence of (int, int), optional
-        Heights and widths of the photographs, needed with `group`.
+        Heights and widths of the images, needed with `group`.
     group : callable, optional
-        From the height and width of the part of the input that shows a photograph to something hashable. The
-        photographs come group by group; only those of one group share a batch, so the last batch of each may be
+        From the height and width of the part of the input that shows an image to something hashable. The
+        images come group by group; only those of one group share a batch, so the last batch of each may be
         smaller. By default all are one group, None.
     """
 
@@ -190,19 +190,19 @@ class InferenceLoader(gluon.data.DataLoader):
         ------
         InferenceBatch
             names : list of str; group : theirs; image : NDArray (len(names), 3, size, size) uint8, RGB;
-            sizes, scaled_sizes : lists of (int, int), one for each of `names`: height and width of the photograph
+            sizes, scaled_sizes : lists of (int, int), one for each of `names`: height and width of the image
             and of the upper left part of the input that shows it.
 
         Raises
         ------
         UserError
-            When a photograph is missing or damaged or has another size than was said, or a worker was killed.
+            When an image is missing or damaged or has another size than given, or a worker was killed.
         """
         filled = self._workers.map(self._batch_sampler)
         for indices, group, (sizes, (pixels,)) in zip(self._batch_sampler, self._groups, filled):
             for i, (size, _) in zip(indices, sizes):
                 if self._sizes and tuple(self._sizes[i]) != tuple(size):
-                    raise UserError('was replaced by another photograph meanwhile',
+                    raise UserError('was replaced by another image meanwhile',
                                     images.image_path(self._dataset.image_root, self._dataset.names[i]),
                                     'run the same command again')
             yield InferenceBatch([self._dataset.names[i] for i in indices], group,

@@ -1,4 +1,4 @@
-"""Batch normalisation of the features over all devices of a machine (`--sync-bn`)."""
+"""Batch normalisation of the features over all devices of a node (`--sync-bn`)."""
 from __future__ import annotations
 
 from icd.mxnet_setup import Block, HybridBlock, autograd

@@ -168,8 +168,8 @@ class Trainer:
     def _forward(self, part, number, i, record=True):
         """Outputs of the network on every device for the accumulated part `i`."""
         for k, device in enumerate(self._devices):
-            words = [self._seed, number, i, self.rank, k]
-            mx.random.seed(int(np.random.SeedSequence(words).generate_state(1)[0] >> 1), ctx=device)
+            entropy = [self._seed, number, i, self.rank, k]
+            mx.random.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1), ctx=device)
         with autograd.record() if record else autograd.train_mode():
             return self.task.forward(part)
 
