@@ -134,7 +134,7 @@ def test_the_pretrained_file_gives_the_features_that_were_learned():
     for _, norm in layers:
         for parameter in (norm.gamma, norm.beta, norm.running_mean, norm.running_var):
             parameter.set_data(mx.nd.array(rng.uniform(.5, 1.5, parameter.shape)))
-    backbone = ICDNet(1, SMALL.width).backbone
+    backbone = ICDNet(1, SMALL.width).layers.backbone
     backbone.initialize()
     for name, value in pretrain.fold(layers, starting_values(ICDNet(1, SMALL.width), 0)).items():
         if name in backbone.collect_params():
