@@ -18,7 +18,7 @@ env: $(INSTALLED)
 $(VENV)/bin/python:
 	@sh .ci/make_venv.sh $(VENV)
 
-$(INSTALLED): setup.py $(wildcard icd/mean_field/*) .ci/make_venv.sh .ci/system_packages.sh | $(VENV)/bin/python
+$(INSTALLED): setup.py $(wildcard icd/method/mean_field/*) .ci/make_venv.sh .ci/system_packages.sh | $(VENV)/bin/python
 	@sh .ci/system_packages.sh
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'setuptools<81' wheel
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
@@ -39,4 +39,4 @@ bench: $(INSTALLED) $(PROGRAM)
 
 clean:
 	$(MAKE) -C external/superpixel clean
-	rm -rf build icd.egg-info icd/_mean_field.*.so .pytest_cache $(INSTALLED)
+	rm -rf build icd.egg-info icd/method/_mean_field.*.so .pytest_cache $(INSTALLED)

@@ -17,12 +17,15 @@ CUDA_11 = ['nvidia-%s-cu11' % name for name in (
     'cublas', 'cuda-nvrtc', 'cuda-runtime', 'cufft', 'curand', 'cusolver', 'cusparse', 'nccl', 'nvtx')]
 CUDA_11.append('nvidia-cudnn-cu11>=8,<9')
 
-# Without it (no compiler, say) icd.crf takes pydensecrf. Contracted multiplications would change its bits; what sqrt
-# reports and what traps does not matter, but keeps loops from being vectorised.
+# Without it (no compiler, say) icd.method.crf takes pydensecrf. Contracted multiplications would change its bits; what
+# sqrt reports and what traps does not matter, but keeps loops from being vectorised; vectors that are wider than the
+# processor's are never passed to a function, so their ABI (psabi) does not matter.
 MEAN_FIELD = Extension(
-    'icd._mean_field', ['icd/mean_field/mean_field.cpp', 'icd/mean_field/module.cpp'], optional=True, language='c++',
-    depends=['icd/mean_field/lattice.h', 'icd/mean_field/mean_field.h'],
-    extra_compile_args=['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'])
+    'icd.method._mean_field', ['icd/method/mean_field/mean_field.cpp', 'icd/method/mean_field/module.cpp'],
+    optional=True, language='c++',
+    depends=[f'icd/method/mean_field/{name}.h' for name in ('lattice', 'mean_field', 'vectors')],
+    extra_compile_args=['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math',
+                        '-Wno-psabi'])
 
 setup(
     name='icd',
