@@ -50,23 +50,32 @@ public:
     template <class Vector>
     ICD_INLINE void slice(std::size_t point, const Vector *values, std::size_t blocks, const Vector *attract,
                           Vector *x) const {
-        const std::uint32_t *vertex = &vertex_[point * (D + 1)];
+        const Vector *held[D + 1];
         float weight[D + 1];
-        for (int r = 0; r <= D; ++r) weight[r] = weight_[point * (D + 1) + r] * kScale;
+        for (int r = 0; r <= D; ++r) {
+            held[r] = values + vertex_[point * (D + 1) + r] * blocks;
+            weight[r] = weight_[point * (D + 1) + r] * kScale;
+        }
+        const float norm = norm_[point];
         for (std::size_t k = 0; k < blocks; ++k) {
-            Vector sum = weight[0] * values[vertex[0] * blocks + k];
-            for (int r = 1; r <= D; ++r) sum += weight[r] * values[vertex[r] * blocks + k];
-            x[k] += attract[k] * (sum * norm_[point]);
+            Vector sum = weight[0] * held[0][k];
+            for (int r = 1; r <= D; ++r) sum += weight[r] * held[r][k];
+            x[k] += attract[k] * (sum * norm);
         }
     }
 
     template <class Vector>
     ICD_INLINE void splat(std::size_t point, const Vector *x, std::size_t blocks, Vector *values) const {
-        const std::uint32_t *vertex = &vertex_[point * (D + 1)];
-        const float *weight = &weight_[point * (D + 1)];
+        Vector *held[D + 1];
+        float weight[D + 1];
+        for (int r = 0; r <= D; ++r) {
+            held[r] = values + vertex_[point * (D + 1) + r] * blocks;
+            weight[r] = weight_[point * (D + 1) + r];
+        }
+        const float norm = norm_[point];
         for (std::size_t k = 0; k < blocks; ++k) {
-            const Vector value = x[k] * norm_[point];
-            for (int r = 0; r <= D; ++r) values[vertex[r] * blocks + k] += weight[r] * value;
+            const Vector value = x[k] * norm;
+            for (int r = 0; r <= D; ++r) held[r][k] += weight[r] * value;
         }
     }
 

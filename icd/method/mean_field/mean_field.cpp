@@ -12,6 +12,9 @@
 namespace mean_field {
 namespace {
 
+// How many pixels ahead energies are fetched, which are the most that is read and come from memory.
+constexpr std::size_t kAhead = 2 * kGroup;
+
 // Vectors on cache lines, uninitialised at first. (std::vector ignores how a vector type is aligned.)
 template <class Vector>
 class Vectors {
@@ -119,7 +122,10 @@ ICD_INLINE void iterate(const Problem &problem, const Lattice<2> &near_points, c
             const std::size_t count = std::min<std::size_t>(kGroup, size - start);
             for (std::size_t i = 0; i < count; ++i) {
                 Vector *x = group.get() + i * blocks;
-                for (std::size_t k = 0; k < blocks; ++k) x[k] = negative.get()[(start + i) * blocks + k];
+                const Vector *own = negative.get() + (start + i) * blocks;
+                const Vector *ahead = negative.get() + std::min(start + i + kAhead, size - 1) * blocks;
+                for (std::size_t k = 0; k < blocks; k += 64 / sizeof(Vector)) __builtin_prefetch(ahead + k);
+                for (std::size_t k = 0; k < blocks; ++k) x[k] = own[k];
                 if (iteration > 0) {
                     near.add_to(x, start + i);
                     alike.add_to(x, start + i);
