@@ -22,11 +22,13 @@ CUDA_11.append('nvidia-cudnn-cu11>=8,<9')
 # loops from being vectorised.
 EXACT = ['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math']
 
-# Without it (no compiler, say) icd.crf takes pydensecrf.
+# Without it (no compiler, say) icd.method.crf takes pydensecrf. Vectors that are wider than the processor's are never
+# passed to a function, so their ABI (psabi) does not matter.
 MEAN_FIELD = Extension(
-    'icd._mean_field', ['icd/mean_field/mean_field.cpp', 'icd/mean_field/module.cpp'], optional=True, language='c++',
-    depends=['icd/mean_field/lattice.h', 'icd/mean_field/mean_field.h'],
-    extra_compile_args=EXACT)
+    'icd.method._mean_field', ['icd/method/mean_field/mean_field.cpp', 'icd/method/mean_field/module.cpp'],
+    optional=True, language='c++',
+    depends=[f'icd/method/mean_field/{name}.h' for name in ('lattice', 'mean_field', 'vectors')],
+    extra_compile_args=[*EXACT, '-Wno-psabi'])
 
 # The core of external/superpixel/makeSuperpixel; its inner loops choose their instruction set when they run.
 SUPERPIXEL_CORE = sorted(glob.glob('external/superpixel/src/*.cpp'))

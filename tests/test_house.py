@@ -52,8 +52,7 @@ TOO_LONG = {'icd/cli.py', 'icd/data/loader.py', 'icd/model/icd_net.py', 'icd/ste
             'external/superpixel/src/slic.cpp', 'external/superpixel/tests/test_core.cpp'}
 TAKE_OPTIONS = {'icd.train.checkpoint', 'icd.train.log', 'icd.train.schedule', 'icd.train.trainer', 'icd.viz.previews',
                 'icd.viz.pictures', 'icd.viz.report'}
-WRONG_ARROWS = {('steps', 'crf')}
-ARROWS['crf'] = 'errors'
+WRONG_ARROWS = set()
 
 
 def module_files():

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from icd import checks, console, crf, files, parallel
+from icd import checks, console, files, parallel
 from icd.data import images, masks, score_map
 from icd.errors import Problems, UserError
+from icd.method import crf
 from icd.method.seed_map import SALIENT, cam_seed_map, seed_map
 from icd.outputs import Input, Outputs, Value
 from icd.viz import overlay
@@ -202,8 +203,8 @@ def _make(options, num_labels, job):
         else:
             seed = seed_map(scores['icd'], scores['cam'], job.classes, saliency if kind == 'sal' else None)
         if kind in _REFINED and job.classes:
-            seed = crf.dense_crf(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
-                                 options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
+            seed = crf.refine_seed(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
+                                   options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
         masks.save_mask(os.path.join(folder, job.name + '.png'), seed)
     return job.name, identities, saliency is not None and 0 < saliency.max() / 255 < SALIENT
 

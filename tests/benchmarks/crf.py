@@ -1,9 +1,11 @@
-"""Time of the dense CRF: absent classes collapsed, compiled and by pydensecrf, against pydensecrf with a label for each
-class; and processes against one.
+"""Time of the dense CRF, everything in turns in one run.
+
+Seeds: absent classes collapsed, compiled and by pydensecrf, against pydensecrf with a label for each of 21 classes.
+Unaries of every pixel (as a network gives them), 21 labels: compiled against pydensecrf. And processes against one.
 
     python tests/benchmarks/crf.py [--images FOLDER_WITH_voc_mini] [--processes 2]
 
-Without photographs it draws images of VOC's usual size. Every process computes on one core.
+Without images it draws some of VOC's usual size. Every process computes on one core.
 """
 import argparse
 import os
@@ -13,17 +15,19 @@ import time
 
 os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [os.path.dirname(TESTS), TESTS]
+sys.path.insert(0, os.path.dirname(TESTS))
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from icd import crf, parallel  # noqa: E402
-from tests.test_crf import drawing, every_class, plain_probabilities  # noqa: E402
+from icd import parallel  # noqa: E402
+from icd.method import crf  # noqa: E402
+from tests.method.test_crf import drawing, every_class, plain_crf, plain_probabilities  # noqa: E402
+from tests.method.test_dense_crf import scores  # noqa: E402
 
 
-def photographs(folder):
-    """Photographs (RGB) with seeds that have undefined pixels."""
+def read_pairs(folder):
+    """Images (RGB) with seeds that have undefined pixels."""
     seeds = os.path.join(folder, 'parity_voc', 'seeds', 'sal')
     for name in sorted(os.listdir(seeds)):
         image = cv2.imread(os.path.join(folder, 'voc_mini', 'JPEGImages', name[:-4] + '.jpg'))
@@ -35,43 +39,48 @@ def drawings(count=12):
         yield drawing(i, 375, 500, num_present=2 + i % 2)
 
 
-def refine(pair):
-    return crf.dense_crf(pair[0], pair[1], 21)
-
-
-def seconds(function, *arguments):
+def timed(spent, name, function, *arguments, **parameters):
+    """Call the function, add its seconds to `spent[name]`, and hand on what it returns."""
     start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
+    result = function(*arguments, **parameters)
+    spent[name] = spent.get(name, 0) + time.perf_counter() - start
+    return result
 
 
-def refine_by_library(image, seed):
-    compiled, crf._mean_field = crf._mean_field, None
-    try:
-        return crf.dense_crf(image, seed, 21)
-    finally:
-        crf._mean_field = compiled
+def report(title, spent, count, reference):
+    for name, seconds in spent.items():
+        print(f'one core, {count} images, {title}, {name}: {seconds / count:.3f} s an image, '
+              f'{spent[reference] / seconds:.2f} times as fast as {reference}')
 
 
-def compare_labels(pairs):
+def compare_seeds(pairs):
     """All ways in turns, image by image, so that what else the machine does hits each."""
-    spent, largest = {'plain': 0, 'pydensecrf, collapsed': 0, 'compiled, collapsed': 0}, 0
+    spent, largest = {}, 0
     for image, seed in pairs:
-        spent['compiled, collapsed'] += seconds(refine, (image, seed))
-        spent['pydensecrf, collapsed'] += seconds(refine_by_library, image, seed)
-        spent['plain'] += seconds(plain_probabilities, image, seed)
-        full = every_class(*crf.class_probabilities(image, seed, 21), 21)
-        largest = max(largest, np.abs(full - plain_probabilities(image, seed)).max())
-    for name, time_spent in spent.items():
-        print('one core, %d images, %s: %.3f s an image, %.2f times as fast as plain' % (
-            len(pairs), name, time_spent / len(pairs), spent['plain'] / time_spent))
-    print('probabilities of compiled and plain differ by at most %.1e' % largest)
+        timed(spent, 'compiled, collapsed', crf.refine_seed, image, seed, 21, backend='compiled')
+        timed(spent, 'pydensecrf, collapsed', crf.refine_seed, image, seed, 21, backend='pydensecrf')
+        plain = timed(spent, 'plain pydensecrf', plain_probabilities, image, seed)
+        largest = max(largest, np.abs(every_class(*crf.seed_probabilities(image, seed, 21), 21) - plain).max())
+    report('seeds', spent, len(pairs), 'plain pydensecrf')
+    print(f'probabilities of seeds, compiled and plain, differ by at most {largest:.1e}')
+
+
+def compare_dense(pairs, num_labels=21):
+    """As `compare_seeds`, for unaries of every pixel."""
+    spent, largest = {}, 0
+    for number, (image, _) in enumerate(pairs):
+        unary = scores(number, num_labels, *image.shape[:2])
+        compiled = timed(spent, 'compiled', crf.dense_crf, image, unary, backend='compiled')
+        plain = timed(spent, 'plain pydensecrf', plain_crf, image, unary)
+        largest = max(largest, np.abs(compiled - plain).max())
+    report(f'{num_labels} labels a pixel', spent, len(pairs), 'plain pydensecrf')
+    print(f'probabilities of {num_labels} labels, compiled and plain, differ by at most {largest:.1e}')
 
 
 def refine_file(path):
     """As the seeds are made: a worker reads what it needs itself, and nothing large is sent to it or back."""
     with np.load(path) as file:
-        crf.dense_crf(file['image'], file['seed'], 21)
+        crf.refine_seed(file['image'], file['seed'], 21)
 
 
 def rate(paths, num_process):
@@ -90,15 +99,16 @@ def compare_processes(pairs, num_process, turns=5):
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number, (image, seed) in enumerate(sorted(pairs, key=lambda pair: -pair[1].size)):
-            paths.append(os.path.join(folder, '%d.npz' % number))
+            paths.append(os.path.join(folder, f'{number}.npz'))
             np.savez(paths[-1], image=image, seed=seed)
         paths *= max(1, 120 // len(paths))
         measured = np.array([[rate(paths, count) for count in (1, num_process)] for _ in range(turns)])
     (one, spent_one), (several, spent_several) = np.median(measured, axis=0)
     ratios = measured[:, 1, 0] / measured[:, 0, 0]
-    print('1 process: %.2f images a second, %.3f CPU seconds an image' % (one, spent_one))
-    print('%d processes on %d cores: %.2f images a second, %.3f CPU seconds an image; %.2f times one (%.2f to %.2f)' % (
-        num_process, parallel.number_of_cores(), several, spent_several, np.median(ratios), ratios.min(), ratios.max()))
+    print(f'1 process: {one:.2f} images a second, {spent_one:.3f} CPU seconds an image')
+    print(f'{num_process} processes on {parallel.number_of_cores()} cores: {several:.2f} images a second, '
+          f'{spent_several:.3f} CPU seconds an image; {np.median(ratios):.2f} times one '
+          f'({ratios.min():.2f} to {ratios.max():.2f})')
 
 
 def main():
@@ -107,12 +117,13 @@ def main():
     parser.add_argument('--processes', type=int, default=min(4, parallel.number_of_cores()))
     options = parser.parse_args()
     if not crf.is_compiled():
-        parser.error('icd._mean_field is not compiled: pip install -e .')
+        parser.error('icd.method._mean_field is not compiled: pip install -e .')
     real = os.path.isdir(os.path.join(options.images, 'voc_mini'))
-    pairs = list(photographs(options.images) if real else drawings())
-    print('%d %s' % (len(pairs), 'photographs' if real else 'drawn images (no photographs at %s)' % options.images))
+    pairs = list(read_pairs(options.images) if real else drawings())
+    print(f'{len(pairs)} images' if real else f'{len(pairs)} drawn images (no images at {options.images})')
     parallel.keep_freed_memory()         # as the processes that make seeds do
-    compare_labels(pairs)
+    compare_seeds(pairs)
+    compare_dense(pairs)
     compare_processes(pairs, options.processes)
 
 

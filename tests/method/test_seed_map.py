@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icd import crf
 from icd.data import score_map
+from icd.method import crf
 from icd.method import seed_map as module
 from tests.helpers import load_recording, parity_files
 
@@ -32,7 +32,7 @@ def test_recorded_seeds(path):
     given = r['scores_icd'], r['scores_cam'], r['classes'], r['image'].shape[:2], int(r['infer_size'])
     assert np.array_equal(seed_map(*given, saliency=r['saliency']), r['seed_sal'])
     image = cv2.imdecode(r['image_jpeg'], cv2.IMREAD_COLOR)
-    refined = crf.dense_crf(np.ascontiguousarray(image[:, :, ::-1]), seed_map(*given),
+    refined = crf.refine_seed(np.ascontiguousarray(image[:, :, ::-1]), seed_map(*given),
                             int(r['num_classes_with_background']), float(r['confidence']))
     assert (refined != r['seed_crf']).mean() <= 1e-4
 
@@ -124,7 +124,7 @@ def test_only_the_images_classes_background_and_undefined(classes, icd, cam, hei
     assert made.shape == (height, width) and made.dtype == np.uint8
     assert set(made.ravel()) <= {0, 255} | {c + 1 for c in classes}
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    assert set(crf.dense_crf(image, made, 21, iterations=1).ravel()) <= {0, 255} | {c + 1 for c in classes}
+    assert set(crf.refine_seed(image, made, 21, iterations=1).ravel()) <= {0, 255} | {c + 1 for c in classes}
     made = cam_seed_map(raw_cam, classes, (height, width), 33, .3)
     assert made.shape == (height, width) and made.dtype == np.uint8
     assert set(made.ravel()) <= {0} | {c + 1 for c in classes}

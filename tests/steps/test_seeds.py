@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icd import cli, crf, files, parallel
+from icd import cli, files, parallel
 from icd.data import images, masks, score_map, voc
 from icd.errors import Problems, UserError
+from icd.method import crf, mean_field
 from icd.method.seed_map import cam_seed_map, seed_map
 from icd.steps import seeds
 from tests.helpers import PROJECT, read_inputs, run_stage
@@ -130,7 +131,7 @@ def test_folders_hold_what_the_functions_give(small):
     raw = seed_map(icd, cam, (2, 7))
 
     def refine(seed):
-        return crf.dense_crf(image[:, :, ::-1], seed, 21, confidence=.7, gaussian=(2, 4))
+        return crf.refine_seed(image[:, :, ::-1], seed, 21, confidence=.7, gaussian=(2, 4))
     expected = {'raw': raw, 'crf': refine(raw), 'sal': seed_map(icd, cam, (2, 7), saliency),
                 'cam_0.30': refine(cam_seed_map(cam, (2, 7), .3))}
     for kind, mask in expected.items():
@@ -157,7 +158,7 @@ def test_other_class_names_change_the_number_of_labels(small, monkeypatch, tmp_p
     names.write_text('\n'.join(voc.CATEGORIES[:8]))
     (tmp_path / 'list.txt').write_text('two')
     seen = []
-    monkeypatch.setattr(crf, 'dense_crf', lambda image, seed, num_labels, *_: seen.append(num_labels) or seed)
+    monkeypatch.setattr(crf, 'refine_seed', lambda image, seed, num_labels, *_: seen.append(num_labels) or seed)
     run_stage(seeds, changed(small, class_names=str(names)))
     assert seen == [9]
 
@@ -180,7 +181,7 @@ def test_pydensecrf_makes_the_same_seeds_and_is_announced(small, capsys, monkeyp
     run_stage(seeds, options)
     compiled = contents(folder)
     assert 'compiled' not in capsys.readouterr().err
-    monkeypatch.setattr(seeds.crf, '_mean_field', None)
+    monkeypatch.delitem(mean_field.BACKENDS, 'compiled')
     run_stage(seeds, changed(options, force=True, seeds=('raw',)))
     assert 'compiled' not in capsys.readouterr().err
     run_stage(seeds, changed(options, force=True))

@@ -1,4 +1,4 @@
-// Mean-field inference in a fully connected CRF over an image whose unary energies depend on a seed alone.
+// Mean-field inference in a fully connected CRF over an image.
 //
 // P. Krähenbühl, V. Koltun: Efficient inference in fully connected CRFs with Gaussian edge potentials. NIPS 2011.
 #ifndef ICD_MEAN_FIELD_H
@@ -9,15 +9,10 @@
 
 namespace mean_field {
 
-// Labels are filtered four at a time.
-constexpr int kLabels = 4;
-
 struct Problem {
     const std::uint8_t *image;  // height x width x 3
-    const std::uint8_t *seed;   // height x width
-    std::size_t height, width;
-    const float *energies;   // 256 x num_labels: unary energies of every label, by the seed's value
-    std::size_t num_labels;  // a multiple of kLabels
+    const float *unary;         // num_labels x height x width energies
+    std::size_t num_labels, height, width;
     const float *gaussian;   // num_labels: how much a label attracts itself by the Gaussian term
     const float *bilateral;  // ... and by the bilateral term
     // Standard deviations, in pixels and colour levels; no coordinate may be more than 2^18 of them.

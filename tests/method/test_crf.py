@@ -8,23 +8,26 @@ import numpy as np
 import pydensecrf.densecrf
 import pytest
 
-from icd import crf
+from icd.method import _mean_field, crf
 
 
-def plain_probabilities(image, seed, num_labels=21, confidence=.5, iterations=10, gaussian=(3, 3),
-                        bilateral=(80, 13, 10)):
-    """The CRF with a label for every class, as the original calls pydensecrf."""
-    height, width = seed.shape
-    unary = np.full((num_labels, height, width), (1 - confidence) / num_labels)
-    for label in range(num_labels):
-        unary[label][seed == label] = confidence
-    unary[:, seed == 255] = 1
-    unary = -np.log(np.maximum(unary / unary.sum(0), 1e-5)).astype(np.float32)
+def plain_crf(image, unary, iterations=10, gaussian=(3, 3), bilateral=(80, 13, 10)):
+    """Probabilities (L, H, W) of unary energies (L, H, W), as everybody calls pydensecrf."""
+    num_labels, height, width = unary.shape
     field = pydensecrf.densecrf.DenseCRF2D(width, height, num_labels)
     field.setUnaryEnergy(unary.reshape(num_labels, -1))
     field.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
     field.addPairwiseBilateral(sxy=bilateral[0], srgb=bilateral[1], rgbim=image, compat=bilateral[2])
-    return np.array(field.inference(iterations)).reshape(num_labels, height, width)
+    return np.array(field.inference(iterations)).reshape(unary.shape)
+
+
+def plain_probabilities(image, seed, num_labels=21, confidence=.5, **parameters):
+    """The CRF with a label for every class, as the original calls pydensecrf."""
+    unary = np.full((num_labels,) + seed.shape, (1 - confidence) / num_labels)
+    for label in range(num_labels):
+        unary[label][seed == label] = confidence
+    unary[:, seed == 255] = 1
+    return plain_crf(image, -np.log(np.maximum(unary / unary.sum(0), 1e-5)).astype(np.float32), **parameters)
 
 
 def every_class(present, probability, num_labels):
@@ -40,7 +43,7 @@ def smooth(rng, *shape):
 
 
 def drawing(seed, height=60, width=70, num_present=3, num_labels=21, undefined=True):
-    """A smooth random photograph and a blobby seed of `num_present` classes."""
+    """A smooth random image and a blobby seed of `num_present` classes."""
     rng = np.random.default_rng(seed)
     image = smooth(rng, height, width, 3)
     image = np.uint8(255 * (image - image.min()) / (image.max() - image.min()))
@@ -54,89 +57,79 @@ def drawing(seed, height=60, width=70, num_present=3, num_labels=21, undefined=T
     return image, label
 
 
-only_compiled = pytest.mark.parametrize('computed_by', ['compiled'], indirect=True)
-
-
-@pytest.fixture(params=['compiled', 'pydensecrf'], autouse=True)
-def computed_by(request, monkeypatch):
-    """Every test runs with icd._mean_field, which has to be compiled here, and without."""
-    if request.param == 'pydensecrf':
-        monkeypatch.setattr(crf, '_mean_field', None)
-    assert crf.is_compiled() == (request.param == 'compiled')
+@pytest.fixture(params=['compiled', 'pydensecrf'])
+def backend(request):
+    """Tests that take it run with each back end; both have to be installed here."""
+    return request.param
 
 
 @pytest.mark.parametrize('num_present', range(1, 9))
-def test_collapsed_is_plain_on_random_seeds(num_present):
+def test_collapsed_is_plain_on_random_seeds(backend, num_present):
     image, seed = drawing(num_present, num_present=num_present, undefined=num_present != 5)
-    present, probability = crf.class_probabilities(image, seed, 21)
+    present, probability = crf.seed_probabilities(image, seed, 21, backend=backend)
     assert list(present) == sorted(set(seed.ravel()) - {255})
     assert np.abs(every_class(present, probability, 21) - plain_probabilities(image, seed)).max() <= 1e-5
 
 
 @pytest.mark.parametrize('num_labels, num_present', [(2, 2), (2, 1), (3, 2), (5, 5), (5, 3), (81, 4)])
-def test_collapsed_is_plain_for_other_numbers_of_classes(num_labels, num_present):
+def test_collapsed_is_plain_for_other_numbers_of_classes(backend, num_labels, num_present):
     image, seed = drawing(1, num_present=num_present, num_labels=num_labels)
-    present, probability = crf.class_probabilities(image, seed, num_labels)
+    present, probability = crf.seed_probabilities(image, seed, num_labels, backend=backend)
     plain = plain_probabilities(image, seed, num_labels)
     assert np.abs(every_class(present, probability, num_labels) - plain).max() <= 1e-5
 
 
 @pytest.mark.parametrize('changed', [dict(confidence=.9), dict(confidence=1.), dict(iterations=0), dict(iterations=3),
                                      dict(gaussian=(1.5, 5.)), dict(bilateral=(20., 30., 4.))])
-def test_collapsed_is_plain_for_other_parameters(changed):
+def test_collapsed_is_plain_for_other_parameters(backend, changed):
     image, seed = drawing(2)
-    present, probability = crf.class_probabilities(image, seed, 21, **changed)
+    present, probability = crf.seed_probabilities(image, seed, 21, **changed, backend=backend)
     plain = plain_probabilities(image, seed, **changed)
     assert np.abs(every_class(present, probability, 21) - plain).max() <= 1e-5
     assert np.abs(plain - plain_probabilities(image, seed)).max() > 1e-3        # the parameter matters at all
 
 
-def test_collapsed_is_plain_on_photographs(photographs):
+def test_collapsed_is_plain_on_images(backend, photographs):
     folder = os.path.join(photographs, 'parity_voc', 'seeds', 'sal')        # saliency seeds have undefined pixels
     for name in sorted(os.listdir(folder))[::8]:
         image = cv2.imread(os.path.join(photographs, 'voc_mini', 'JPEGImages', name[:-4] + '.jpg'))[:, :, ::-1].copy()
         seed = cv2.imread(os.path.join(folder, name), cv2.IMREAD_UNCHANGED)
-        present, probability = crf.class_probabilities(image, seed, 21)
+        present, probability = crf.seed_probabilities(image, seed, 21, backend=backend)
         plain = plain_probabilities(image, seed)
         assert np.abs(every_class(present, probability, 21) - plain).max() <= 1e-5
         label = plain.argmax(0)
         label[plain.max(0) < .1] = 255
-        assert (crf.dense_crf(image, seed, 21) != label).mean() <= 1e-4
+        assert (crf.refine_seed(image, seed, 21, backend=backend) != label).mean() <= 1e-4
 
 
-def by_both(monkeypatch, *arguments, **parameters):
-    compiled = crf.class_probabilities(*arguments, **parameters)[1]
-    with monkeypatch.context() as patch:
-        patch.setattr(crf, '_mean_field', None)
-        return compiled, crf.class_probabilities(*arguments, **parameters)[1]
+def by_both(*arguments, **parameters):
+    return [crf.seed_probabilities(*arguments, backend=name, **parameters)[1] for name in ('compiled', 'pydensecrf')]
 
 
-@only_compiled
 @pytest.mark.parametrize('num_labels, num_present, height, width', [
     (21, 1, 60, 70), (21, 3, 61, 71), (21, 5, 1, 70), (21, 6, 70, 1), (7, 7, 31, 3), (21, 12, 53, 50),
     (81, 30, 50, 51)])
-def test_compiled_is_pydensecrf(num_labels, num_present, height, width, monkeypatch):
+def test_compiled_is_pydensecrf(num_labels, num_present, height, width):
     image, seed = drawing(7, height, width, num_present, num_labels)
-    compiled, library = by_both(monkeypatch, image, seed, num_labels)
+    compiled, library = by_both(image, seed, num_labels)
     # Over more than two blocks of labels, sums are taken in another order.
     assert np.abs(compiled - library).max() <= (0 if num_present < 8 else 5e-6)
 
 
-@only_compiled
 @pytest.mark.parametrize('width', [70, 71, 72])
-def test_compiled_is_pydensecrf_on_dark_photographs(width, monkeypatch):
+def test_compiled_is_pydensecrf_on_dark_images(width):
     """Dark pixels have vertices in common with the black ones that pydensecrf fills its last four pixels up with."""
     image, seed = drawing(8, 61, width)
-    compiled, library = by_both(monkeypatch, image // 8 + 4, seed, 21)
+    compiled, library = by_both(image // 8 + 4, seed, 21)
     assert np.abs(compiled - library).max() == 0
 
 
-def test_memory_does_not_grow():
+def test_memory_does_not_grow(backend):
     image, seed = drawing(5, 200, 200)
 
     def resident_after(calls):
         for _ in range(calls):
-            crf.dense_crf(image, seed, 21, iterations=1)
+            crf.refine_seed(image, seed, 21, iterations=1, backend=backend)
         with open('/proc/self/statm') as file:
             return int(file.read().split()[1]) * resource.getpagesize()
     before, references = resident_after(5), sys.getrefcount(image)
@@ -144,68 +137,70 @@ def test_memory_does_not_grow():
     assert sys.getrefcount(image) == references
 
 
-def test_too_small_a_standard_deviation_is_refused():
+def test_too_small_a_standard_deviation_is_refused(backend):
     image, seed = drawing(0)
-    side = 262144 if crf.is_compiled() else 4096
-    assert crf.largest_side((3, 3), (80, 13, 10)) == crf.largest_side((80, 3), (3, 13, 10)) == 3 * side
+    side = {'compiled': 262144, 'pydensecrf': 4096}[backend]
+    for gaussian, bilateral in (((3, 3), (80, 13, 10)), ((80, 3), (3, 13, 10))):
+        assert crf.largest_side(gaussian, bilateral, backend=backend) == 3 * side
     with pytest.raises(ValueError, match='too small'):
-        crf.dense_crf(image, seed, 21, gaussian=(1e-4, 3))
+        crf.refine_seed(image, seed, 21, gaussian=(1e-4, 3), backend=backend)
     with pytest.raises(ValueError, match='too small'):
-        crf.dense_crf(image, seed, 21, bilateral=(80, 1e-4, 10))
+        crf.refine_seed(image, seed, 21, bilateral=(80, 1e-4, 10), backend=backend)
 
 
-def test_far_apart_pixels_keep_their_unaries():
+def test_far_apart_pixels_keep_their_unaries(backend):
     """At the reach of the lattice's keys no pixel sees another: a pixel's own vertices still find each other."""
     image, seed = drawing(0, 3, 60)
-    narrow = 60 / crf.largest_side((1, 1), (1, 1, 1))
-    present, probability = crf.class_probabilities(image, seed, 21, gaussian=(narrow, 3), bilateral=(narrow, 1, 10))
-    unary = crf.class_probabilities(image, seed, 21, iterations=0)[1]
+    narrow = 60 / crf.largest_side((1, 1), (1, 1, 1), backend=backend)
+    probability = crf.seed_probabilities(image, seed, 21, gaussian=(narrow, 3), bilateral=(narrow, 1, 10),
+                                         backend=backend)[1]
+    unary = crf.seed_probabilities(image, seed, 21, iterations=0, backend=backend)[1]
     known = seed != 255
     assert (probability.argmax(0) == unary.argmax(0))[known].all() and (probability.max(0) > .9)[known].all()
 
 
-def test_the_most_probable_class_wins_and_edges_are_followed():
+def test_the_most_probable_class_wins_and_edges_are_followed(backend):
     image = np.zeros((30, 40, 3), np.uint8)
     image[:, 20:] = 255
     seed = np.full((30, 40), 255, np.uint8)
     seed[:, :12], seed[:, 26:] = 0, 7
-    label = crf.dense_crf(image, seed, 21)
+    label = crf.refine_seed(image, seed, 21, backend=backend)
     assert (label[:, :20] == 0).all() and (label[:, 20:] == 7).all()
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 50), (50, 1), (2, 3)])
-def test_images_of_one_row_or_pixel(shape):
+def test_images_of_one_row_or_pixel(backend, shape):
     seed = np.full(shape, 4, np.uint8)
-    assert (crf.dense_crf(np.zeros(shape + (3,), np.uint8), seed, 21) == 4).all()
+    assert (crf.refine_seed(np.zeros(shape + (3,), np.uint8), seed, 21, backend=backend) == 4).all()
 
 
 @pytest.mark.parametrize('num_labels', [2, 21])
-def test_a_seed_without_any_class_stays_undefined(num_labels):
+def test_a_seed_without_any_class_stays_undefined(backend, num_labels):
     image, _ = drawing(0)
-    assert (crf.dense_crf(image, np.full(image.shape[:2], 255, np.uint8), num_labels) == 255).all()
+    assert (crf.refine_seed(image, np.full(image.shape[:2], 255, np.uint8), num_labels, backend=backend) == 255).all()
 
 
-def test_a_pixel_that_no_class_is_likely_for_stays_undefined():
+def test_a_pixel_that_no_class_is_likely_for_stays_undefined(backend):
     image, seed = drawing(0, num_present=21)
-    label = crf.dense_crf(image, seed, 21, iterations=0)
+    label = crf.refine_seed(image, seed, 21, iterations=0, backend=backend)
     assert (label == 255).sum() > 500 and np.array_equal(label, seed)
 
 
 @pytest.mark.parametrize('confidence', [1e-6, .02, .5, 1.])
 @pytest.mark.parametrize('num_labels', [4, 21])
-def test_only_classes_of_the_seed_appear(confidence, num_labels):
+def test_only_classes_of_the_seed_appear(backend, confidence, num_labels):
     image, seed = drawing(3, num_present=2, num_labels=num_labels)
-    label = crf.dense_crf(image, seed, num_labels, confidence=confidence)
+    label = crf.refine_seed(image, seed, num_labels, confidence=confidence, backend=backend)
     assert set(label.ravel()) <= set(seed.ravel()) | {255}
 
 
-def test_inputs_stay_what_they_were_and_views_are_fine():
+def test_inputs_stay_what_they_were_and_views_are_fine(backend):
     image, seed = drawing(4)
     before = image.copy(), seed.copy()
-    expected = crf.dense_crf(image, seed, 21)
+    expected = crf.refine_seed(image, seed, 21, backend=backend)
     assert (image == before[0]).all() and (seed == before[1]).all()
     view = np.ascontiguousarray(image[:, :, ::-1])[:, :, ::-1]
-    assert (crf.dense_crf(view, np.asfortranarray(seed), 21) == expected).all()
+    assert (crf.refine_seed(view, np.asfortranarray(seed), 21, backend=backend) == expected).all()
 
 
 @pytest.mark.parametrize('image, seed, num_labels', [
@@ -215,34 +210,33 @@ def test_inputs_stay_what_they_were_and_views_are_fine():
     (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), 21),
     (np.zeros((0, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), 21),
     (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 21, np.uint8), 21)])
-def test_what_does_not_fit_is_refused(image, seed, num_labels):
+def test_what_does_not_fit_is_refused(backend, image, seed, num_labels):
     with pytest.raises(ValueError):
-        crf.dense_crf(image, seed, num_labels)
+        crf.refine_seed(image, seed, num_labels, backend=backend)
 
 
-@only_compiled
 def test_compiled_part_refuses_what_does_not_fit():
-    image, seed = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8)
-    probability = np.zeros((4, 2, 3), np.float32)
-    energies, weights = np.zeros((256, 4), np.float32), np.zeros(4, np.float32)
+    image, unary, probability = np.zeros((2, 3, 3), np.uint8), np.zeros((4, 2, 3), np.float32), np.zeros(24, np.float32)
+    weights = np.zeros(4, np.float32)
 
     def infer(**changed):
-        arguments = dict(image=image, seed=seed, height=2, width=3, energies=energies, near=weights, alike=weights)
+        arguments = dict(image=image, unary=unary, height=2, width=3, near=weights, alike=weights)
         arguments.update(changed)
-        crf._mean_field.infer(*arguments.values(), 3., 80., 13., 2, changed.get('probability', probability))
+        iterations, written = arguments.pop('iterations', 2), arguments.pop('probability', probability)
+        _mean_field.infer(*arguments.values(), 3., 80., 13., iterations, written)
     infer()
     assert np.allclose(probability, .25)
     for changed in (dict(height=3), dict(width=0), dict(height=-2, width=-3), dict(image=image[:1].copy()),
-                    dict(energies=energies[:, :3].copy()), dict(near=weights[:3].copy()),
-                    dict(alike=weights[:2].copy()),
-                    dict(near=weights[:0].copy(), alike=weights[:0].copy())):
+                    dict(unary=unary[:3].copy()), dict(near=weights[:3].copy()), dict(alike=weights[:2].copy()),
+                    dict(near=weights[:0].copy(), alike=weights[:0].copy()), dict(iterations=-1),
+                    dict(probability=probability[:23].copy())):
         with pytest.raises(ValueError):
             infer(**changed)
-    for changed in (dict(seed=seed.T), dict(image='no array')):
+    for changed in (dict(unary=unary.T), dict(image='no array'), dict(probability=bytes(96))):
         with pytest.raises((TypeError, ValueError, BufferError)):
             infer(**changed)
 
 
 def test_worker_processes_do_not_load_mxnet():
-    code = 'import icd.crf, icd.steps.seeds, icd.steps.export, sys; sys.exit("mxnet" in sys.modules)'
+    code = 'import icd.method.crf, icd.steps.seeds, icd.steps.export, sys; sys.exit("mxnet" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

@@ -1,4 +1,4 @@
-// The Python module icd._mean_field: arrays in, probabilities out.
+// The Python module icd.method._mean_field: arrays in, probabilities out.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -8,10 +8,10 @@
 
 namespace {
 
-// Contiguous memory that Python lent, given back at the end.
-struct Lent {
+// Contiguous memory of a Python object, released at the end.
+struct BorrowedBuffer {
     Py_buffer buffer{};
-    ~Lent() {
+    ~BorrowedBuffer() {
         if (buffer.obj) PyBuffer_Release(&buffer);
     }
     std::size_t size() const { return static_cast<std::size_t>(buffer.len); }
@@ -20,35 +20,34 @@ struct Lent {
 };
 
 PyDoc_STRVAR(infer_doc,
-    "infer(image, seed, height, width, energies, gaussian, bilateral, gaussian_xy, bilateral_xy, bilateral_rgb,\n"
+    "infer(image, unary, height, width, gaussian, bilateral, gaussian_xy, bilateral_xy, bilateral_rgb,\n"
     "      iterations, probability)\n--\n\n"
     "Fill `probability` (L, height, width) float32 by mean field.\n\n"
-    "image (height, width, 3) uint8, seed (height, width) uint8; energies (256, L), gaussian (L,) and\n"
-    "bilateral (L,) float32: unary energies by the seed's value, and how much a label attracts itself;\n"
-    "L a multiple of 4; the rest are standard deviations in pixels and colour levels, at least 2^-18 of any\n"
-    "coordinate. All arrays are contiguous. Raises ValueError when their sizes do not fit together.");
+    "image (height, width, 3) uint8, unary (L, height, width) float32 energies; gaussian (L,) and bilateral (L,)\n"
+    "float32: how much a label attracts itself; the rest are standard deviations in pixels and colour levels,\n"
+    "at least 2^-18 of any coordinate. All arrays are contiguous. Raises ValueError when their sizes do not fit\n"
+    "together.");
 
 PyObject *infer(PyObject *, PyObject *arguments) {
-    Lent image, seed, energies, gaussian, bilateral, probability;
+    BorrowedBuffer image, unary, gaussian, bilateral, probability;
     Py_ssize_t height, width;
     mean_field::Problem problem;
-    if (!PyArg_ParseTuple(arguments, "y*y*nny*y*y*fffiw*", &image.buffer, &seed.buffer, &height, &width,
-                          &energies.buffer, &gaussian.buffer, &bilateral.buffer, &problem.gaussian_xy,
-                          &problem.bilateral_xy, &problem.bilateral_rgb, &problem.iterations, &probability.buffer))
+    if (!PyArg_ParseTuple(arguments, "y*y*nny*y*fffiw*", &image.buffer, &unary.buffer, &height, &width,
+                          &gaussian.buffer, &bilateral.buffer, &problem.gaussian_xy, &problem.bilateral_xy,
+                          &problem.bilateral_rgb, &problem.iterations, &probability.buffer))
         return nullptr;
     problem.height = static_cast<std::size_t>(height);
     problem.width = static_cast<std::size_t>(width);
     problem.num_labels = gaussian.size() / sizeof(float);
     const std::size_t size = problem.height * problem.width, row = problem.num_labels * sizeof(float);
-    if (height < 1 || width < 1 || problem.num_labels < 1 || problem.num_labels % mean_field::kLabels ||
-        seed.size() != size || image.size() != 3 * size || energies.size() != 256 * row || gaussian.size() != row ||
-        bilateral.size() != row || probability.size() != size * row) {
+    if (height < 1 || width < 1 || problem.num_labels < 1 || problem.iterations < 0 || image.size() != 3 * size ||
+        unary.size() != size * row || gaussian.size() != row || bilateral.size() != row ||
+        probability.size() != size * row) {
         PyErr_SetString(PyExc_ValueError, "the arrays' sizes do not fit together");
         return nullptr;
     }
     problem.image = image.as<std::uint8_t>();
-    problem.seed = seed.as<std::uint8_t>();
-    problem.energies = energies.as<float>();
+    problem.unary = unary.as<float>();
     problem.gaussian = gaussian.as<float>();
     problem.bilateral = bilateral.as<float>();
     bool enough_memory = true;

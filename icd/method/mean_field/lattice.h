@@ -18,19 +18,12 @@
 #include <utility>
 #include <vector>
 
-namespace mean_field {
+#include "vectors.h"
 
-// Four labels. GCC and Clang compute with it as with a number, on any processor.
-typedef float Four __attribute__((vector_size(16)));
+namespace mean_field {
 
 // Points whose simplices are searched together, so that the compiler can use vector registers.
 constexpr int kGroup = 16;
-
-// Nearest whole numbers, halves to even; for less than 2^22.
-template <class Numbers>
-Numbers nearest(Numbers x) {
-    return (x + 12582912.f) - 12582912.f;
-}
 
 template <int D>
 class Lattice {
@@ -38,7 +31,7 @@ public:
     // `position(start, f)` sets f[i][k] to coordinate i, in standard deviations, of the point start + k, k < kGroup;
     // zero from num_points on. They are at most 2^18, so that the lattice's fit into its keys.
     template <class Position>
-    Lattice(std::size_t num_points, Position position) : size_(num_points) {
+    ICD_INLINE Lattice(std::size_t num_points, Position position) : size_(num_points) {
         // pydensecrf goes on to a multiple of four with points at the origin. They hold nothing, but what is blurred
         // passes through their vertices.
         const std::size_t padded = (num_points + 3) / 4 * 4;
@@ -50,36 +43,54 @@ public:
         find_norms();
     }
 
-    // Elements that `blur`, `splat` and `slice` need for one value a vertex; the first one has to be zero.
+    // Values that `blur`, `splat` and `slice` need of each kind; the first one has to be zero.
     std::size_t num_values() const { return keys_.size() + 1; }
 
-    // What the points that surround `point` hold. `values` is the first of `stride` values a vertex.
-    Four slice(std::size_t point, const Four *values, std::size_t stride) const {
-        const std::uint32_t *vertex = &vertex_[point * (D + 1)];
-        const float *weight = &weight_[point * (D + 1)];
-        Four sum = weight[0] * kScale * values[vertex[0] * stride];
-        for (int r = 1; r <= D; ++r) sum += weight[r] * kScale * values[vertex[r] * stride];
-        return sum * norm_[point];
+    // Adds to each of `blocks` vectors x what the points that surround `point` hold, times `attract`.
+    template <class Vector>
+    ICD_INLINE void slice(std::size_t point, const Vector *values, std::size_t blocks, const Vector *attract,
+                          Vector *x) const {
+        const Vector *held[D + 1];
+        float weight[D + 1];
+        for (int r = 0; r <= D; ++r) {
+            held[r] = values + vertex_[point * (D + 1) + r] * blocks;
+            weight[r] = weight_[point * (D + 1) + r] * kScale;
+        }
+        const float norm = norm_[point];
+        for (std::size_t k = 0; k < blocks; ++k) {
+            Vector sum = weight[0] * held[0][k];
+            for (int r = 1; r <= D; ++r) sum += weight[r] * held[r][k];
+            x[k] += attract[k] * (sum * norm);
+        }
     }
 
-    void splat(std::size_t point, Four value, Four *values, std::size_t stride) const {
-        const std::uint32_t *vertex = &vertex_[point * (D + 1)];
-        const float *weight = &weight_[point * (D + 1)];
-        value *= norm_[point];
-        for (int r = 0; r <= D; ++r) values[vertex[r] * stride] += weight[r] * value;
+    template <class Vector>
+    ICD_INLINE void splat(std::size_t point, const Vector *x, std::size_t blocks, Vector *values) const {
+        Vector *held[D + 1];
+        float weight[D + 1];
+        for (int r = 0; r <= D; ++r) {
+            held[r] = values + vertex_[point * (D + 1) + r] * blocks;
+            weight[r] = weight_[point * (D + 1) + r];
+        }
+        const float norm = norm_[point];
+        for (std::size_t k = 0; k < blocks; ++k) {
+            const Vector value = x[k] * norm;
+            for (int r = 0; r <= D; ++r) held[r][k] += weight[r] * value;
+        }
     }
 
-    // Blur `stride` values a vertex. `spare` is as large; the two pointers may be exchanged.
+    // Blurs `blocks` values a vertex; returns which of the two, of equal size, holds the result.
     template <class Value>
-    void blur(Value *&values, Value *&spare, std::size_t stride) const {
+    ICD_INLINE Value *blur(Value *values, Value *spare, std::size_t blocks) const {
         const std::uint32_t *neighbour = neighbour_.get();
         for (int axis = 0; axis <= D; ++axis) {
             for (std::size_t v = 1; v < num_values(); ++v, neighbour += 2)
-                for (std::size_t k = 0; k < stride; ++k)
-                    spare[v * stride + k] = values[v * stride + k] + .5f * (values[neighbour[0] * stride + k] +
-                                                                            values[neighbour[1] * stride + k]);
+                for (std::size_t k = 0; k < blocks; ++k)
+                    spare[v * blocks + k] = values[v * blocks + k] + .5f * (values[neighbour[0] * blocks + k] +
+                                                                            values[neighbour[1] * blocks + k]);
             std::swap(values, spare);
         }
+        return values;
     }
 
 private:
@@ -137,7 +148,7 @@ private:
         float rest[D + 1][kGroup], closest[D + 1][kGroup], rank[D + 1][kGroup];
     };
 
-    static void locate(const float (&position)[D][kGroup], Group &group) {
+    static ICD_INLINE void locate(const float (&position)[D][kGroup], Group &group) {
         auto &rest = group.rest, &closest = group.closest, &rank = group.rank;
         const float deviation = static_cast<float>(std::sqrt(2. / 3) * (D + 1)), inverse = 1.f / (D + 1);
         float total[kGroup] = {}, off[kGroup] = {};
@@ -177,7 +188,7 @@ private:
 
     // Vertices around each point and their barycentric weights.
     template <class Position>
-    void find_vertices(std::size_t padded, Position position) {
+    ICD_INLINE void find_vertices(std::size_t padded, Position position) {
         slots_.assign(1 << 12, 0);
         Key known[D + 1] = {};  // the point before often has the same vertices
         std::uint32_t number[D + 1] = {};
@@ -224,7 +235,7 @@ private:
         std::vector<float> first(num_values()), second(num_values());
         float *values = first.data(), *spare = second.data();
         for (std::size_t i = 0; i < size_ * (D + 1); ++i) values[vertex_[i]] += weight_[i];
-        blur(values, spare, 1);
+        values = blur(values, spare, 1);
         norm_.reset(new float[size_]);
         for (std::size_t p = 0; p < size_; ++p) {
             float sum = 0;
