@@ -67,8 +67,9 @@ class Layers(HybridBlock):
         super().__init__(prefix='')
         self.backbone = VGG16(width, GREY)
         features, channels = self.backbone.channels, scaled(1024, width)
-        self.class_activation = ClassActivation(num_classes, features, channels, dropout)
+        # In this order the norm of the gradient is summed up (`--clip-gradient`): another one would round differently.
         self.feature_norm = FeatureNorm(features, freeze_bn)
+        self.class_activation = ClassActivation(num_classes, features, channels, dropout)
         self.bottom_up = BottomUp(num_classes)
         self.icd_bu_weight = self.params.get('icd_bu_weight', shape=(num_classes, features))
         self.top_down = TopDown(num_classes, features, channels)

@@ -146,13 +146,11 @@ class Trainer:
             if len(parts) == 1:
                 self._prepare(number, self._measure(outputs, part))
             results += self._backward(outputs, part)
-        # The first layer is the last to get its gradient.
-        first, device = self._learning[0], self._devices[0]
-        forward_backward = first.grad(device).reshape(-1)[:1].copy()
+        forward_backward = _after_all(p.grad(self._devices[0]) for p in self._learning)
         self._update(len(batch[0]) * self.nodes if self.task.mean_over_images else 1, learning_rate)
-        self._show_running()
-        return StepResult([result.figures for result in results], results[0].shown, forward_backward,
-                          first.data(device).reshape(-1)[:1].copy())
+        update = [_after_all(p.data(device) for p in self._learning) for device in self._devices]
+        self._show_running(update)
+        return StepResult([result.figures for result in results], results[0].shown, forward_backward, update[0])
 
     # ------------------------------------------------------------------------------------------------- the stages
     def _split(self, batch):
@@ -231,17 +229,16 @@ class Trainer:
             for parameter in self._learning:
                 parameter.zero_grad()
 
-    def _show_running(self):
-        """Write the running statistics once more, after the last update of the step.
+    def _show_running(self, update):
+        """Write the running statistics once more when the step's `update` is done (an array a device).
 
         MXNet's CPU batch normalisation moves them during backward without registering a write, so a read may return
         stale values.
         """
-        for device in self._devices if self._running else ():
-            last = self._learning[0].data(device).reshape(-1)[:1]
+        for device, done in zip(self._devices, update):
             for parameter in self._running:
                 data = parameter.data(device)
-                data[:] = data + 0 * last
+                data[:] = data + 0 * done
 
     # ------------------------------------------------------------------------------------- what a checkpoint holds
     def average_running_statistics(self):
@@ -271,3 +268,8 @@ class Trainer:
                 if p.grad_req != 'null':
                     updater.states[i] = momentum[p.name].copyto(device)
                     updater.states_synced[i] = True
+
+
+def _after_all(arrays):
+    """An array (1,) that is ready when all `arrays` of one device are; its value means nothing."""
+    return mx.nd.add_n(*(array.reshape(-1)[:1] for array in arrays))      # of views: one small operation

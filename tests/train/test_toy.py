@@ -91,7 +91,7 @@ def only_labelled(real):
 
 def test_a_log_of_another_task_is_begun_anew(whole, tmp_path):
     with open(str(tmp_path / 'log.csv'), 'w') as file:
-        file.write('epoch,batch,step,learning_rate,precision\n0,0,1,.1,.5\n')
+        file.write('epoch,batch,step,learning_rate,precision,b,c,d,e,f,g,h\n0,0,0,.1,.5,0,0,0,0,0,0,0\n')
     toy.train(str(tmp_path))
     assert log_of(str(tmp_path)) == log_of(whole)
 
