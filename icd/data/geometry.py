@@ -9,7 +9,7 @@ import numpy as np
 STRIDE = 8              # of the backbone: pixels between two positions of its feature map
 GREY = 127              # value of padding, and what the network subtracts from every input: padding becomes 0
 IGNORE = 255            # index of a mask that is no class
-TINY = 1e-5             # the least that scores are divided by to normalise them
+TINY = 1e-5             # normalised scores up to this are none, and the least that scores are divided by
 
 
 def feature_size(side: int) -> int:

@@ -18,10 +18,9 @@ from typing import Sequence
 import cv2
 import numpy as np
 
-from icd.data.geometry import IGNORE
+from icd.data.geometry import IGNORE, normalised
 
 _STEPS = 100                                # between thresholds of 0 and 1 on the confidence
-_TINY = 1e-5
 
 
 @functools.lru_cache(maxsize=None)
@@ -252,8 +251,8 @@ def confidence(mask: np.ndarray, scores: np.ndarray, classes: Sequence[int]) -> 
     background = np.ones(mask.shape, np.float32)
     for c, score in zip(classes, scores):
         here = mask == c + 1
-        found[here] = np.maximum(score[here], 0) / max(score.max(), _TINY)
-        np.minimum(background, np.minimum(score, 0) / min(score.min(), -_TINY), out=background)
+        found[here] = normalised(score)[here]
+        np.minimum(background, normalised(-score), out=background)
     here = mask == 0
     found[here] = background[here]
     return found

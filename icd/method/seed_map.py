@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from icd.data.geometry import IGNORE
+from icd.data.geometry import IGNORE, TINY, normalised
 
-_TINY = 1e-5                # scores below this fraction of their maximum are none
 SALIENT = .01               # saliency 0..1 from which a pixel is salient
 _FEW_SALIENT = .01          # fraction of salient pixels below which saliency alone does not make background
 
@@ -14,28 +13,16 @@ def _finite(scores):
     return np.where(np.isfinite(scores), scores, np.float32(0))
 
 
-def _positive(scores):
-    """max(s, 0) over its maximum in each map."""
-    positive = np.maximum(scores, 0)
-    return positive / np.maximum(positive.max((1, 2), keepdims=True), _TINY)
-
-
-def _negative(scores):
-    """min(s, 0) over its minimum in each map."""
-    negative = np.minimum(scores, 0)
-    return negative / np.minimum(negative.min((1, 2), keepdims=True), -_TINY)
-
-
-def _comparison(scores_cam, normalised):
+def _comparison(scores_cam, normalised_icd):
     """What classes that are foreground at the same pixel are compared by: CAM, in 0..1 over all classes, times the
     normalised ICD score."""
     cam = np.maximum(scores_cam, 0)
-    cam = (cam - cam.min()) / max(cam.max() - cam.min(), _TINY)
-    return cam * normalised
+    cam = (cam - cam.min()) / max(cam.max() - cam.min(), TINY)
+    return cam * normalised_icd
 
 
 def _is_background(scores_icd, saliency):
-    against_all = (_negative(scores_icd) > _TINY).all(0)
+    against_all = (normalised(-scores_icd) > TINY).all(0)
     if saliency is None:
         return against_all
     not_salient = saliency / 255 < SALIENT
@@ -72,15 +59,15 @@ def seed_map(scores_icd: np.ndarray, scores_cam: np.ndarray | None, classes, sal
     if not len(classes):
         return seed
     scores_icd = _finite(scores_icd)
-    normalised = _positive(scores_icd)
-    is_foreground = normalised > _TINY
+    normalised_icd = normalised(scores_icd)
+    is_foreground = normalised_icd > TINY
     foreground = is_foreground.any(0)
     winner = is_foreground.argmax(0)
     undefined = foreground == _is_background(scores_icd, saliency)
     if len(classes) > 1:
-        comparison = _comparison(_finite(scores_cam), normalised)
+        comparison = _comparison(_finite(scores_cam), normalised_icd)
         winner = np.where(is_foreground.sum(0) > 1, comparison.argmax(0), winner)
-        undefined |= foreground & (comparison.max(0) - comparison.min(0) <= _TINY)
+        undefined |= foreground & (comparison.max(0) - comparison.min(0) <= TINY)
     seed[foreground] = np.asarray(classes, np.uint8)[winner[foreground]] + 1
     seed[undefined] = IGNORE
     return seed
@@ -109,6 +96,6 @@ def cam_seed_map(scores_cam: np.ndarray, classes, threshold: float):
     """
     if not len(classes):
         return np.zeros(scores_cam.shape[1:], np.uint8)
-    normalised = _positive(_finite(scores_cam))
-    winner = np.asarray(classes, np.uint8)[normalised.argmax(0)] + 1
-    return np.where(normalised.max(0) >= threshold, winner, 0).astype(np.uint8)
+    normalised_cam = normalised(_finite(scores_cam))
+    winner = np.asarray(classes, np.uint8)[normalised_cam.argmax(0)] + 1
+    return np.where(normalised_cam.max(0) >= threshold, winner, 0).astype(np.uint8)

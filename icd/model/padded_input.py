@@ -75,6 +75,8 @@ class PaddedInference:
         """
         extents = tuple(map(max, zip(*map(self.group, sizes))))
         if extents != self._extents:
+            if self._graph:
+                self._graph.hybridize(False)        # frees its memory now: blocks wait for the garbage collector
             self._extents, self._graph = extents, self._wanted(self._net, self._side, extents)
             self._graph.hybridize(static_alloc=True, static_shape=True)
         device, backbone = images.context, self._graph.backbone
