@@ -3,93 +3,25 @@
 The command lines, docs/options.md (`python -m icd.cli`) and the header of the run log all come from here.
 """
 import argparse
-import os
 import shlex
 
 from icd import __version__, console
+from icd import option_types as types
 
 
 class Options(argparse.Namespace):
     """Values of a command's options, by name with underscores: `options.image_root`."""
 
 
-# ------------------------------------------------------------------------------------------------------ checks
-def _number(kind, low, high=None, above=False):
-    """A type for argparse: an int or float at least `low` (more than `low` with `above`), at most `high`."""
-    want = '%s %s %g' % ({int: 'a whole number', float: 'a number'}[kind], '>' if above else '>=', low)
-    want += '' if high is None else ' and <= %g' % high
-
-    def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not (value > low if above else value >= low) or value == float('inf') or (
-                high is not None and value > high):
-            raise argparse.ArgumentTypeError('%r is not %s' % (text, want))
-        return value
-    convert.metavar = {int: 'N', float: 'X'}[kind]
-    return convert
-
-
-def _image_size(text):
-    """Network inputs are 8k+1: then feature-map positions fall on every eighth pixel (ORIGINAL layout)."""
-    value = _number(int, 33)(text)
-    if value % 8 != 1:
-        raise argparse.ArgumentTypeError('%r is not 8k+1: take %d or %d' % (
-            text, value - (value - 1) % 8, value - (value - 1) % 8 + 8))
-    return value
-
-
-def _choices(*names):
-    """A comma-separated choice of `names`."""
-    def convert(text):
-        chosen = [part.strip() for part in text.split(',')]
-        if any(c not in names for c in chosen):
-            raise argparse.ArgumentTypeError('%r: choose from %s, separated by commas' % (text, ', '.join(names)))
-        return tuple(n for n in names if n in chosen)
-    return convert
-
-
-def _path(text):
-    if not text or '\0' in text:
-        raise argparse.ArgumentTypeError('%r is not a path' % text)
-    return os.path.expanduser(text)
-
-
-def _numbers(count, deviations):
-    """`count` positive numbers separated by commas: first standard deviations of at least 1, then weights."""
-    def convert(text):
-        values = text.split(',')
-        if len(values) != count:
-            raise argparse.ArgumentTypeError('%r is not %d numbers separated by commas' % (text, count))
-        return tuple((_deviation if i < deviations else _weight)(v) for i, v in enumerate(values))
-    return convert
-
-
-def _shares(text):
-    """Different numbers above 0, at most 1, with at most four decimals, separated by commas."""
-    shares = tuple(_number(float, 0, 1, above=True)(t) for t in text.split(','))
-    if len(set(shares)) < len(shares) or any(s != round(s, 4) for s in shares):
-        raise argparse.ArgumentTypeError('%r: give different numbers with at most four decimals' % text)
-    return shares
-
-
-_image_size.metavar = 'N'
-_positive, _count = _number(int, 1), _number(int, 0)
-_not_negative, _above_zero = _number(float, 0), _number(float, 0, above=True)
-_deviation, _weight = _number(float, 1, 1e6), _number(float, 0, 1e6, above=True)
-
-
 # ------------------------------------------------------------------------------------------------------ the table
 class Option:
-    """One option: `flag`, `default`, `text` for the help, `type` (None: a switch) and further argparse words.
+    """One option: `flag`, `default`, `text` for the help, `type` (None: a switch) and further arguments of argparse.
 
     `changes` names the stages of which it changes the numbers: what was made with another value is of no use to them.
     """
 
-    def __init__(self, flag, default, text, type=None, changes=(), **words):
-        self.flag, self.default, self.text, self.type, self.words = flag, default, text, type, words
+    def __init__(self, flag, default, text, type=None, changes=(), **kwargs):
+        self.flag, self.default, self.text, self.type, self.kwargs = flag, default, text, type, kwargs
         self.changes = changes
 
     @property
@@ -106,51 +38,51 @@ class Option:
 
     def _placeholder(self):
         """What stands for the value in the usage line."""
-        if self.type is _path:
+        if self.type is types.path:
             return 'DIR' if self.text.startswith('folder') else 'FILE'
         return getattr(self.type, 'metavar', self.name.rpartition('_')[2].upper())
 
     def add_to(self, parser):
-        note = ' (required)' if self.words.get('required') else ' (default: %s)' % self.shown if self.shown else ''
-        words = dict(self.words, help=(self.text + note).replace('%', '%%'))
+        note = ' (required)' if self.kwargs.get('required') else f' (default: {self.shown})' if self.shown else ''
+        kwargs = dict(self.kwargs, help=(self.text + note).replace('%', '%%'))
         if self.type is None:
-            words['action'] = 'store_true'
+            kwargs['action'] = 'store_true'
         else:
-            words.update(type=self.type)
-            words.setdefault('default', self.default)
-            if 'choices' not in words:
-                words.setdefault('metavar', self._placeholder())
-        parser.add_argument(self.flag, **words)
+            kwargs.update(type=self.type)
+            kwargs.setdefault('default', self.default)
+            if 'choices' not in kwargs:
+                kwargs.setdefault('metavar', self._placeholder())
+        parser.add_argument(self.flag, **kwargs)
 
 
 _TRAIN = ('train',)
-_DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', _path, changes=_TRAIN)
-_IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of NAME.jpg', _path)
+_DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', types.path, changes=_TRAIN)
+_IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of NAME.jpg', types.path)
 _PRETRAINED = Option('--pretrained', './data/pretrained/vgg16_20M.params',
-                     "pretrained VGG16 in the original's format; none: a random start", _path, changes=_TRAIN)
+                     "pretrained VGG16 in the original's format; none: a random start", types.path, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
-_SEED = Option('--seed', 0, 'seed of everything random', _number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
-_PROCESSES = Option('--num-process', None, 'worker processes (default: one a core)', _positive)
+_SEED = Option('--seed', 0, 'seed of everything random', types.number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
+_PROCESSES = Option('--num-process', None, 'worker processes (default: one a core)', types.POSITIVE)
 _WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16",
-                _number(float, 0, 4, above=True), changes=_TRAIN)
+                types.number(float, 0, 4, above=True), changes=_TRAIN)
 _CLASS_NAMES = Option('--class-names', None, "class names of another data set in VOC layout, one a line, background "
-                      "left out (default: VOC's 20)", _path)
+                      "left out (default: VOC's 20)", types.path)
 _NUM_CLS = Option('--num-cls', None, 'classes, background not counted (default: as many as there are class names)',
-                  _number(int, 1, 254), changes=_TRAIN)
+                  types.number(int, 1, 254), changes=_TRAIN)
 _FORCE = Option('--force', False, 'make outputs again that are already there and up to date')
 
 RUN = {
     'Files': [
         _IMAGE_ROOT,
-        Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', _path,
+        Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', types.path,
                changes=_TRAIN),
         Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels',
-               _path),
-        Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', _path),
+               types.path),
+        Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', types.path),
         _DATA_LIST,
         _PRETRAINED,
-        Option('--snapshot', './snapshot/icd', 'folder for everything the run writes', _path),
+        Option('--snapshot', './snapshot/icd', 'folder for everything the run writes', types.path),
         _CLASS_NAMES,
     ],
     'Network': [
@@ -162,27 +94,28 @@ RUN = {
         Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the node', changes=_TRAIN),
     ],
     'Training': [
-        Option('--image-size', 321, 'side of the training crops, 8k+1', _image_size, changes=_TRAIN),
-        Option('--batch-size', 32, 'images a step, over all devices and nodes', _positive, changes=_TRAIN),
+        Option('--image-size', 321, 'side of the training crops, 8k+1', types.image_size, changes=_TRAIN),
+        Option('--batch-size', 32, 'images a step, over all devices and nodes', types.POSITIVE, changes=_TRAIN),
         Option('--accumulate', 1, 'batches whose gradients and calibration statistics are added up for one step '
-               '(batch normalisation still sees each batch alone)', _positive, changes=_TRAIN),
-        Option('--learning-rate', 1e-3, 'learning rate of the first epoch', _above_zero, changes=_TRAIN),
-        Option('--num-epoch', 20, 'epochs', _positive, changes=_TRAIN),
-        Option('--begin-epoch', 0, 'first epoch; above 0 the checkpoint of the epoch before is loaded', _count,
+               '(batch normalisation still sees each batch alone)', types.POSITIVE, changes=_TRAIN),
+        Option('--learning-rate', 1e-3, 'learning rate of the first epoch', types.ABOVE_ZERO, changes=_TRAIN),
+        Option('--num-epoch', 20, 'epochs', types.POSITIVE, changes=_TRAIN),
+        Option('--begin-epoch', 0, 'first epoch; above 0 the checkpoint of the epoch before is loaded', types.COUNT,
                changes=_TRAIN),
-        Option('--num-sample', 0, "images an epoch; 0: the list's length", _count, changes=_TRAIN),
-        Option('--num-save', 5, 'newest checkpoints to keep', _positive),
+        Option('--num-sample', 0, "images an epoch; 0: the list's length", types.COUNT, changes=_TRAIN),
+        Option('--num-save', 5, 'newest checkpoints to keep', types.POSITIVE),
         Option('--log-frequency', 0, 'batches between log lines; 0: a twentieth of an epoch, at least 5 or '
-               'an epoch', _count),
+               'an epoch', types.COUNT),
         Option('--resume', 'auto', 'auto: continue from the newest whole checkpoint of the snapshot folder, if there '
                'is one; no: start over, which removes them', str, nargs='?', const='auto', choices=('auto', 'no')),
-        Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', _count),
+        Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', types.COUNT),
         Option('--augment', ('scale', 'mirror'), 'random changes of a training image: scale, mirror, or both, '
-               'separated by a comma', _choices('scale', 'mirror'), changes=_TRAIN),
-        Option('--backbone-lr', 1., "multiplier of the backbone's learning rate", _not_negative, changes=_TRAIN),
+               'separated by a comma', types.choices('scale', 'mirror'), changes=_TRAIN),
+        Option('--backbone-lr', 1., "multiplier of the backbone's learning rate", types.NOT_NEGATIVE, changes=_TRAIN),
         Option('--clip-gradient', 0., 'largest norm of the gradient an image, bottom-up weight left out; 0: no limit',
-               _not_negative, changes=_TRAIN),
-        Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth', _not_negative,
+               types.NOT_NEGATIVE, changes=_TRAIN),
+        Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth',
+               types.NOT_NEGATIVE,
                changes=_TRAIN),
         Option('--only-train', False, 'stop after training'),
         _SEED,
@@ -192,7 +125,7 @@ RUN = {
         Option('--kvstore', 'device', 'how gradients are added up', str,
                choices=('device', 'local', 'nccl', 'dist_sync', 'dist_device_sync')),
         Option('--num-workers', None, 'processes that read training images; 0: the main one (default: one a core, '
-               'at most 8)', _count),
+               'at most 8)', types.COUNT),
         _PROCESSES,
         Option('--cache', 'none', 'ram keeps the read files in memory', str, choices=('none', 'ram')),
     ],
@@ -202,11 +135,11 @@ RUN = {
         Option('--dry-run', False, 'check every input, print what would be run, and stop'),
     ],
     'Inference': [
-        Option('--infer-size', 513, 'side of the padded network input, 8k+1', _image_size),
-        Option('--infer-batch-size', 4, 'images a batch', _positive),
+        Option('--infer-size', 513, 'side of the padded network input, 8k+1', types.image_size),
+        Option('--infer-batch-size', 4, 'images a batch', types.POSITIVE),
         Option('--only-infer', False, 'skip training; stop after inference'),
         Option('--export-scores', None, 'also write the score maps for other programs: a folder (NAME.npz each) or '
-               'one FILE.npz', _path, metavar='DIR|FILE.npz'),
+               'one FILE.npz', types.path, metavar='DIR|FILE.npz'),
         Option('--export-full-size', False, 'exported maps at image size, too'),
     ],
     'Seeds': [
@@ -214,14 +147,15 @@ RUN = {
         Option('--use-sal', False, 'saliency seeds (the folder sal) in place of CRF seeds'),
         Option('--seeds', None, 'folders to write: crf, sal, raw (before the CRF), cam (from the class activation '
                'maps, to compare with), separated by commas (default: crf, or sal with --use-sal)',
-               _choices('crf', 'sal', 'raw', 'cam')),
+               types.choices('crf', 'sal', 'raw', 'cam')),
         Option('--cam-threshold', (.3,), 'for --seeds cam: fractions of the maximum below which CAM is background, '
-               'separated by commas; a folder cam_0.30 each', _shares),
+               'separated by commas; a folder cam_0.30 each', types.fractions),
         Option('--confidence', .5, "probability the CRF's unary gives a seed's class",
-               _number(float, 0, 1, above=True)),
-        Option('--crf-iterations', 10, 'mean-field iterations', _number(int, 0, 10000)),
-        Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', _numbers(2, 1)),
-        Option('--crf-bilateral', (80., 13., 10.), 'SXY,SRGB,COMPAT of the bilateral pairwise term', _numbers(3, 2)),
+               types.number(float, 0, 1, above=True)),
+        Option('--crf-iterations', 10, 'mean-field iterations', types.number(int, 0, 10000)),
+        Option('--crf-gaussian', (3., 3.), 'SXY,COMPAT of the Gaussian pairwise term', types.numbers(2, 1)),
+        Option('--crf-bilateral', (80., 13., 10.), 'SXY,SRGB,COMPAT of the bilateral pairwise term',
+               types.numbers(3, 2)),
         Option('--colour', False, 'also write copies in VOC colours and overlays for the eye'),
         _FORCE,
     ],
@@ -230,18 +164,19 @@ RUN = {
 
 SUPERPIXEL = {
     'Files': [
-        Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels', _path),
+        Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels',
+               types.path),
         _IMAGE_ROOT, _DATA_LIST, _PRETRAINED,
         Option('--save-superpixel-root', './data/superpixels/voc_superpixels', 'folder for the merged superpixels',
-               _path),
+               types.path),
         Option('--save-feature-root', './data/cache/features', 'accepted for old command lines; nothing is written '
-               'there', _path),
+               'there', types.path),
     ],
     'Merging': [
-        Option('--max-superpixel-num', 64, 'superpixels to keep an image', _number(int, 1, 65535)),
+        Option('--max-superpixel-num', 64, 'superpixels to keep an image', types.number(int, 1, 65535)),
         Option('--image-size', 513, 'side of the padded network input, 8k+1; larger images are scaled down to it',
-               _image_size),
-        Option('--batch-size', 4, 'images a batch', _positive),
+               types.image_size),
+        Option('--batch-size', 4, 'images a batch', types.POSITIVE),
         _WIDTH, _SEED, _FORCE,
     ],
     'Machine': [_GPUS, _PROCESSES],
@@ -249,32 +184,33 @@ SUPERPIXEL = {
 
 EVALUATE = {
     'Files': [
-        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate', _path, required=True),
-        Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds", _path, required=True),
-        Option('--list', None, 'names, one a line', _path, required=True),
+        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate', types.path, required=True),
+        Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds",
+               types.path, required=True),
+        Option('--list', None, 'names, one a line', types.path, required=True),
         Option('--versus', None, 'folder of NAME.png: other seeds, to compare both with the truth on the same images',
-               _path),
+               types.path),
         _CLASS_NAMES,
     ],
     'Counting': [
         Option('--num-cls', None, 'classes, background counted (default: 21, or one more than --class-names has)',
-               _number(int, 2, 255)),
+               types.number(int, 2, 255)),
         Option('--skip-bad', False, 'leave out names whose masks are missing, damaged or do not fit, and report which; '
                'otherwise they end the command'),
-        Option('--resamples', 1000, "draws of the images for the interval of --versus", _number(int, 20, 100000)),
+        Option('--resamples', 1000, "draws of the images for the interval of --versus", types.number(int, 20, 100000)),
         _SEED,
     ],
     'Report': [
-        Option('--json', None, 'write the figures to this file', _path, metavar='FILE'),
-        Option('--html', None, 'write a page with plots and overlays to this file', _path, metavar='FILE'),
-        Option('--image-root', None, 'folder of NAME.jpg: images for the page', _path),
-        Option('--worst', 24, 'images to show: those that differ most', _number(int, 1, 1000)),
+        Option('--json', None, 'write the figures to this file', types.path, metavar='FILE'),
+        Option('--html', None, 'write a page with plots and overlays to this file', types.path, metavar='FILE'),
+        Option('--image-root', None, 'folder of NAME.jpg: images for the page', types.path),
+        Option('--worst', 24, 'images to show: those that differ most', types.number(int, 1, 1000)),
     ],
     'Confidence': [
         Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when pixels of low '
-               'confidence are ignored, threshold by threshold; needs --annotation-root', _path),
-        Option('--annotation-root', None, 'folder of NAME.xml: which classes the scores are of', _path),
-        Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', _image_size),
+               'confidence are ignored, threshold by threshold; needs --annotation-root', types.path),
+        Option('--annotation-root', None, 'folder of NAME.xml: which classes the scores are of', types.path),
+        Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', types.image_size),
     ],
     'Machine': [_PROCESSES],
 }
@@ -282,7 +218,7 @@ EVALUATE = {
 DEMO = {
     'Demo': [
         _SEED,
-        Option('--snapshot', './snapshot/demo', 'folder for everything the demo writes', _path),
+        Option('--snapshot', './snapshot/demo', 'folder for everything the demo writes', types.path),
         Option('--gpus', 'cpu', 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices', str),
     ],
 }
@@ -363,7 +299,7 @@ def tables():
         lines = ['| option | default | meaning |', '|---|---|---|']
         for options in groups.values():
             for o in options:
-                text = o.text + (': ' + ', '.join(o.words['choices']) if 'choices' in o.words else '')
+                text = o.text + (': ' + ', '.join(o.kwargs['choices']) if 'choices' in o.kwargs else '')
                 lines.append('| `%s` | %s | %s |' % (o.flag, '`%s`' % o.shown if o.shown else '', text))
         yield title, '\n'.join(lines)
 

@@ -31,7 +31,7 @@ def test_the_originals_command_line_is_understood():
 
 
 @pytest.mark.parametrize('words, complaint', [
-    (['--image-size', '320'], 'take 313 or 321'),
+    (['--image-size', '320'], 'use 313 or 321'),
     (['--batch-size', '0'], 'whole number >= 1'),
     (['--batch-size', 'many'], "'many'"),
     (['--learning-rate', 'nan'], '> 0'),

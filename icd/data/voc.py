@@ -113,6 +113,7 @@ def _parse(data):
     try:
         for event, element in defusedxml.ElementTree.iterparse(io.BytesIO(data), ('start', 'end'), forbid_dtd=True):
             root = element if root is None else root
+            element.tag = element.tag.rpartition('}')[2]            # without its namespace
             depth += 1 if event == 'start' else -1
             if depth > _DEEPEST_XML:
                 raise ValueError('nested too deeply')

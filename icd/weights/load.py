@@ -9,12 +9,13 @@ import re
 import numpy as np
 
 from icd.errors import UserError
-from icd.model.icd_net import AUXILIARY
 from icd.model.initial import initialize_missing, set_values
 from icd.mxnet_setup import mx
 from icd.weights import formats, mxnet_params, vgg16
 
 _NAMED = 4              # weights that a message names
+# Ends of the names of what a network does not learn by gradients, `aux` in the format; Gluon's own layers say running.
+_AUXILIARY = 'moving_mean', 'moving_var', 'running_mean', 'running_var'
 
 
 def save(path: str, net):
@@ -30,11 +31,11 @@ def save(path: str, net):
     arrays = {}
     for name, parameter in net.collect_params().items():
         copies = parameter.list_data()
-        if name in AUXILIARY and len(copies) > 1:
+        if name.endswith(_AUXILIARY) and len(copies) > 1:
             value = sum(copy.as_in_context(mx.cpu()) for copy in copies) / len(copies)
         else:
             value = copies[0]
-        arrays[('aux:' if name in AUXILIARY else 'arg:') + name] = value
+        arrays[('aux:' if name.endswith(_AUXILIARY) else 'arg:') + name] = value
     mxnet_params.write(path, arrays)
 
 

@@ -83,6 +83,11 @@ def test_annotation(tmp_path, objects, classes):
     assert voc.read_annotation(write(tmp_path / 'a.xml', annotation(*objects)), NAMES) == classes
 
 
+def test_annotation_in_a_namespace(tmp_path):
+    text = annotation(('dog', EASY)).replace('<annotation', '<annotation xmlns="http://example.org/voc"', 1)
+    assert voc.read_annotation(write(tmp_path / 'a.xml', text), NAMES) == (1,)
+
+
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-16', 'iso-8859-1'])
 def test_annotation_in_its_own_encoding(tmp_path, encoding):
     text = '<?xml version="1.0" encoding="%s"?>' % encoding + annotation(('b\u00e4r', EASY))

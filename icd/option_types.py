@@ -1,0 +1,71 @@
+"""What the value of an option may be: types for argparse, which refuse everything else in one line."""
+import argparse
+import os
+
+
+def number(kind, low, high=None, above=False):
+    """A type for argparse: an int or float at least `low` (more than `low` with `above`), at most `high`."""
+    name = {int: 'a whole number', float: 'a number'}[kind]
+    want = f"{name} {'>' if above else '>='} {low:g}"
+    want += '' if high is None else f' and <= {high:g}'
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (value > low if above else value >= low) or value == float('inf') or (
+                high is not None and value > high):
+            raise argparse.ArgumentTypeError(f'{text!r} is not {want}')
+        return value
+    convert.metavar = {int: 'N', float: 'X'}[kind]
+    return convert
+
+
+def image_size(text):
+    """Network inputs are 8k+1: then feature-map positions fall on every eighth pixel."""
+    value = number(int, 33)(text)
+    if value % 8 != 1:
+        below = value - (value - 1) % 8
+        raise argparse.ArgumentTypeError(f'{text!r} is not 8k+1: use {below} or {below + 8}')
+    return value
+
+
+def choices(*names):
+    """A comma-separated choice of `names`."""
+    def convert(text):
+        chosen = [part.strip() for part in text.split(',')]
+        if any(c not in names for c in chosen):
+            raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(names)}, separated by commas")
+        return tuple(n for n in names if n in chosen)
+    return convert
+
+
+def path(text):
+    if not text or '\0' in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a path')
+    return os.path.expanduser(text)
+
+
+def numbers(count, deviations):
+    """`count` positive numbers separated by commas: first standard deviations of at least 1, then weights."""
+    def convert(text):
+        values = text.split(',')
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f'{text!r} is not {count} numbers separated by commas')
+        return tuple((DEVIATION if i < deviations else WEIGHT)(v) for i, v in enumerate(values))
+    return convert
+
+
+def fractions(text):
+    """Different numbers above 0, at most 1, with at most four decimals, separated by commas."""
+    shares = tuple(number(float, 0, 1, above=True)(t) for t in text.split(','))
+    if len(set(shares)) < len(shares) or any(s != round(s, 4) for s in shares):
+        raise argparse.ArgumentTypeError(f'{text!r}: give different numbers with at most four decimals')
+    return shares
+
+
+image_size.metavar = 'N'
+POSITIVE, COUNT = number(int, 1), number(int, 0)
+NOT_NEGATIVE, ABOVE_ZERO = number(float, 0), number(float, 0, above=True)
+DEVIATION, WEIGHT = number(float, 1, 1e6), number(float, 0, 1e6, above=True)
