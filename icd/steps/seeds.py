@@ -239,7 +239,7 @@ def run(options, inputs):
     folders, num_process = seed_folders(options), options.num_process or parallel.number_of_cores()
     if not crf.is_compiled() and any(key[0] in _REFINED for job in jobs for key in job.folders):
         console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds '
-                    'in three times the time')
+                    'in about four times the time')
     dark = 0
     with contextlib.ExitStack() as writing:
         for key, made in outputs.items():
