@@ -39,7 +39,7 @@ def check_folder(problems: Problems, folder: str, needed: int = 0):
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent):
-        problems.add('a file or a broken link, where a folder is needed', parent, 'choose another folder')
+        problems.add('a file or a broken link where a folder is needed', parent, 'choose another folder')
         return
     if not os.access(parent, os.W_OK | os.X_OK):
         problems.add('cannot be written', parent, 'choose another folder or change its permissions')

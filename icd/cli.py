@@ -2,8 +2,12 @@
 
 The command lines, docs/options.md (`python -m icd.cli`) and the header of the run log all come from here.
 """
+from __future__ import annotations
+
 import argparse
+import itertools
 import shlex
+from typing import Any, Callable, Iterator
 
 from icd import __version__, console
 from icd import option_types as types
@@ -20,21 +24,23 @@ class Option:
     `changes` names the stages of which it changes the numbers: what was made with another value is of no use to them.
     """
 
-    def __init__(self, flag, default, text, type=None, changes=(), **kwargs):
+    def __init__(self, flag: str, default: Any, text: str, type: Callable | None = None, changes: tuple = (), **kwargs):
         self.flag, self.default, self.text, self.type, self.kwargs = flag, default, text, type, kwargs
         self.changes = changes
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """Its name in `Options`."""
         return self.flag.lstrip('-').replace('-', '_')
 
     @property
-    def shown(self):
+    def shown(self) -> str:
         """The default as one would type it; empty for a switch and where there is none."""
         if self.default is None or self.default is False:
             return ''
-        return ','.join('%g' % v if isinstance(v, float) else str(v) for v in self.default) if isinstance(
-            self.default, tuple) else str(self.default)
+        if isinstance(self.default, tuple):
+            return ','.join(f'{value:g}' if isinstance(value, float) else value for value in self.default)
+        return str(self.default)
 
     def _placeholder(self):
         """What stands for the value in the usage line."""
@@ -43,6 +49,7 @@ class Option:
         return getattr(self.type, 'metavar', self.name.rpartition('_')[2].upper())
 
     def add_to(self, parser):
+        """Add the option to an argument parser or a group of one."""
         note = ' (required)' if self.kwargs.get('required') else f' (default: {self.shown})' if self.shown else ''
         kwargs = dict(self.kwargs, help=(self.text + note).replace('%', '%%'))
         if self.type is None:
@@ -115,8 +122,7 @@ RUN = {
         Option('--clip-gradient', 0., 'largest norm of the gradient an image, bottom-up weight left out; 0: no limit',
                types.NOT_NEGATIVE, changes=_TRAIN),
         Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth',
-               types.NOT_NEGATIVE,
-               changes=_TRAIN),
+               types.NOT_NEGATIVE, changes=_TRAIN),
         Option('--only-train', False, 'stop after training'),
         _SEED,
     ],
@@ -225,7 +231,11 @@ DEMO = {
 
 
 # ----------------------------------------------------------------------------------------------------- parsing
-def parser(groups, prog, description):
+def _all(groups):
+    return itertools.chain.from_iterable(groups.values())
+
+
+def parser(groups: dict, prog: str, description: str) -> console.ArgumentParser:
     """An argument parser of the options in `groups` (one of the tables of this module)."""
     made = console.ArgumentParser(prog, description=description, allow_abbrev=False)
     made.add_argument('--version', action='version', version='icd ' + __version__)
@@ -236,7 +246,7 @@ def parser(groups, prog, description):
     return made
 
 
-def parse(groups, prog, description, arguments):
+def parse(groups: dict, prog: str, description: str, arguments: list) -> Options:
     """Read a command line.
 
     Parameters
@@ -259,35 +269,35 @@ def parse(groups, prog, description, arguments):
     return parser(groups, prog, description).parse_args(arguments, Options())
 
 
-def defaults(groups, **values):
+def defaults(groups: dict, **values) -> Options:
     """Options with their defaults, changed by `values`: how Python code calls a stage."""
-    made = Options(**{o.name: o.default for options in groups.values() for o in options})
+    made = Options(**{option.name: option.default for option in _all(groups)})
     unknown = set(values) - set(vars(made))
     if unknown:
-        raise TypeError('no such option: %s' % ', '.join(sorted(unknown)))
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
     vars(made).update(values)
     return made
 
 
-def names_of(groups, changes):
+def names_of(groups: dict, changes: str) -> list:
     """Names of the options that change the numbers of the stage `changes`."""
-    return [o.name for options in groups.values() for o in options if changes in o.changes]
+    return [option.name for option in _all(groups) if changes in option.changes]
 
 
-def command_line(groups, options):
+def command_line(groups: dict, options: Options) -> str:
     """The command line that gives `options`: differences from the defaults, quoted for a shell."""
-    words = []
-    for option in (o for options_ in groups.values() for o in options_):
+    parts = []
+    for option in _all(groups):
         value = getattr(options, option.name)
         if value == option.default:
             continue
-        words.append(option.flag)
+        parts.append(option.flag)
         if option.type is not None:
-            words.append(','.join(map(str, value)) if isinstance(value, tuple) else str(value))
-    return ' '.join(shlex.quote(w) for w in words)
+            parts.append(','.join(map(str, value)) if isinstance(value, tuple) else str(value))
+    return ' '.join(map(shlex.quote, parts))
 
 
-def tables():
+def tables() -> Iterator[tuple]:
     """The tables of docs/options.md.
 
     Yields
@@ -297,13 +307,13 @@ def tables():
     """
     for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE)):
         lines = ['| option | default | meaning |', '|---|---|---|']
-        for options in groups.values():
-            for o in options:
-                text = o.text + (': ' + ', '.join(o.kwargs['choices']) if 'choices' in o.kwargs else '')
-                lines.append('| `%s` | %s | %s |' % (o.flag, '`%s`' % o.shown if o.shown else '', text))
+        for option in _all(groups):
+            choices = ': ' + ', '.join(option.kwargs['choices']) if 'choices' in option.kwargs else ''
+            shown = f'`{option.shown}`' if option.shown else ''
+            lines.append(f'| `{option.flag}` | {shown} | {option.text}{choices} |')
         yield title, '\n'.join(lines)
 
 
 if __name__ == '__main__':
     for _title, _table in tables():
-        print('### `%s`\n\n%s\n' % (_title, _table))
+        print(f'### `{_title}`\n\n{_table}\n')

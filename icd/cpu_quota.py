@@ -1,7 +1,7 @@
 """Processors that the limits of a container leave to this process, which the system does not count among those it has.
 
 Linux control groups limit CPU time, not which processors are used: in a container started with `--cpus 2` on a machine
-of 64, `os.cpu_count()` and the affinity still say 64. Threads for 64 then wait for each other most of the time.
+of 64, `os.cpu_count()` and the affinity still report 64. Threads for 64 then wait for each other most of the time.
 """
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _quota_v2(folder):
     return _processors(' '.join(_lines(folder, 'cpu.max')).split())
 
 
-def _processors(words):
-    """Of two words: microseconds of CPU time in a period of so many microseconds."""
-    if len(words) == 2 and all(re.fullmatch('[1-9][0-9]{,17}', word) for word in words):
-        return -(-int(words[0]) // int(words[1]))
+def _processors(fields):
+    """Of two fields: microseconds of CPU time in a period of so many microseconds."""
+    if len(fields) == 2 and all(re.fullmatch('[1-9][0-9]{,17}', field) for field in fields):
+        return -(-int(fields[0]) // int(fields[1]))
     return None

@@ -172,7 +172,7 @@ def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait 
 
 
 def _hold(file, join):
-    """Whether the folder could be locked, as `folder_lock` says."""
+    """Whether the folder could be locked, as `folder_lock` describes."""
     if try_lock(file, fcntl.LOCK_EX):
         if join is None:
             return True

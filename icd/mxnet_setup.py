@@ -68,7 +68,8 @@ def devices(spec: str | None) -> list[mx.Context]:
     if kind == 'cpu' and (spec == 'cpu' or _is_number(count) and int(count) > 0):
         return [mx.cpu(i) for i in range(int(count or 1))]
     if indices and (not all(map(_is_number, indices)) or len(set(indices)) < len(indices)):
-        raise UserError("give different GPU indices like 0,1, or 'cpu', or 'cpu:2'", f'--gpus {spec}')
+        raise UserError('not a list of different devices', f'--gpus {spec}',
+                        'give GPU indices like 0,1, or cpu, or cpu:2')
     usable = gpu.usable_gpus(indices and [int(i) for i in indices])
     if spec is None:
         found = f'GPU {",".join(map(str, usable))}' if usable else 'the CPU'

@@ -1,9 +1,12 @@
 """What the value of an option may be: types for argparse, which refuse everything else in one line."""
+from __future__ import annotations
+
 import argparse
 import os
+from typing import Callable
 
 
-def number(kind, low, high=None, above=False):
+def number(kind: type, low: float, high: float | None = None, above: bool = False) -> Callable:
     """A type for argparse: an int or float at least `low` (more than `low` with `above`), at most `high`."""
     name = {int: 'a whole number', float: 'a number'}[kind]
     want = f"{name} {'>' if above else '>='} {low:g}"
@@ -22,7 +25,7 @@ def number(kind, low, high=None, above=False):
     return convert
 
 
-def image_size(text):
+def image_size(text: str) -> int:
     """Network inputs are 8k+1: then feature-map positions fall on every eighth pixel."""
     value = number(int, 33)(text)
     if value % 8 != 1:
@@ -31,7 +34,7 @@ def image_size(text):
     return value
 
 
-def choices(*names):
+def choices(*names: str) -> Callable:
     """A comma-separated choice of `names`."""
     def convert(text):
         chosen = [part.strip() for part in text.split(',')]
@@ -41,13 +44,14 @@ def choices(*names):
     return convert
 
 
-def path(text):
+def path(text: str) -> str:
+    """A path; a `~` at its beginning is the home folder."""
     if not text or '\0' in text:
         raise argparse.ArgumentTypeError(f'{text!r} is not a path')
     return os.path.expanduser(text)
 
 
-def numbers(count, deviations):
+def numbers(count: int, deviations: int) -> Callable:
     """`count` positive numbers separated by commas: first standard deviations of at least 1, then weights."""
     def convert(text):
         values = text.split(',')
@@ -57,12 +61,12 @@ def numbers(count, deviations):
     return convert
 
 
-def fractions(text):
+def fractions(text: str) -> tuple:
     """Different numbers above 0, at most 1, with at most four decimals, separated by commas."""
-    shares = tuple(number(float, 0, 1, above=True)(t) for t in text.split(','))
-    if len(set(shares)) < len(shares) or any(s != round(s, 4) for s in shares):
+    values = tuple(number(float, 0, 1, above=True)(t) for t in text.split(','))
+    if len(set(values)) < len(values) or any(value != round(value, 4) for value in values):
         raise argparse.ArgumentTypeError(f'{text!r}: give different numbers with at most four decimals')
-    return shares
+    return values
 
 
 image_size.metavar = 'N'

@@ -1,6 +1,6 @@
 """The files that a stage makes in a folder, a name each: what they were made with and from, and whether that changed.
 
-Two files in the folder say so (docs/formats.md):
+Two files in the folder record this (docs/formats.md):
 
 - `settings.json`: which stage made the outputs, and the settings that decide them;
 - `inputs.tsv`: a line an output, its name and the identity of each of its inputs, separated by tabs. The identity of
@@ -102,7 +102,7 @@ class Outputs:
     settings : dict
         JSON values that decide the outputs, next to their inputs.
     part : (int, int), optional
-        This process makes only the share `part[0]` of `part[1]` of the names, and others with the same settings may
+        This process makes only part `part[0]` of `part[1]` of the names, and others with the same settings may
         make the rest at the same time.
     """
 
@@ -151,7 +151,7 @@ class Outputs:
         paths : iterable of str
             The output's files.
         inputs : sequence of Input or Value
-            What it would be made from now.
+            What it would be made from now, one at least.
         """
         recorded = self._recorded.get(name)
         if recorded is None or len(recorded) != len(inputs) or not all(map(os.path.isfile, paths)):
@@ -213,7 +213,7 @@ class Outputs:
         before = found.get('settings') if isinstance(found, dict) else None
         if isinstance(before, dict) and found.get('made_by') == self.made_by:
             changed = sorted(key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key))
-            console.log(f"{self.folder}: everything is made again, for it was made with another {', '.join(changed)}")
+            console.log(f"{self.folder}: everything is made again because of changed settings: {', '.join(changed)}")
         for path in glob.glob(os.path.join(glob.escape(self.folder), INPUTS)):
             os.remove(path)
         files.save_json(os.path.join(self.folder, SETTINGS), self._header())

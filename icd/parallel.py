@@ -233,6 +233,11 @@ def number_of_cores(root: str = '/') -> int:
     return _within_quota(len(_visible_processors()), root)
 
 
+def number_of_readers(asked: int | None = None) -> int:
+    """Processes that read images for a network: as many as `asked` for, by default one a core, at most 8."""
+    return min(8, number_of_cores()) if asked is None else asked
+
+
 def physical_cores(root: str = '/') -> int:
     """Cores this process may use, hyper-threads of a core counted once where the system tells them apart.
 

@@ -259,7 +259,7 @@ TABLE = {
     'figures over the list': ('evaluate', nothing, ['--json', 'list.txt'], r'--json list\.txt: .*name another'),
     'figures over a seed': ('evaluate', nothing, ['--json', 'pred/x.png'], r'--json pred/x\.png: .*name another'),
     'page over a photograph': ('evaluate', nothing, ['--html', 'images/a.jpg', '--image-root', 'images'],
-                               r'--html images/a\.jpg: would be written over'),
+                               r'--html images/a\.jpg: would overwrite an input'),
     'figures cannot be written': ('evaluate', nothing, ['--json', 'list.txt/x.json'], r'list\.txt'),
     # lists of a devkit
     'devkit missing': ('lists', nothing, ['--devkit', 'nowhere', '--segmentation-class-aug', 'truth'], r'nowhere'),

@@ -139,7 +139,7 @@ def test_a_value_counts_like_a_file(root):
 
 def test_other_settings_make_all_again_and_say_so(root, capsys):
     assert run(root, {'k': 2, 'new': [1]}) == set(NAMES)
-    assert 'out: everything is made again, for it was made with another k, new' in capsys.readouterr().err
+    assert 'out: everything is made again because of changed settings: k, new' in capsys.readouterr().err
     assert run(root, {'k': 2, 'new': (1,)}) == set()
     assert run(root) == set(NAMES)
 

@@ -1,0 +1,1 @@
+"""Files to arrays: images, annotations, superpixels, score maps, and the batches made of them."""

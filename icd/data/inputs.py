@@ -60,8 +60,7 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
     known = voc.read_class_names(class_names)
     if num_cls not in (None, len(known)):
         source = 'VOC has 20 classes' if class_names is None else f'{class_names} names {len(known)} classes'
-        raise UserError(f'--num-cls {num_cls}, but {source}',
-                        remedy='give the names of all classes with --class-names FILE')
+        raise UserError(source, f'--num-cls {num_cls}', 'give the names of all classes with --class-names FILE')
     there = (checks.check_input_folder(problems, '--image-root', image_root),
              checks.check_input_folder(problems, '--annotation-root', annotation_root))
     try:

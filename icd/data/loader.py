@@ -1,8 +1,8 @@
 """Loaders: samples of a data set in, batches for a network out."""
 from __future__ import annotations
 
-import collections
 import functools
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -11,8 +11,6 @@ from icd.data.datasets import InferenceSet
 from icd.data.workers import Workers
 from icd.errors import UserError
 from icd.mxnet_setup import gluon, nd
-
-InferenceBatch = collections.namedtuple('InferenceBatch', 'names group image sizes scaled_sizes')
 
 # First word of the seeds of orders; NumPy takes missing words as zeros, so it must differ from that of views.
 ORDER = 1
@@ -82,7 +80,7 @@ def _fill(dataset, names, keys, *arrays):
 class BatchLoader(gluon.data.DataLoader):
     """Batches of a data set for training, read by worker processes that live as long as the loader.
 
-    A Gluon DataLoader with other workers underneath (`icd.data.workers.Workers` says why). The batches do not depend
+    A Gluon DataLoader with other workers underneath (`icd.data.workers.Workers` explains why). The batches do not depend
     on the number of workers, nor on how many were skipped.
 
     Parameters
@@ -139,10 +137,29 @@ class BatchLoader(gluon.data.DataLoader):
 
 
 # ------------------------------------------------------------------------------------------------------ inference
-def _fill_inference(dataset, indices, images):
+class InferenceBatch(NamedTuple):
+    """Whole images, each in the upper left corner of a square.
+
+    names : list of str
+    group : object
+        That of all of them, see `InferenceLoader`.
+    image : NDArray (len(names), 3, size, size) uint8
+        RGB, padded with 127.
+    sizes, scaled_sizes : list of (int, int)
+        Height and width of each image on disk, and in the square.
+    """
+
+    names: list
+    group: Any
+    image: nd.NDArray
+    sizes: list
+    scaled_sizes: list
+
+
+def _fill_inference(dataset, indices, pixels):
     sizes = []
     for i, index in enumerate(indices):
-        images[i], original, scaled = dataset[index]
+        pixels[i], original, scaled = dataset[index]
         sizes.append((original, scaled))
     return sizes
 
@@ -168,36 +185,24 @@ class InferenceLoader(gluon.data.DataLoader):
         smaller. By default all are one group, None.
     """
 
-    def __init__(self, names, image_root, size, batch_size, num_workers, sizes=None, group=None):
+    def __init__(self, names: Sequence[str], image_root: str, size: int, batch_size: int, num_workers: int,
+                 sizes: Sequence[tuple] | None = None, group: Callable | None = None):
         dataset = InferenceSet(names, image_root, size)
-        self._sizes, members = sizes, collections.OrderedDict()
+        self._sizes, members = sizes, {}
         for i in range(len(names)):
             key = group and group(geometry.fitted_size(*sizes[i], size=size))
             members.setdefault(key, []).append(i)
         self._groups, batches = [], []
-        for group, indices in members.items():
+        for key, indices in members.items():
             for first in range(0, len(indices), batch_size):
-                self._groups.append(group)
+                self._groups.append(key)
                 batches.append(indices[first:first + batch_size])
         super().__init__(dataset, batch_sampler=batches)
         self._workers = Workers(functools.partial(_fill_inference, dataset),
                                 [((batch_size, 3, size, size), np.uint8)], num_workers)
 
-    def __iter__(self):
-        """Iterate over the batches.
-
-        Yields
-        ------
-        InferenceBatch
-            names : list of str; group : theirs; image : NDArray (len(names), 3, size, size) uint8, RGB;
-            sizes, scaled_sizes : lists of (int, int), one for each of `names`: height and width of the image
-            and of the upper left part of the input that shows it.
-
-        Raises
-        ------
-        UserError
-            When an image is missing or damaged or has another size than given, or a worker was killed.
-        """
+    def __iter__(self) -> Iterator[InferenceBatch]:
+        """Batches; raises `UserError` when an image is missing, damaged or not of its size, or a worker was killed."""
         filled = self._workers.map(self._batch_sampler)
         for indices, group, (sizes, (pixels,)) in zip(self._batch_sampler, self._groups, filled):
             for i, (size, _) in zip(indices, sizes):

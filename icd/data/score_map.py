@@ -15,15 +15,21 @@ import numpy as np
 from icd.data import geometry
 from icd.errors import Problems, UserError
 
+KINDS = 'cam', 'icd'         # class activation maps, and logits of the top-down branch
 _AGAIN = 'remove it and run inference again (--only-infer)'
 # What NumPy raises on files that are no arrays.
 _DAMAGE = (ValueError, EOFError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError,
            RecursionError, tokenize.TokenError)
 
 
+def folder(snapshot: str, kind: str) -> str:
+    """The folder with the scores of one of the `KINDS`."""
+    return os.path.join(snapshot, 'results', f'scores_{kind}')
+
+
 def path(snapshot: str, kind: str, name: str) -> str:
-    """The file with the scores of kind `'icd'` or `'cam'` of an image."""
-    return os.path.join(snapshot, 'results', f'scores_{kind}', f'{name}.npy')
+    """The file with the scores of one of the `KINDS` of an image."""
+    return os.path.join(folder(snapshot, kind), f'{name}.npy')
 
 
 def _header(file):

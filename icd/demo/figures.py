@@ -4,7 +4,7 @@ from __future__ import annotations
 from icd import cli
 from icd.steps import evaluate
 
-_WORDS = ('mIoU', 'IoU', 'precision', 'recall', 'ignored')
+_FIGURES = ('mIoU', 'IoU', 'precision', 'recall', 'ignored')
 
 
 def compute(cam: dict, icd: str, truth: str, data_list: str, class_names: str, seed: int) -> dict:
@@ -34,10 +34,10 @@ def compute(cam: dict, icd: str, truth: str, data_list: str, class_names: str, s
     at_threshold = {threshold: evaluated(pred=folder) for threshold, folder in cam.items()}
     best = max(at_threshold, key=lambda threshold: at_threshold[threshold]['mIoU'])
     result = evaluated(pred=icd, versus=cam[best])
-    of_cam = {word: at_threshold[best][word] for word in _WORDS}
+    of_cam = {name: at_threshold[best][name] for name in _FIGURES}
     of_cam.update(threshold=best, thresholds={f'{t:g}': found['mIoU'] for t, found in at_threshold.items()})
     return {'unit': 'percent', 'images': result['images'], 'seed': seed, 'cam': of_cam,
-            'icd': {word: result[word] for word in _WORDS}, 'difference': result['versus']['difference'],
+            'icd': {name: result[name] for name in _FIGURES}, 'difference': result['versus']['difference'],
             'difference_interval': result['versus']['difference_interval']}
 
 

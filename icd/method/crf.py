@@ -15,7 +15,7 @@ import numpy as np
 from icd.data.geometry import IGNORE
 from icd.method import mean_field
 
-_UNSURE = .1                # a pixel becomes undefined when no class is at least this probable
+_LEAST_PROBABLE = .1        # a pixel becomes undefined when no class is at least this probable
 _LEAST = 1e-5               # probabilities are clipped here before the logarithm
 
 
@@ -66,11 +66,11 @@ def dense_crf(image: np.ndarray, unary: np.ndarray, iterations: int = 10, gaussi
     Parameters
     ----------
     image : ndarray (H, W, 3) uint8
-        RGB, as it was photographed: no mean subtracted.
+        RGB, no mean subtracted.
     unary : ndarray (L, H, W) float32
         Energies −log p of L labels, natural logarithm. Only differences between the labels of a pixel count: the
-        negative logits of a network serve as they are. Divide them by a temperature above 1 when the network is surer
-        of itself than it should be.
+        negative logits of a network serve as they are. Divide them by a temperature above 1 when the network is
+        overconfident.
     iterations : int
         The time grows with it. 1 follows strong edges, 5 to 10 have converged.
     gaussian : (float, float)
@@ -264,5 +264,5 @@ def refine_seed(image: np.ndarray, seed: np.ndarray, num_labels: int, confidence
         label[one > best] = number
         best = np.maximum(best, one)
     label = np.append(present, np.uint8(IGNORE))[label]
-    label[best < _UNSURE] = IGNORE
+    label[best < _LEAST_PROBABLE] = IGNORE
     return label

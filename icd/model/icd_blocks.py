@@ -3,6 +3,7 @@
 Symbols of the docstrings: N images, C classes, c feature channels, h x w positions, R superpixels. None of the
 blocks but `TopDown` passes a gradient; `icd.model.losses` supplies those the method defines.
 """
+from __future__ import annotations
 
 from icd.model.vgg import convolution
 from icd.mxnet_setup import HybridBlock, mx
@@ -28,7 +29,7 @@ class BottomUp(HybridBlock):
     score (N, C, h, w) : the inner product of the feature with the L2-normalised row of its class. No gradient.
     """
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes: int):
         super().__init__(prefix='')
         self._num_classes = num_classes
 
@@ -44,7 +45,7 @@ class BottomUp(HybridBlock):
 def calibration_statistics(score, cam, label):
     """How strongly each class's CAM responds on the positive and on the negative side of its bottom-up score.
 
-    The sums and counts of parts of a batch (devices, machines, accumulated batches) add up to those of the batch.
+    The sums and counts of parts of a batch (devices, nodes, accumulated batches) add up to those of the batch.
 
     Parameters
     ----------
@@ -134,41 +135,41 @@ class SuperpixelRefine(HybridBlock):
     """Let every superpixel of an image vote for at most one of the image's classes (paper, section 3.3).
 
     A superpixel is foreground when for some class more of its positions have a positive than a negative score. Its
-    class is the one with the largest mean share of the positive score. There, for that class, it takes the mean of
+    class is the one with the largest mean fraction of the positive score. There, for that class, it takes the mean of
     the positive scores; everywhere else, for every other class, the mean of the negative ones.
 
     Parameters
     ----------
     pixelwise : bool
-        Ablation without superpixels: every position is a superpixel of its own. Then `superpixel` and `regions`
-        are not inputs.
+        Ablation without superpixels: every position is a superpixel of its own. Then `superpixel` and
+        `superpixel_labels` are not inputs.
 
     Inputs
     ------
     score (N, C, h, w) float32 : calibrated bottom-up score
     label (N, C) float32 : 0 or 1
     superpixel (N, h, w) int32 or float32 : labels 0..R-1 sampled at every eighth pixel
-    regions (R,) float32 or int32 : 0, 1, ..., R-1. Its length gives the number of superpixels; a label without any
-        position does no harm, a position whose label is not among `regions` becomes 0.
+    superpixel_labels (R,) float32 or int32 : 0, 1, ..., R-1. Its length gives the number of superpixels; a label
+        without any position does no harm, a position whose label is not among them becomes 0.
 
     Outputs
     -------
     (N, C, h, w) float32 : the refined score. No gradient.
     """
 
-    def __init__(self, pixelwise=False):
+    def __init__(self, pixelwise: bool = False):
         super().__init__(prefix='')
         self._pixelwise = pixelwise
 
-    def hybrid_forward(self, F, score, label, superpixel=None, regions=None):
+    def hybrid_forward(self, F, score, label, superpixel=None, superpixel_labels=None):
         present = F.expand_dims(label, 2)
         f = F.broadcast_mul(F.reshape(score, (0, 0, -1)), present)                          # (N, C, hw)
         positive, negative = F.relu(f), F.minimum(f, 0)
-        share = F.broadcast_div(positive, F.maximum(F.max(positive, axis=1, keepdims=True), EPSILON))
-        maps = (F.sign(f), share, positive, negative)
+        fraction = F.broadcast_div(positive, F.maximum(F.max(positive, axis=1, keepdims=True), EPSILON))
+        maps = (F.sign(f), fraction, positive, negative)
         if not self._pixelwise:
             member = F.broadcast_equal(F.cast(F.reshape(superpixel, (0, 1, -1)), 'float32'),
-                                       F.cast(F.reshape(regions, (1, -1, 1)), 'float32'))   # (N, R, hw)
+                                       F.cast(F.reshape(superpixel_labels, (1, -1, 1)), 'float32'))     # (N, R, hw)
             size = F.maximum(F.sum(member, axis=2, keepdims=True), 1)                       # (N, R, 1)
             sums = F.batch_dot(F.concat(*maps, dim=1), member, transpose_b=True)            # (N, 4C, R)
             maps = F.split(F.broadcast_div(sums, F.reshape(size, (0, 1, -1))), 4, axis=1)
@@ -178,11 +179,11 @@ class SuperpixelRefine(HybridBlock):
         return F.stop_gradient(F.reshape_like(refined, score))
 
     @staticmethod
-    def _elect(F, present, vote, share, positive, negative):
+    def _elect(F, present, vote, fraction, positive, negative):
         """Per superpixel: its class's positive mean if it is foreground, the negative mean of all others."""
         foreground = F.max(vote, axis=1, keepdims=True) > 0
         classes = F.reshape(F.contrib.arange_like(present, axis=1), (1, -1, 1))
-        winner = F.broadcast_equal(F.argmax(share, axis=1, keepdims=True), classes)
+        winner = F.broadcast_equal(F.argmax(fraction, axis=1, keepdims=True), classes)
         chosen = F.broadcast_mul(F.broadcast_mul(winner, foreground), present)
         return F.where(chosen, positive, negative)
 
@@ -204,7 +205,7 @@ class TopDown(HybridBlock):
     (N, C, h, w) float32 : logits, the score maps seeds are made from.
     """
 
-    def __init__(self, num_classes, in_channels, channels):
+    def __init__(self, num_classes: int, in_channels: int, channels: int):
         super().__init__(prefix='')
         self._num_classes = num_classes
         self._ends = (0, in_channels, in_channels + channels, in_channels + 2 * channels)

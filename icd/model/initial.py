@@ -47,7 +47,7 @@ def starting_values(net: Block, seed: int, names=None, he: bool = False) -> dict
                 deviation /= INPUT_DEVIATION
             values[name] = (deviation * generator.standard_normal(shape)).astype(np.float32)
         else:
-            one = name.endswith(('_gamma', '_moving_var'))
+            one = name.endswith(('_gamma', '_moving_var', '_running_var'))
             values[name] = np.full(shape, 1 if one else 0, np.float32)
     return values
 

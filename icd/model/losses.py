@@ -3,8 +3,10 @@
 `sum(x * stop_gradient(g))` has the gradient g in x, so a formula for g is all a loss needs. No gradient here is
 divided by the number of images: `gluon.Trainer.step(batch_size)` does that.
 """
+from __future__ import annotations
+
 import math
-from collections import namedtuple
+from typing import Any, NamedTuple
 
 from icd.model.icd_blocks import EPSILON, SuperpixelRefine, apply_sign
 from icd.mxnet_setup import HybridBlock
@@ -12,10 +14,37 @@ from icd.mxnet_setup import HybridBlock
 BOTTOM_UP_SCALE = 10.
 IGNORED = .2                # normalised refined scores up to this size teach the top-down branch nothing
 
-LossOutputs = namedtuple('LossOutputs', 'loss cam_loss score_min score_max ranking_accuracy refined prob calibrated')
+
+class LossOutputs(NamedTuple):
+    """What `ICDLoss` gives: NDArrays or Symbols, float32.
+
+    loss : (1,)
+        Call `backward` on it; its value means nothing. Sums over images, not divided by their number.
+    cam_loss : (1,)
+        Binary cross entropy of the CAM branch, summed over classes, mean over images.
+    score_min, score_max : (1,)
+        Extremes of the calibrated score.
+    ranking_accuracy : (1,)
+        Per image the fraction of pairs (class it carries, class it does not) the CAM logits rank the right way round;
+        mean over the images that have such pairs.
+    refined, calibrated : (N, C, h, w)
+        Refined and calibrated bottom-up score.
+    prob : (N, C)
+        Class probabilities of the CAM branch.
+    """
+
+    loss: Any
+    cam_loss: Any
+    score_min: Any
+    score_max: Any
+    ranking_accuracy: Any
+    refined: Any
+    prob: Any
+    calibrated: Any
 
 
-def warm_up(step, total_ramp_steps):
+
+def warm_up(step: int, total_ramp_steps: int) -> float:
     """Factor of the top-down gradient: exp(-10 r / R) for r = R, R-1, ..., 1, then 1.
 
     Parameters
@@ -98,38 +127,32 @@ class ICDLoss(HybridBlock):
     num_classes : int
         C, classes without background.
     pixelwise : bool
-        Ablation without superpixels (`SuperpixelRefine`); `superpixel` and `regions` are then ignored.
+        Ablation without superpixels (`SuperpixelRefine`); `superpixel` and `superpixel_labels` are then ignored.
 
     Inputs
     ------
     cam, bottom_up, top_down (N, C, h, w), feature (N, c, h, w) : float32, outputs of `ICDNet`
     bottom_up_weight (C, c) : its parameter, `net.icd_bu_weight.data(device)`
-    label (N, C) float32, superpixel (N, h, w) int32, regions (R,) : see `SuperpixelRefine`
+    label (N, C) float32, superpixel (N, h, w) int32, superpixel_labels (R,) : see `SuperpixelRefine`
     state (C, 2) : the calibration state *after* `CalibrationUpdate` with this batch
     warm_up (1,) : see `warm_up`
 
     Outputs
     -------
     LossOutputs
-        loss (1,) : call `backward` on it; its value means nothing. Sums over images, not divided by their number.
-        cam_loss (1,) : binary cross entropy of the CAM branch, summed over classes, mean over images.
-        score_min, score_max (1,) : extremes of the calibrated score.
-        ranking_accuracy (1,) : per image the share of pairs (class it carries, class it does not) the CAM logits
-            rank the right way round; mean over the images that have such pairs.
-        refined (N, C, h, w) : refined score. prob (N, C) : class probabilities of the CAM branch.
-        calibrated (N, C, h, w) : calibrated bottom-up score.
     """
 
-    def __init__(self, num_classes, pixelwise=False):
+    def __init__(self, num_classes: int, pixelwise: bool = False):
         super().__init__(prefix='')
         self._num_classes = num_classes
         self._pixelwise = pixelwise
         self.refine = SuperpixelRefine(pixelwise)
 
-    def __call__(self, cam, bottom_up, top_down, feature, bottom_up_weight, label, superpixel, regions, state, warm_up):
+    def __call__(self, cam, bottom_up, top_down, feature, bottom_up_weight, label, superpixel, superpixel_labels, state,
+                 warm_up):
         # Neither gets a gradient from here; detached, no arrays of zeros are made for them.
         bottom_up, feature = bottom_up.detach(), feature.detach()
-        partition = () if self._pixelwise else (superpixel, regions)
+        partition = () if self._pixelwise else (superpixel, superpixel_labels)
         return LossOutputs(*super().__call__(cam, bottom_up, top_down, feature, bottom_up_weight, label, state,
                                              warm_up, *partition))
 
@@ -152,7 +175,7 @@ class ICDLoss(HybridBlock):
 
 
 def ranking_accuracy(F, logit, label):
-    """Share of rightly ranked (present, absent) pairs of classes per image, mean over images with such pairs.
+    """Fraction of rightly ranked (present, absent) pairs of classes per image, mean over images with such pairs.
 
     Parameters
     ----------
@@ -166,5 +189,5 @@ def ranking_accuracy(F, logit, label):
     pairs = F.broadcast_mul(F.expand_dims(label, 2), F.expand_dims(1 - label, 1))
     right = F.broadcast_greater(F.expand_dims(logit, 2), F.expand_dims(logit, 1)) * pairs
     number = F.sum(pairs, axis=(1, 2))
-    share = F.sum(right, axis=(1, 2)) / F.maximum(number, 1)
-    return F.sum(share) / F.maximum(F.sum(number > 0), 1)
+    fraction = F.sum(right, axis=(1, 2)) / F.maximum(number, 1)
+    return F.sum(fraction) / F.maximum(F.sum(number > 0), 1)

@@ -150,7 +150,7 @@ class _Layer(NamedTuple):
     size: int               # positions of its whole output
     reach: int              # its windows reach this many positions of its input to either side
     stride: int             # of its windows
-    block: int | None    # the block of convolutions it is the pooling of
+    block: int | None       # the block of convolutions it is the pooling of
 
 
 def _layers(side):

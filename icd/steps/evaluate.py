@@ -30,13 +30,12 @@ def _class_names(options):
     if options.num_cls in (None, len(names)):
         return names
     if options.class_names:
-        raise UserError('leave --num-cls out, or complete the file',
-                        f'--num-cls {options.num_cls}, but {options.class_names} names {len(names) - 1} classes and '
-                        f'the background makes {len(names)}')
+        raise UserError(f'{options.class_names} names {len(names) - 1} classes, which with the background makes '
+                        f'{len(names)}', f'--num-cls {options.num_cls}', 'leave it out, or complete the file')
     return ('background',) + tuple(f'class {i}' for i in range(1, options.num_cls))
 
 
-def check(options, problems):
+def check(options: cli.Options, problems: Problems):
     """Add to `problems` what can be known to be wrong before anything is counted."""
     for flag in ('--pred', '--truth', '--versus', '--scores', '--annotation-root', '--image-root'):
         folder = getattr(options, flag.lstrip('-').replace('-', '_'))
@@ -52,12 +51,12 @@ def check(options, problems):
         if os.path.isdir(path):
             problems.add('this is a folder', f'{flag} {path}', 'name a file')
         else:
-            checks.check_folder(problems, os.path.dirname(path) or '.', 0)
+            checks.check_folder(problems, os.path.dirname(path) or '.')
         real = os.path.realpath(path)
         if real in read or any(real.startswith(folder) and real.endswith(ending) for folder, ending in folders):
-            problems.add('would be written over what the command reads', f'{flag} {path}', 'name another file')
+            problems.add('would overwrite an input', f'{flag} {path}', 'name another file')
     if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
-        problems.add('one file for two purposes', f'--json and --html {options.html}', 'give them different names')
+        problems.add('both name the same file', f'--json and --html {options.html}', 'give them different names')
     if options.scores and not options.annotation_root:
         problems.add('needs to know which classes the scores are of', f'--scores {options.scores}',
                      'give --annotation-root, too')
@@ -160,7 +159,7 @@ def run(options: cli.Options) -> dict:
     return result
 
 
-def main(arguments):
+def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     options = cli.parse(cli.EVALUATE, 'icd-evaluate', __doc__.strip(), arguments)
     print(table.as_text(run(options)))
@@ -169,7 +168,7 @@ def main(arguments):
             print(f'written: {path}')
 
 
-def command():
+def command() -> int:
     """Console script `icd-evaluate`: returns the exit code."""
     return console.run_command(main)
 

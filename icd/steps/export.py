@@ -5,17 +5,16 @@ import functools
 import hashlib
 import os
 import zipfile
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from icd import checks, console, files, parallel
+from icd import checks, cli, console, files, parallel
 from icd.data import geometry, score_map
+from icd.data.inputs import Inputs
 from icd.errors import Problems
 from icd.outputs import Input, Outputs, Value
 from icd.steps.seeds import seed_folders
-
-_KINDS = ('cam', 'icd')
 
 
 class _Job(NamedTuple):
@@ -27,7 +26,7 @@ class _Job(NamedTuple):
     inputs: list
 
 
-def arrays(scores, classes, size, infer_size, full_size):
+def arrays(scores: dict, classes: Sequence[int], size: tuple, infer_size: int, full_size: bool) -> dict:
     """What is exported of one image.
 
     Parameters
@@ -37,11 +36,11 @@ def arrays(scores, classes, size, infer_size, full_size):
     classes : sequence of n int
         From 0, background not counted, ascending.
     size : (int, int)
-        Height and width of the photograph.
+        Height and width of the image.
     infer_size : int
         Side of the network input, pixels.
     full_size : bool
-        Maps at the size of the photograph, too.
+        Maps at the size of the image, too.
 
     Returns
     -------
@@ -51,7 +50,7 @@ def arrays(scores, classes, size, infer_size, full_size):
         (`icd.data.score_map.at_image_size`).
     """
     made = {'classes': np.array(classes, np.int64), 'size': np.array(size, np.int64)}
-    for kind in _KINDS:
+    for kind in score_map.KINDS:
         made[kind] = np.ascontiguousarray(score_map.inside(scores[kind], size, infer_size))
         if full_size:
             made[kind + '_full'] = score_map.at_image_size(scores[kind], size, infer_size)
@@ -62,9 +61,10 @@ def _read(options, job):
     """The arrays of one image; one without classes has no maps, whether inference wrote files or not."""
     if job.classes:
         scores = {kind: score_map.read(score_map.path(options.snapshot, kind, job.name), len(job.classes),
-                                       options.infer_size) for kind in _KINDS}
+                                       options.infer_size) for kind in score_map.KINDS}
     else:
-        scores = dict.fromkeys(_KINDS, np.zeros((0,) + (geometry.feature_size(options.infer_size),) * 2, np.float32))
+        side = geometry.feature_size(options.infer_size)
+        scores = dict.fromkeys(score_map.KINDS, np.zeros((0, side, side), np.float32))
     return arrays(scores, job.classes, job.size, options.infer_size, options.export_full_size)
 
 
@@ -98,7 +98,7 @@ def _folder(path):
 def _job(options, name, labels, size):
     """What there is to export of an image. Of the image itself only its size counts."""
     classes = tuple(np.flatnonzero(labels).tolist())
-    scores = [Input(score_map.path(options.snapshot, kind, name)) for kind in _KINDS] if classes else []
+    scores = [Input(score_map.path(options.snapshot, kind, name)) for kind in score_map.KINDS] if classes else []
     values = [Value(','.join(map(str, some or ()))) for some in (classes, size)]
     return _Job(name, classes, size, values + scores)
 
@@ -143,7 +143,7 @@ def _check_owner(problems, options, outputs):
         results = os.path.join(options.snapshot, 'results')
         others += [options.snapshot, results, os.path.join(results, 'scores_demo'), options.image_root,
                    options.annotation_root, options.superpixel_root, options.saliency_root]
-        others += [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in _KINDS]
+        others += [score_map.folder(options.snapshot, kind) for kind in score_map.KINDS]
         others += seed_folders(options).values()
         outputs.check_owner(problems)
     if os.path.realpath(path) in [os.path.realpath(other) for other in others if other]:
@@ -152,7 +152,7 @@ def _check_owner(problems, options, outputs):
 
 def _bytes(options, job):
     pixels = job.size[0] * job.size[1] * (1 / geometry.STRIDE ** 2 + options.export_full_size) if job.size else 0
-    return int(4 * len(_KINDS) * len(job.classes) * pixels) + 8192
+    return int(4 * len(score_map.KINDS) * len(job.classes) * pixels) + 8192
 
 
 def _find_jobs(options, inputs, outputs, problems, scores_come=False):
@@ -169,7 +169,7 @@ def _find_jobs(options, inputs, outputs, problems, scores_come=False):
             for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)]
     if not scores_come:
         jobs = _out_of_date(options, outputs, jobs)
-        for job, kind in ((job, kind) for job in jobs if job.size for kind in _KINDS):
+        for job, kind in ((job, kind) for job in jobs if job.size for kind in score_map.KINDS):
             score_map.check(problems, score_map.path(options.snapshot, kind, job.name), len(job.classes),
                             options.infer_size)
     checks.check_folder(problems, _folder(path), sum(_bytes(options, job) for job in jobs))
@@ -199,28 +199,17 @@ def _export_folder(options, outputs, jobs, names):
             outputs.record(name, identities)
 
 
-def check(options, inputs, problems, upcoming=()):
-    """Record in `problems` what the export lacks; see `icd.steps.run.run`."""
+def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tuple = ()) -> int:
+    """Record in `problems` what the export lacks; see `icd.steps`."""
     _find_jobs(options, inputs, _outputs(options, inputs), problems, 'infer' in upcoming)
     return 0                                    # nothing goes to the snapshot folder
 
 
-def run(options, inputs):
+def run(options: cli.Options, inputs: Inputs) -> bool:
     """Export the score maps of all names in the list to `options.export_scores`.
 
     A folder gets NAME.npz with `arrays`; one FILE.npz gets `names`, and the same arrays as NAME/cam and so on. None
     of them needs pickles. Files that were made from the same scores with the same settings are kept.
-
-    Parameters
-    ----------
-    options : Options
-        `icd.cli.RUN`.
-    inputs : Inputs
-
-    Returns
-    -------
-    bool
-        True: this process goes on.
 
     Raises
     ------

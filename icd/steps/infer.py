@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
-from icd import checks, console, files, mxnet_setup, parallel
+from icd import checks, cli, console, files, mxnet_setup, parallel
 from icd.data import augment, geometry, images, score_map, superpixel_map
-from icd.data.inputs import check_superpixels
+from icd.data.inputs import Inputs, check_superpixels
 from icd.data.loader import InferenceLoader
-from icd.errors import UserError
+from icd.errors import Problems, UserError
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.icd_net import ICDNet
 from icd.model.padded_input import PaddedInference, ScoreMaps
@@ -21,12 +21,11 @@ from icd.train.checkpoint import Checkpoints
 from icd.viz import previews
 from icd.weights import load
 
-KINDS = ('cam', 'icd')
 _PREVIEW_ROWS = 20      # single-label images a class's preview shows
 
 
-def check(options, inputs, problems, upcoming=()):
-    """Record in `problems` what inference lacks; see `icd.steps.run.run`."""
+def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tuple = ()) -> int:
+    """Record in `problems` what inference lacks; see `icd.steps`."""
     if 'train' not in upcoming:
         if not options.no_superpixel:
             check_superpixels(options.superpixel_root, inputs, problems)
@@ -35,7 +34,8 @@ def check(options, inputs, problems, upcoming=()):
             load.read_trained(_trained(options), ICDNet(inputs.num_classes, options.width))
         except UserError as error:
             problems.add_error(error)
-    folders, side = _score_folders(options), geometry.feature_size(options.infer_size)
+    folders = [score_map.folder(options.snapshot, kind) for kind in score_map.KINDS]
+    side = geometry.feature_size(options.infer_size)
     checks.check_output_folders(problems, folders, inputs.names)
     num_labels = dict(zip(inputs.names, inputs.labels.sum(1)))
     sizes = dict(zip(inputs.names, inputs.sizes))
@@ -43,23 +43,12 @@ def check(options, inputs, problems, upcoming=()):
                for folder in folders)
 
 
-def run(options, inputs):
+def run(options: cli.Options, inputs: Inputs) -> bool:
     """Write the score maps of every image of the list and the previews.
 
     `SNAPSHOT/results/scores_cam/NAME.npy` and `scores_icd/NAME.npy` hold float32 (labels, h, w), the image's own
-    classes in ascending order; positions that the image does not reach are 0. Files that are newer than what they are
-    made from are kept.
-
-    Parameters
-    ----------
-    options : Options
-        `icd.cli.RUN`.
-    inputs : Inputs
-
-    Returns
-    -------
-    bool
-        True: this process goes on.
+    classes in ascending order; positions that the image does not reach are 0. Files that were made from the same
+    image, classes and weights with the same settings are kept.
 
     Raises
     ------
@@ -72,10 +61,11 @@ def run(options, inputs):
     for i, name in enumerate(inputs.names):
         made_from = [Value(','.join(map(str, np.flatnonzero(inputs.labels[i])))),
                      Input(images.image_path(options.image_root, name))]
-        paths = [score_map.path(options.snapshot, kind, name) for kind in KINDS]
+        paths = [score_map.path(options.snapshot, kind, name) for kind in score_map.KINDS]
         if options.force or not outputs.is_current(name, paths, made_from):
             wanted[i] = made_from
-    parts = {os.path.join(f'scores_{kind}', part) for kind in KINDS for part in files.sub_folders(inputs.names)}
+    parts = {os.path.join(f'scores_{kind}', part)
+             for kind in score_map.KINDS for part in files.sub_folders(inputs.names)}
     with outputs.writing([inputs.names[i] for i in wanted], parts):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
     _write_previews(options, inputs, weights, net, contexts)
@@ -88,27 +78,23 @@ def _trained(options):
         options.num_epoch - 1, 'train to the last epoch first, or give the --num-epoch it was trained with')
 
 
-def _score_folders(options):
-    return [os.path.dirname(score_map.path(options.snapshot, kind, '')) for kind in KINDS]
-
-
 def _score(options, inputs, outputs, wanted, weights, contexts):
     """Write the score maps of the images `wanted` (inputs by index); the network, or None when there were none."""
     if not wanted:
         console.log(f'scores: all {len(inputs.names)} are up to date')
         return None
-    workers = min(8, parallel.number_of_cores()) if options.num_workers is None else options.num_workers
     net = ICDNet(inputs.num_classes, options.width)
     network = PaddedInference(ScoreMaps, net, options.infer_size)
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
-                             options.infer_batch_size, workers, [inputs.sizes[i] for i in wanted], network.group)
+                             options.infer_batch_size, parallel.number_of_readers(options.num_workers),
+                             [inputs.sizes[i] for i in wanted], network.group)
     indices = {inputs.names[i]: i for i in wanted}
     with contextlib.closing(loader), console.progress(total=len(wanted), desc='scores') as bar:
         load.load_trained(weights, net, contexts)
         for batch, maps in predict(loader, network, contexts):
             for name, fitted, scores in zip(batch.names, batch.scaled_sizes, maps):
                 identities = [one.identity() for one in wanted[indices[name]]]
-                for kind, score in zip(KINDS, scores):
+                for kind, score in zip(score_map.KINDS, scores):
                     files.save_npy(score_map.path(options.snapshot, kind, name),
                                    _own_maps(score, inputs.labels[indices[name]], fitted, options.infer_size))
                 outputs.record(name, identities)
@@ -119,7 +105,8 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
 def _own_maps(score, label, fitted, infer_size):
     """Maps (labels, k, k) float32 of an image's own classes; positions that the image does not reach are 0."""
     own, (rows, columns) = np.flatnonzero(label), geometry.resized_positions(fitted, infer_size)
-    maps = np.zeros((len(own),) + (geometry.feature_size(infer_size),) * 2, np.float32)
+    side = geometry.feature_size(infer_size)
+    maps = np.zeros((len(own), side, side), np.float32)
     maps[:, :rows, :columns] = score[own, :rows, :columns]
     return maps
 

@@ -26,8 +26,6 @@ _PREVIEW_RECORD = '-preview'                # its name in the record: no name of
 _PREVIEW_ROWS = 20
 _PREVIEW_HEIGHT, _PREVIEW_WIDTH = 240, 480  # of a picture, at most
 _READERS = 4                                # processes that read images: a network is not faster than these
-_MAKE_RAW = ('make them: `make -C external/superpixel`, then `external/superpixel/makeSuperpixel %s %s %s 75`; '
-             'or check --superpixel-root')
 
 
 def _raw(options, name):
@@ -64,7 +62,7 @@ def _out_of_date(options, outputs, names):
             if options.force or not outputs.is_current(name, [_merged(options, name)], inputs)}
 
 
-def check(options, names, problems):
+def check(options: cli.Options, names: list, problems: Problems) -> dict:
     """Record in `problems` what merging the superpixels of `names` lacks.
 
     Returns
@@ -73,7 +71,9 @@ def check(options, names, problems):
         Heights and widths of the images.
     """
     sizes = {}
-    make_raw = _MAKE_RAW % tuple(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
+    paths = ' '.join(map(shlex.quote, (options.data_list, options.image_root, options.superpixel_root)))
+    make_raw = (f'make them: `make -C external/superpixel`, then `external/superpixel/makeSuperpixel {paths} 75`; '
+                'or check --superpixel-root')
     there = (checks.check_input_folder(problems, '--image-root', options.image_root),
              checks.check_input_folder(problems, '--superpixel-root', options.superpixel_root, make_raw))
     for name in names if all(there) else ():
@@ -176,7 +176,7 @@ def _make(options, item):
     return name, identities
 
 
-def run(options):
+def run(options: cli.Options):
     """Merge the superpixels of all names in the list.
 
     Reads NAME.jpg and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
@@ -255,12 +255,12 @@ def _preview_row(options, name, rng):
 
 
 # --------------------------------------------------------------------------------------------------- the command
-def main(arguments):
+def main(arguments: list):
     """Read the command line and run the step."""
     run(cli.parse(cli.SUPERPIXEL, 'icd-superpixel',
                   'Merge raw superpixels to at most 64 an image, by the features of a pretrained VGG16.', arguments))
 
 
-def command():
+def command() -> int:
     """Entry point: the exit code of `main`."""
     return console.run_command(main)

@@ -1,27 +1,23 @@
 """The command `icd-run` (`python run_icd.py`): train, then infer, then make seeds."""
+from __future__ import annotations
+
 import importlib
 
 from icd import checks, cli, console
-from icd.data.inputs import read_inputs
+from icd.data.inputs import Inputs, read_inputs
 from icd.errors import Problems, UserError
 from icd.train import distributed
 
 STAGES = 'train', 'infer', 'seeds'
 
 
-def main(arguments):
-    """Run the stages that the command line asks for; each reads and writes files only."""
+def main(arguments: list):
+    """Run the stages that the command line asks for."""
     run(cli.parse(cli.RUN, 'icd-run', 'ICD: from image labels to seeds.', arguments))
 
 
-def run(options):
-    """Run the stages that `options` ask for, after a check of all they need.
-
-    A stage is a module of `icd.steps` with two functions. `check(options, inputs, problems, upcoming)` looks at
-    everything that the stage needs, changes nothing, and returns about how many bytes it will add to the snapshot
-    folder; `upcoming` are the stages that run before it, whose outputs need not be there yet. `run(options, inputs)`
-    does the work and returns whether this process goes on: of several nodes only the first worker does.
-    """
+def run(options: cli.Options):
+    """Run the stages (`icd.steps`) that `options` ask for, after a check of all they need."""
     if distributed.role() in distributed.SERVING:
         distributed.serve(options.kvstore)
         return
@@ -42,7 +38,7 @@ def run(options):
             return
 
 
-def stages(options):
+def stages(options: cli.Options) -> tuple:
     """Names of the stages that `options` ask for, in the order they run.
 
     Raises
@@ -52,21 +48,21 @@ def stages(options):
     """
     only = {'train': options.only_train, 'infer': options.only_infer, 'seeds': options.only_gen_seeds}
     if sum(only.values()) > 1:
-        raise UserError('each leaves the others out', '--only-train, --only-infer, --only-gen-seeds',
-                        'give one of them')
+        raise UserError('these options exclude each other', '--only-train, --only-infer, --only-gen-seeds',
+                        'give one of them only')
     if options.export_full_size and not options.export_scores:
         raise UserError('nothing is exported', '--export-full-size', 'give --export-scores, too')
     names = tuple(name for name in STAGES if only[name]) or STAGES
     return names + ('export',) if options.export_scores and names != ('train',) else names
 
 
-def plan(options, names, modules, inputs):
-    """What a run would do, as text: its command line, its stages, and what each of them has to say."""
+def plan(options: cli.Options, names: tuple, modules: list, inputs: Inputs) -> str:
+    """What a run would do, as text: its command line, its stages, and the plans of those that have one."""
     lines = ['options: ' + (cli.command_line(cli.RUN, options) or '(the defaults)'),
              f"stages: {', '.join(names)}, {len(inputs.names)} images, in {options.snapshot}"]
     return '\n'.join(lines + [module.plan(options, inputs) for module in modules if hasattr(module, 'plan')])
 
 
-def command():
+def command() -> int:
     """Entry point of `icd-run`: its exit code."""
     return console.run_command(main)

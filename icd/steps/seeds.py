@@ -9,8 +9,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from icd import checks, console, files, parallel
+from icd import checks, cli, console, files, parallel
 from icd.data import images, masks, score_map
+from icd.data.inputs import Inputs
 from icd.errors import Problems, UserError
 from icd.method import crf
 from icd.method.seed_map import SALIENT, cam_seed_map, seed_map
@@ -34,13 +35,13 @@ class _Job(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------ folders and settings
-def kinds(options):
+def kinds(options: cli.Options) -> tuple:
     """The kinds of seeds the options ask for: some of crf, sal, raw, cam."""
     asked = options.seeds or (() if options.use_sal else ('crf',))
     return asked + (('sal',) if options.use_sal and 'sal' not in asked else ())
 
 
-def seed_folders(options):
+def seed_folders(options: cli.Options) -> dict:
     """Where each kind of seed goes.
 
     Parameters
@@ -92,7 +93,7 @@ def _inputs(options, name, classes, keys):
         found[kind] = Input(score_map.path(options.snapshot, kind, name))
     if any(kind == 'sal' for kind, _ in keys):
         found['sal'] = Input(_saliency_path(options, name))
-    return {key: [found[word] for word in ('classes', 'image') + _SCORES[key[0]] + ('sal',) * (key[0] == 'sal')]
+    return {key: [found[source] for source in ('classes', 'image') + _SCORES[key[0]] + ('sal',) * (key[0] == 'sal')]
             for key in keys}
 
 
@@ -143,8 +144,8 @@ def _find_jobs(options, inputs, outputs, problems, scores_come=False):
     return sorted(jobs, key=lambda job: -job.size[0] * job.size[1])
 
 
-def check(options, inputs, problems, upcoming=()):
-    """Record in `problems` what making seeds lacks; see `icd.steps.run.run`."""
+def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tuple = ()) -> int:
+    """Record in `problems` what making seeds lacks; see `icd.steps`."""
     _find_jobs(options, inputs, _outputs(options, inputs.class_names), problems, 'infer' in upcoming)
     written = [(folder, '.png', 1 / 16) for folder in seed_folders(options).values()]
     if options.colour:
@@ -209,23 +210,12 @@ def _make(options, num_labels, job):
     return job.name, identities, saliency is not None and 0 < saliency.max() / 255 < SALIENT
 
 
-def run(options, inputs):
+def run(options: cli.Options, inputs: Inputs) -> bool:
     """Make the seeds of all names in the list.
 
     Reads images, `SNAPSHOT/results/scores_{icd,cam}/NAME.npy` and, for `sal`, saliency maps; writes
     `SNAPSHOT/results/seeds/KIND/NAME.png` (see `seed_folders`). Seeds that were made from the same of all that and
     with the same settings are kept.
-
-    Parameters
-    ----------
-    options : Options
-        `icd.cli.RUN`.
-    inputs : Inputs
-
-    Returns
-    -------
-    bool
-        True: this process goes on.
 
     Raises
     ------

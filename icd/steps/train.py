@@ -8,8 +8,8 @@ import zlib
 
 from icd import cli, files, parallel
 from icd.data.datasets import IcdTrainingSet
-from icd.data.inputs import check_superpixels
-from icd.errors import UserError
+from icd.data.inputs import Inputs, check_superpixels
+from icd.errors import Problems, UserError
 from icd.model.icd_net import ICDNet
 from icd.train import session
 from icd.train.checkpoint import Checkpoints
@@ -23,7 +23,7 @@ from icd.viz import curves
 from icd.weights import load
 
 
-def settings(options, inputs) -> dict:
+def settings(options: cli.Options, inputs: Inputs) -> dict:
     """What a resumed run must share with the one it continues: all that changes the numbers.
 
     Returns
@@ -33,15 +33,16 @@ def settings(options, inputs) -> dict:
     """
     values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
     values['num_cls'] = inputs.num_classes
-    values['data_list'] = '%08x' % zlib.crc32('\n'.join(inputs.names).encode())
-    values['annotation_root'] = '%08x' % zlib.crc32(inputs.labels.tobytes())
+    names = '\n'.join(inputs.names).encode()
+    values['data_list'] = f'{zlib.crc32(names):08x}'
+    values['annotation_root'] = f'{zlib.crc32(inputs.labels.tobytes()):08x}'
     if os.path.isfile(options.pretrained):
-        values['pretrained'] = '%08x' % files.checksum(options.pretrained)
+        values['pretrained'] = f'{files.checksum(options.pretrained):08x}'
     return json.loads(json.dumps(values))       # as they read back: lists, not tuples
 
 
-def check(options, inputs, problems, upcoming=()):
-    """Record in `problems` what training lacks; see `icd.steps.run.run`."""
+def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tuple = ()) -> int:
+    """Record in `problems` what training lacks; see `icd.steps`."""
     if not options.no_superpixel:
         check_superpixels(options.superpixel_root, inputs, problems)
     session.check(_schedule(options, inputs), options.batch_size, _machine(options), problems)
@@ -58,32 +59,16 @@ def check(options, inputs, problems, upcoming=()):
     return max(0, 2 * 4 * values * (options.num_save + 2) - checkpoints.size())
 
 
-def plan(options, inputs) -> str:
+def plan(options: cli.Options, inputs: Inputs) -> str:
     """What training would do, as text."""
     schedule = _schedule(options, inputs)
     return f'{schedule}\nwarm-up of the top-down branch: {warm_up_steps(schedule.images, schedule.batch)} steps'
 
 
-def run(options, inputs) -> bool:
+def run(options: cli.Options, inputs: Inputs) -> bool:
     """Train to the last epoch: from the newest checkpoint, from `options.begin_epoch`, or from the pretrained weights.
 
     Writes into `SNAPSHOT` what `icd.train.session.run` does, and `curves.png`.
-
-    Parameters
-    ----------
-    options : Options
-        `icd.cli.RUN`.
-    inputs : Inputs
-
-    Returns
-    -------
-    bool
-        Whether this process goes on with what follows: of several nodes only the first does.
-
-    Raises
-    ------
-    UserError
-        See `icd.train.session.run`.
     """
     watching = Watching(options.tensorboard, options.profile, cli.command_line(cli.RUN, options))
     first = session.run(_recipe(options, inputs), _saving(options), _machine(options), watching)
@@ -104,8 +89,7 @@ def _saving(options):
 
 
 def _machine(options):
-    workers = min(8, parallel.number_of_cores()) if options.num_workers is None else options.num_workers
-    return Machine(options.gpus, options.kvstore, workers)
+    return Machine(options.gpus, options.kvstore, parallel.number_of_readers(options.num_workers))
 
 
 def _recipe(options, inputs):

@@ -42,7 +42,7 @@ def slic(image: np.ndarray, min_size: int = 75, compactness: float = 6., iterati
         texture.
     iterations : int
         At most so many rounds of assigning pixels and moving centres, at least 1. It stops when the centres have
-        settled; fewer than 5 show.
+        converged; fewer than 5 show.
 
     Returns
     -------

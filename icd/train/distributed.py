@@ -32,8 +32,8 @@ def check(kvstore: str):
     missing = [name for name in _VARIABLES if not os.environ.get(name)]
     if missing:
         raise UserError(f"{', '.join(missing)} not set", f'--kvstore {kvstore}',
-                        "start the processes with python -m icd.train.launch, or set MXNet's variables as the README "
-                        "shows")
+                        "start the processes with python -m icd.train.launch, or set MXNet's variables as "
+                        'docs/training.md shows')
     if role() not in SERVING + ('worker',):
         raise UserError('must be scheduler, server or worker', f'DMLC_ROLE={role()}')
     for name in _VARIABLES[2:]:

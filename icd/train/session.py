@@ -85,7 +85,7 @@ def _check_divisible(batch_size, devices):
 def run(recipe: Recipe, saving: Saving, machine: Machine, watching: Watching = Watching()) -> bool:
     """Train to the last epoch, from the newest checkpoint, from `saving.begin_epoch`, or from pretrained weights.
 
-    Writes `PREFIX-%04d.params` and `.states`, `log.txt`, `log.csv` and `PREFIX_visdemo/` into the folder of
+    Writes `PREFIX-0000.params` and so on, `.states`, `log.txt`, `log.csv` and `PREFIX_visdemo/` into the folder of
     `saving.checkpoints`.
 
     Returns

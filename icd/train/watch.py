@@ -193,7 +193,7 @@ class Hub:
 
     @property
     def missing(self) -> list:
-        """Processes that have not come yet, in words: '1 of 2 workers'."""
+        """Processes that have not come yet, as text: '1 of 2 workers'."""
         with self._lock:
             return [f'{count - self._arrived[kind]} of {count} {kind}s' for kind, count in self._wanted.items()
                     if self._arrived[kind] < count]
@@ -202,13 +202,14 @@ class Hub:
         """Life of one connection."""
         name, reason = None, 'its connection broke (killed?)'
         try:
-            words = connection.rfile.readline(1000).decode(errors='replace').split()
-            if len(words) != 4 or words[0] != GREETING or words[1] not in self._wanted:
+            fields = connection.rfile.readline(1000).decode(errors='replace').split()
+            if len(fields) != 4 or fields[0] != GREETING or fields[1] not in self._wanted:
                 return
-            name = 'the {} on {} (process {})'.format(*words[1:])
+            _, kind, host, number = fields
+            name = f'the {kind} on {host} (process {number})'
             with self._lock:
                 self._members[connection] = name
-                self._arrived[words[1]] += 1
+                self._arrived[kind] += 1
             for line in connection.rfile:
                 line = line.decode(errors='replace').strip()
                 if line == 'bye':
@@ -278,7 +279,8 @@ class Hub:
 
 
 def _spelled(where):
-    return '{}:{}'.format(*where)
+    host, port = where
+    return f'{host}:{port}'
 
 
 def _report(reason):

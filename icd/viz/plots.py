@@ -23,7 +23,7 @@ def _as_svg(draw):
     @functools.wraps(draw)
     def drawn(*args, **kwargs):
         import matplotlib
-        # What a user's matplotlibrc says must not show; the backend is not asked for, so that none is chosen.
+        # What a user's matplotlibrc sets must not show; the backend is not asked for, so that none is chosen.
         style = {key: matplotlib.rcParamsDefault[key] for key in matplotlib.rcParamsDefault
                  if not key.startswith(('backend', 'toolbar', 'interactive'))}
         # Class names are text, never formulas; text stays text, for readers and for fonts that have its letters.

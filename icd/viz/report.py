@@ -21,7 +21,8 @@ _ROLES = {'pred': 'seed', 'truth': 'truth', 'versus': 'other seed'}
 
 
 def _css(colour):
-    return 'rgb({},{},{})'.format(*colour)
+    red, green, blue = colour
+    return f'rgb({red},{green},{blue})'
 
 
 def _signed(value):

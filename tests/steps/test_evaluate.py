@@ -286,7 +286,7 @@ def test_a_truth_without_a_pixel_is_an_error(case):
     (dict(pred='nowhere'), '--pred nowhere: no such folder'), (dict(truth='nowhere'), '--truth nowhere: no such'),
     (dict(versus='nowhere'), '--versus nowhere: no such'), (dict(image_root='nowhere'), '--image-root nowhere'),
     (dict(json='.'), '--json .: this is a folder'), (dict(html='/dev/null/x.html'), '/dev/null'),
-    (dict(json='./x', html='x'), '--json and --html x: one file for two'),
+    (dict(json='./x', html='x'), '--json and --html x: both name the same file'),
     (dict(scores='.'), '--annotation-root'), (dict(list='nowhere'), 'nowhere: no such file')])
 def test_what_is_wrong_with_the_options_is_reported_before_counting(case, monkeypatch, values, message):
     folder, _ = case

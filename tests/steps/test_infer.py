@@ -94,7 +94,7 @@ def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd)
     mxnet_params.write('first/vgg16_icd-0000.params', arrays)
     os.utime('first/vgg16_icd-0000.params', (100, 100))
     assert run('infer', SMALL) == 0
-    assert 'made again, for it was made with another weights' in capfd.readouterr().err
+    assert 'made again because of changed settings: weights' in capfd.readouterr().err
     again = scores()
     assert all((again['cam', name] != newer['cam', name]).any() for name in IMAGES)
 
