@@ -14,7 +14,7 @@ def read(name):
 
 
 # What libmxnet.so of the CUDA wheels links against: pip alone makes a GPU install, no CUDA toolkit needed.
-CUDA_11 = ['nvidia-%s-cu11' % name for name in (
+CUDA_11 = [f'nvidia-{name}-cu11' for name in (
     'cublas', 'cuda-nvrtc', 'cuda-runtime', 'cufft', 'curand', 'cusolver', 'cusparse', 'nccl', 'nvtx')]
 CUDA_11.append('nvidia-cudnn-cu11>=8,<9')
 

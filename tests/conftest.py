@@ -18,7 +18,7 @@ def photographs():
     """
     root = os.environ.get('ICD_PHOTOGRAPHS', os.path.join(os.path.dirname(PROJECT), 'shared'))
     if not os.path.isdir(os.path.join(root, 'voc_mini')):
-        pytest.skip('no photographs at %s (set ICD_PHOTOGRAPHS)' % root)
+        pytest.skip(f'no photographs at {root} (set ICD_PHOTOGRAPHS)')
     return root
 
 

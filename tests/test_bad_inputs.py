@@ -53,7 +53,7 @@ def bitmap(path, width, height):
 
 def devkit():
     for part in ('train', 'val'):
-        files.save_bytes('ImageSets/Segmentation/%s.txt' % part, b'z\n')
+        files.save_bytes(f'ImageSets/Segmentation/{part}.txt', b'z\n')
 
 
 def array(path, value, **words):
@@ -297,7 +297,7 @@ def test_all_problems_are_reported_grouped_and_counted(valid, tmp_path, monkeypa
     root = str(tmp_path / 'data')
     shutil.copytree(valid, root)
     monkeypatch.chdir(root)
-    many = ['n%02d' % i for i in range(12)]
+    many = [f'n{i:02d}' for i in range(12)]
     put('list.txt', '\n'.join(list(NAMES) + many))()
     remove('superpixels/b.png')()
     put('pretrained.params', 'x')()
@@ -314,7 +314,7 @@ def test_files_with_one_mistake_take_one_line(valid, tmp_path, monkeypatch, capf
     shutil.copytree(valid, root)
     monkeypatch.chdir(root)
     for name in NAMES:
-        put('annotations/%s.xml' % name, ANNOTATION % 'wolf')()
+        put(f'annotations/{name}.xml', ANNOTATION % 'wolf')()
     assert run('seeds') == 2
     line, = capfd.readouterr().err.splitlines()         # and nothing about scores, which are of other classes now
     assert re.search(
@@ -370,9 +370,9 @@ def test_without_the_packages_the_scripts_say_so(tmp_path):
 
 @pytest.mark.parametrize('module', ['mxnet'])
 def test_a_missing_package_is_named(module, valid, tmp_path):
-    hide = ('class Hidden:\n    def find_spec(self, name, path, target=None):\n        if name == %r:\n'
-            '            raise ModuleNotFoundError("No module named %s", name=name)\n' % (module, module))
-    code = 'import sys\n%ssys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.command())' % hide
+    hide = (f'class Hidden:\n    def find_spec(self, name, path, target=None):\n        if name == {module!r}:\n'
+            f'            raise ModuleNotFoundError("No module named {module}", name=name)\n')
+    code = f'import sys\n{hide}sys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.command())'
     done = subprocess.run([sys.executable, '-c', code] + COMMANDS['train'][1], cwd=valid, capture_output=True,
                           env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(
                               os.path.abspath(__file__)))))

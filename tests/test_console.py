@@ -51,7 +51,7 @@ def test_arguments_that_make_no_sense_are_a_user_error():
 
 def run_in_shell(code, tail):
     """Exit code and terminal output of the shell's `python -c ... TAIL`."""
-    program = 'import sys; from icd import console\ndef run(_):\n    %s\nsys.exit(console.run_command(run, []))' % code
+    program = f'import sys; from icd import console\ndef run(_):\n    {code}\nsys.exit(console.run_command(run, []))'
     done = subprocess.run(['bash', '-o', 'pipefail', '-c', '"$0" -c "$1" ' + tail, sys.executable, program],
                           capture_output=True, env=dict(os.environ, PYTHONIOENCODING='ascii'))
     return done.returncode, (done.stdout + done.stderr).decode()

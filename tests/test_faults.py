@@ -201,7 +201,7 @@ def test_the_disk_is_really_full(data, undisturbed, capfd):
     mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=48k', 'tmpfs', 'small'],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if mounted.returncode:
-        pytest.skip('may not mount a small file system here: %s' % mounted.stdout.decode().strip())
+        pytest.skip(f'may not mount a small file system here: {mounted.stdout.decode().strip()}')
     try:
         from icd.steps import merge_superpixels
         arguments = [word if word != 'merged' else 'small/merged' for word in COMMANDS['merge'][1]]
@@ -234,7 +234,7 @@ def test_the_clock_jumps(stage, year, data, undisturbed, monkeypatch):
 def test_the_main_process_is_killed(stage, seconds, data, undisturbed):
     command, arguments, _, _ = STAGES[stage]
     module, common = COMMANDS[command]
-    code = 'import sys, %s as m; from icd import console; sys.exit(console.run_command(m.main))' % module
+    code = f'import sys, {module} as m; from icd import console; sys.exit(console.run_command(m.main))'
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     process = subprocess.Popen([sys.executable, '-c', code] + common + arguments, stderr=subprocess.DEVNULL,
                                env=dict(os.environ, PYTHONPATH=root))

@@ -31,8 +31,8 @@ ARROWS = {
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data errors files method model mxnet_setup outputs parallel predict train viz '
-             'weights',
+    'steps': 'checks cli console counting data errors files method model mxnet_setup outputs parallel predict train '
+             'viz weights',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'

@@ -80,13 +80,13 @@ def _fill(dataset, names, keys, *arrays):
 class BatchLoader(gluon.data.DataLoader):
     """Batches of a data set for training, read by worker processes that live as long as the loader.
 
-    A Gluon DataLoader with other workers underneath (`icd.data.workers.Workers` explains why). The batches do not depend
+    A Gluon DataLoader with other workers underneath (why: `icd.data.workers.Workers`). The batches do not depend
     on the number of workers, nor on how many were skipped.
 
     Parameters
     ----------
     dataset : icd.data.datasets.IcdTrainingSet or another
-        `icd.data.datasets` says what it must have.
+        See `icd.data.datasets` for what it must have.
     sampler : EpochSampler
     num_workers : int
         0 reads in the calling process. The workers are forked now: do this before MXNet gets busy.
@@ -202,7 +202,7 @@ class InferenceLoader(gluon.data.DataLoader):
                                 [((batch_size, 3, size, size), np.uint8)], num_workers)
 
     def __iter__(self) -> Iterator[InferenceBatch]:
-        """Batches; raises `UserError` when an image is missing, damaged or not of its size, or a worker was killed."""
+        """Batches; `UserError` when an image is missing, damaged or not of its size, or a worker was killed."""
         filled = self._workers.map(self._batch_sampler)
         for indices, group, (sizes, (pixels,)) in zip(self._batch_sampler, self._groups, filled):
             for i, (size, _) in zip(indices, sizes):

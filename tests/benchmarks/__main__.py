@@ -11,10 +11,10 @@ def main(wanted):
     """Run the named benchmarks, all of them by default; the exit code is that of the worst."""
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
-        sys.exit('no benchmark %s: choose from %s' % (', '.join(unknown), ', '.join(NAMES)))
+        sys.exit('no benchmark {}: choose from {}'.format(', '.join(unknown), ', '.join(NAMES)))
     codes = []
     for name in wanted or NAMES:
-        print('\n## %s\n' % name, flush=True)
+        print(f'\n## {name}\n', flush=True)
         codes.append(subprocess.call([sys.executable, os.path.join(HERE, name + '.py')],
                                      cwd=os.path.dirname(os.path.dirname(HERE)),
                                      env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(HERE)))))

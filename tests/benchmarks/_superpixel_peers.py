@@ -59,7 +59,7 @@ def time_runs(name, path):
     for _ in sys.stdin:
         start = time.process_time()
         segment(image)
-        print('%.4f' % ((time.process_time() - start) * 1e3), flush=True)
+        print(f'{(time.process_time() - start) * 1e3:.4f}', flush=True)
 
 
 def write_labels(name, number, source, target):

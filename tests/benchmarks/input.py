@@ -45,7 +45,7 @@ def superpixels(image):
 
 def make(folder, count):
     """Write `count` photographs and maps; their names and the mean sizes of the files."""
-    names, sizes = ['noise_%03d' % i for i in range(count)], np.zeros((count, 2))
+    names, sizes = [f'noise_{i:03d}' for i in range(count)], np.zeros((count, 2))
     for i, name in enumerate(names):
         image = texture(np.random.default_rng(i))
         paths = os.path.join(folder, name + '.jpg'), superpixel_map.path(folder, name)
@@ -60,7 +60,7 @@ def memory(processes):
     """Resident megabytes of each process; what several share is counted in part (PSS)."""
     found = []
     for pid in processes:
-        with open('/proc/%d/smaps_rollup' % pid, encoding='ascii') as file:
+        with open(f'/proc/{pid}/smaps_rollup', encoding='ascii') as file:
             found.append(next(int(line.split()[1]) for line in file if line.startswith('Pss:')) / 1024)
     return found
 
@@ -69,7 +69,7 @@ def busy(processes):
     """Seconds of a core all processes have used so far: says more than the clock on a machine others use, too."""
     total = 0
     for pid in processes:
-        with open('/proc/%d/stat' % pid, encoding='ascii') as file:
+        with open(f'/proc/{pid}/stat', encoding='ascii') as file:
             total += sum(map(int, file.read().rsplit(')', 1)[1].split()[11:13]))
     return total / os.sysconf('SC_CLK_TCK')
 
@@ -103,20 +103,20 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or temporary
         names, sizes = make(folder, options.count)
-        print('%d photographs %dx%d: JPEG %.0f KB, superpixels %.0f KB; crops of %d, batches of %d; %d cores' % (
-            (len(names), WIDTH, HEIGHT) + tuple(sizes / 1e3) + (CROP, BATCH, parallel.number_of_cores())))
+        jpeg, png = sizes / 1e3
+        print(f'{len(names)} images {WIDTH}x{HEIGHT}: JPEG {jpeg:.0f} KB, superpixels {png:.0f} KB; crops of {CROP}, '
+              f'batches of {BATCH}; {parallel.number_of_cores()} cores')
         labels = np.eye(len(names), CLASSES, dtype=np.float32)
         dataset = IcdTrainingSet(names, labels, folder, folder, CROP, seed=0)
         digests = set()
-        print('workers | images/s | images/s of a core | of the original | MB of each process after %d, %d batches' % (
-            options.batches // 5, options.batches))
+        print('workers | images/s | images/s of a core | of the original | MB of each process after '
+              f'{options.batches // 5}, {options.batches} batches')
         for workers in options.workers:
             (rate, a_core), digest, early, late = measure(dataset, workers, options.batches)
             digests.add(digest)
-            print('%7d | %8.0f | %18.0f | %14.1fx | %s, %s' % (
-                workers, rate, a_core, a_core / ORIGINAL, ' '.join('%.0f' % m for m in early),
-                ' '.join('%.0f' % m for m in late)))
-        print('batches: %s' % ('the same bits for every number of workers' if len(digests) == 1 else 'DIFFERENT'))
+            memory = ', '.join(' '.join(f'{m:.0f}' for m in when) for when in (early, late))
+            print(f'{workers:7d} | {rate:8.0f} | {a_core:18.0f} | {a_core / ORIGINAL:14.1f}x | {memory}')
+        print(f'batches: {"the same bits for every number of workers" if len(digests) == 1 else "DIFFERENT"}')
     return len(digests) != 1
 
 

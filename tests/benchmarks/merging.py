@@ -88,16 +88,14 @@ def main():
     pixels = np.bincount(labels.ravel())
     pooling, features = seconds(lambda: merging.pool(labels, feature), options.rounds)
     greedy, groups = seconds(lambda: merging.merge(features, pixels, KEPT), options.rounds)
-    print('%dx%d, %d superpixels, %d features, one core, best of %d:' % (
-        WIDTH, HEIGHT, len(pixels), CHANNELS, options.rounds))
-    print('pooling %.4f s, merging %.4f s, together %.4f s (at most %.2f s)' % (
-        pooling, greedy, pooling + greedy, LIMIT))
+    print(f'{WIDTH}x{HEIGHT}, {len(pixels)} superpixels, {CHANNELS} features, one core, best of {options.rounds}:')
+    print(f'pooling {pooling:.4f} s, merging {greedy:.4f} s, together {pooling + greedy:.4f} s (at most {LIMIT:.2f} s)')
     same = True
     if not options.no_plain:
         plain_pooling, plain_features = seconds(lambda: plain_pool(labels, feature), 1)
         plain_greedy, plain_labels = seconds(lambda: plain_merge(labels, plain_features, KEPT), 1)
         same = bool((groups[labels] == plain_labels).all())
-        print('the straightforward way: pooling %.2f s, merging %.2f s; %.0f times as long, %s' % (
+        print('the straightforward way: pooling {:.2f} s, merging {:.2f} s; {:.0f} times as long, {}'.format(
             plain_pooling, plain_greedy, (plain_pooling + plain_greedy) / (pooling + greedy),
             'the same map' if same else 'ANOTHER MAP'))
     return 0 if same and pooling + greedy <= LIMIT else 1

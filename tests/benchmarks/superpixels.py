@@ -50,7 +50,7 @@ def peers_python():
     stamp = os.path.join(ENVIRONMENT, 'installed.txt')
     if os.path.isfile(stamp) and open(stamp).read().split('\n') == REQUIREMENTS:
         return python
-    print('installing %s into %s' % (', '.join(REQUIREMENTS), ENVIRONMENT), file=sys.stderr)
+    print('installing {} into {}'.format(', '.join(REQUIREMENTS), ENVIRONMENT), file=sys.stderr)
     pip = [python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check']
     subprocess.check_call([sys.executable, '-m', 'venv', '--clear', ENVIRONMENT])
     subprocess.check_call(pip + ['setuptools<81', 'wheel', 'cython<3', REQUIREMENTS[0]])
@@ -114,8 +114,8 @@ def speed_rows(python, image, rounds):
         own = 'graph' if name == 'skimage-felzenszwalb' else 'slic'
         ratio = times[name] / times[own]
         good &= ratio >= bound
-        rows.append((name, '%.1f ms' % times[name], '%.1f times makeSuperpixel %s' % (ratio, own),
-                     'at least %d' % bound))
+        rows.append((name, f'{times[name]:.1f} ms', f'{ratio:.1f} times makeSuperpixel {own}',
+                     f'at least {bound}'))
     return rows, good
 
 
@@ -153,20 +153,21 @@ def quality_rows(python, root, folder):
 
     def add(title, labels, bound):
         figures = evaluate(tool, labels, truth)
-        rows.append((title, 'BR %(BR).4f, UE %(UE).4f, ASA %(ASA).4f' % figures, '%(n).0f superpixels' % figures,
-                     'BR %(BR).3f, UE %(UE).3f, ASA %(ASA).3f' % bound if bound else ''))
+        rows.append((title, 'BR {BR:.4f}, UE {UE:.4f}, ASA {ASA:.4f}'.format(**figures),
+                     f"{figures['n']:.0f} superpixels",
+                     'BR {BR:.3f}, UE {UE:.3f}, ASA {ASA:.3f}'.format(**bound) if bound else ''))
         return not bound or (figures['BR'] >= bound['BR'] and figures['UE'] <= bound['UE'] and
                              figures['ASA'] >= bound['ASA'])
     for number, k in SLIC_K.items():
-        target = os.path.join(folder, 'slic%d' % number)
+        target = os.path.join(folder, f'slic{number}')
         make_labels(names, images, target, k, 'slic')
-        good &= add('makeSuperpixel slic, K %d' % k, target, QUALITY[number])
+        good &= add(f'makeSuperpixel slic, K {k}', target, QUALITY[number])
         for name in ('fast-slic', 'opencv-slic', 'skimage-slic'):
-            target = os.path.join(folder, '%s%d' % (name, number))
+            target = os.path.join(folder, f'{name}{number}')
             os.makedirs(target)
             asked = subprocess.run([python, PEERS, 'labels', name, str(number), images, target], env=ONE_CORE,
                                    stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-            add('%s, asked for %s' % (name, asked), target, None)
+            add(f'{name}, asked for {asked}', target, None)
     return rows, good
 
 
@@ -175,14 +176,14 @@ def whole_program_rows(folder):
     rows, good = [], True
     draw(os.path.join(folder, 'one.jpg'), 500, 375)
     for i in range(40):
-        draw(os.path.join(folder, 'n%d.jpg' % i), 500, 375)
+        draw(os.path.join(folder, f'n{i}.jpg'), 500, 375)
     for method in ('slic', 'graph'):
         memory = make_labels(['one'], folder, os.path.join(folder, method + '1'), 75, method)[1]
-        many = ['n%d' % i for i in range(40)]
+        many = [f'n{i}' for i in range(40)]
         seconds = make_labels(many, folder, os.path.join(folder, method + '40'), 75, method)[0]
         good &= memory < MEMORY
-        rows.append(('program, %s, 500x375, one thread' % method, '%.0f ms an image' % (1e3 * seconds / 40),
-                     'peak memory %.0f MB' % memory, 'below %d MB' % MEMORY))
+        rows.append((f'program, {method}, 500x375, one thread', f'{1e3 * seconds / 40:.0f} ms an image',
+                     f'peak memory {memory:.0f} MB', f'below {MEMORY} MB'))
     return rows, good
 
 
@@ -205,7 +206,7 @@ def main():
     print('| what | figure | | bound |\n|---|---|---|---|')
     for rows, _ in tables:
         for row in rows:
-            print('| %s | %s | %s | %s |' % row)
+            print('| {} | {} | {} | {} |'.format(*row))
     return 0 if all(good for _, good in tables) else 1
 
 

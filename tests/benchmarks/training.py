@@ -142,7 +142,7 @@ def tell(what, other, seconds):
     """Print medians; their ratio."""
     medians = [[statistics.median(kind) for kind in zip(*found)] for found in seconds]
     for name, (processor, clock) in zip((what, other), medians):
-        print('%-40s %7.2f s of the processor, %7.2f s by the clock' % (name, processor, clock), flush=True)
+        print(f'{name:<40} {processor:7.2f} s of the processor, {clock:7.2f} s by the clock', flush=True)
     return medians[0][0] / medians[1][0]
 
 
@@ -164,14 +164,15 @@ def main():
     said = subprocess.run([sys.executable, __file__, '--only-memory'] + sys.argv[1:], stdout=subprocess.PIPE,
                           check=True)
     memory = int(said.stdout.split()[-1])
-    print('batch of %d at %d pixels, %s threads' % (size + (os.environ.get('OMP_NUM_THREADS', 'all'),)))
-    print('%-40s %7.2f GB (at most %.2f)' % ('peak memory of training', memory / 1e9, MOST_MEMORY / 1e9))
+    threads = os.environ.get('OMP_NUM_THREADS', 'all')
+    print(f'batch of {size[0]} at {size[1]} pixels, {threads} threads')
+    print(f'{"peak memory of training":<40} {memory / 1e9:7.2f} GB (at most {MOST_MEMORY / 1e9:.2f})')
     ratio = tell('training step', 'its convolutions alone',
                  compare(training(*size, 1.), convolving(*size), options.rounds))
-    print('%-40s %7.3f (at most %.2f)' % ('ratio', ratio, MOST_TIME))
+    print(f'{"ratio":<40} {ratio:7.3f} (at most {MOST_TIME:.2f})')
     gain = 1 / tell('inference of a batch', 'with all outputs', compare(
         *inference(options.batch_size, options.infer_size, 1.), options.rounds))
-    print('%-40s %7.3f (at least %.2f)' % ('gain', gain, LEAST_GAIN))
+    print(f'{"gain":<40} {gain:7.3f} (at least {LEAST_GAIN:.2f})')
     return int(not (memory <= MOST_MEMORY and ratio <= MOST_TIME and gain >= LEAST_GAIN))
 
 

@@ -8,7 +8,7 @@ from icd.errors import UserError
 
 def refused(path, *words):
     """Expect a `UserError` of one line that names the file and holds `words`."""
-    return pytest.raises(UserError, match='(?s)^(?!.*\n)%s.*%s' % (str(path).replace('\\', '.'), '.*'.join(words)))
+    return pytest.raises(UserError, match='(?s)^(?!.*\n){}.*{}'.format(str(path).replace('\\', '.'), '.*'.join(words)))
 
 
 def write(path, content):

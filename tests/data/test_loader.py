@@ -12,7 +12,7 @@ from mxnet import gluon
 from icd.data import augment, datasets, geometry, images, loader, superpixel_map
 from icd.errors import UserError
 
-NAMES = ['n%02d' % i for i in range(11)]
+NAMES = [f'n{i:02d}' for i in range(11)]
 LABELS = np.eye(11, 4, dtype=np.float32)
 SIZE = 49
 

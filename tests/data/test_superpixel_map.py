@@ -38,7 +38,7 @@ def test_labels_that_do_not_fit_are_not_written(tmp_path, label):
 def test_other_pngs_are_refused(tmp_path, pixels):
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, pixels)
-    with pytest.raises(UserError, match='%s: not a superpixel map.*make the superpixels again' % path):
+    with pytest.raises(UserError, match=f'{path}: not a superpixel map.*make the superpixels again'):
         superpixel_map.read(path)
 
 
@@ -48,7 +48,7 @@ def test_damaged_maps_are_refused(tmp_path, kept):
     superpixel_map.write(path, labels_up_to(70000))
     with open(path, 'rb+') as file:
         file.truncate(kept if kept >= 0 else len(file.read()) + kept)
-    with pytest.raises(UserError, match='%s: .*make the superpixels again' % path):
+    with pytest.raises(UserError, match=f'{path}: .*make the superpixels again'):
         superpixel_map.read(path)
     with pytest.raises(UserError, match='no such file: make the superpixels again'):
         superpixel_map.read(str(tmp_path / 'none.png'))

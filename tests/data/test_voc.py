@@ -67,8 +67,8 @@ def test_class_names(tmp_path):
 
 
 def annotation(*objects):
-    return '<annotation><folder>f</folder>%s</annotation>' % ''.join(
-        '<object><name>%s</name>%s</object>' % (name, more) for name, more in objects)
+    return '<annotation><folder>f</folder>{}</annotation>'.format(''.join(
+        f'<object><name>{name}</name>{more}</object>' for name, more in objects))
 
 
 EASY, DIFFICULT = '<difficult>0</difficult>', '<difficult>1</difficult>'
@@ -90,7 +90,7 @@ def test_annotation_in_a_namespace(tmp_path):
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-16', 'iso-8859-1'])
 def test_annotation_in_its_own_encoding(tmp_path, encoding):
-    text = '<?xml version="1.0" encoding="%s"?>' % encoding + annotation(('b\u00e4r', EASY))
+    text = f'<?xml version="1.0" encoding="{encoding}"?>' + annotation(('b\u00e4r', EASY))
     assert voc.read_annotation(write(tmp_path / 'a.xml', text.encode(encoding)), ('b\u00e4r',)) == (0,)
 
 

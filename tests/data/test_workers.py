@@ -161,7 +161,7 @@ def test_a_worker_that_does_not_listen_is_ended(pool, monkeypatch, tmp_path):
 
 def gone(pid):
     try:
-        with open('/proc/%d/stat' % pid, encoding='ascii') as file:
+        with open(f'/proc/{pid}/stat', encoding='ascii') as file:
             return file.read().rsplit(')', 1)[1].split()[0] == 'Z'
     except FileNotFoundError:
         return True
@@ -170,7 +170,7 @@ def gone(pid):
 @pytest.mark.parametrize('end', ['kill', 'drop'])
 def test_workers_end_with_their_parent(end):
     """Two pools, one with finished batches nobody takes: neither outlives the process that made it."""
-    program = '''if 1:
+    program = f'''if 1:
         import sys, time, numpy as np
         from icd.data.workers import Workers
         def fill(task, big):
@@ -181,9 +181,9 @@ def test_workers_end_with_their_parent(end):
         for each in passes:
             next(each)
         print(*[process.pid for pool in pools for process in pool.processes], flush=True)
-        if %r == 'kill':
+        if {end!r} == 'kill':
             time.sleep(60)
-    ''' % end
+    '''
     process = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE)
     pids = [int(word) for word in process.stdout.readline().split()]
     assert len(pids) == 4

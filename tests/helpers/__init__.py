@@ -32,7 +32,7 @@ def parity_files(pattern):
 
 def load_recording(path):
     """Arrays of one recording as a dict."""
-    assert os.path.isfile(path), 'no recording %s: ICD_PARITY_ROOT must hold at least one of each kind' % path
+    assert os.path.isfile(path), f'no recording {path}: ICD_PARITY_ROOT must hold at least one of each kind'
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 

@@ -45,10 +45,10 @@ def summaries(t, name, value, start):
     value, change = value.reshape(-1), (value - start).reshape(-1)
     wide = value.astype(np.float64)
     return {
-        'stat_%s/%d' % (name, t): np.array([wide.sum(), np.linalg.norm(wide),
+        f'stat_{name}/{t}': np.array([wide.sum(), np.linalg.norm(wide),
                                             np.linalg.norm(wide - start.reshape(-1))]),
-        'step%d_head_%s' % (t, name): value[:16],
-        'step%d_delta_%s' % (t, name): change[np.linspace(0, change.size - 1, min(64, change.size)).astype(int)]}
+        f'step{t}_head_{name}': value[:16],
+        f'step{t}_delta_{name}': change[np.linspace(0, change.size - 1, min(64, change.size)).astype(int)]}
 
 
 def decayed_gamma(t, shape):
@@ -78,8 +78,8 @@ def train(recorded, net, start):
         out.loss.backward()
         parameters[STATE].set_data(state)
         trainer.step(len(images))
-        made.update({'step%d_cam_prob' % t: out.prob.asnumpy(), 'step%d_bottom_up' % t: out.calibrated.asnumpy(),
-                     'step%d_top_down_prob' % t: mx.nd.sigmoid(top_down).asnumpy()})
+        made.update({f'step{t}_cam_prob': out.prob.asnumpy(), f'step{t}_bottom_up': out.calibrated.asnumpy(),
+                     f'step{t}_top_down_prob': mx.nd.sigmoid(top_down).asnumpy()})
         for name, parameter in parameters.items():
             value = parameter.data().asnumpy()
             if name in LAGGING:
@@ -123,7 +123,7 @@ def flat(recorded):
     for name, value in recorded.items():
         if name.startswith('stat_'):
             assert len(value) == len(recorded['images'])
-            values.update({'%s/%d' % (name, t): row for t, row in enumerate(value)})
+            values.update({f'{name}/{t}': row for t, row in enumerate(value)})
     return values
 
 
@@ -147,7 +147,7 @@ def allowed(name, recorded):
     if kind in ('cam', 'bottom', 'top'):
         return OUTPUT[t] * np.abs(value).max()
     parameter = name.split('_', 2)[2]
-    moved = np.abs(recorded['step%d_delta_%s' % (t, parameter)]).max()
+    moved = np.abs(recorded[f'step{t}_delta_{parameter}']).max()
     return DELTA[t] * moved + (0 if kind == 'delta' else 1e-7 * np.abs(value).max())
 
 
@@ -162,7 +162,7 @@ def compare(made, recorded):
         assert made[name].shape == value.shape, name
         assert np.isfinite(value).all(), name
         excess = np.abs(made[name].astype(np.float64) - value) / np.maximum(allowed(name, recorded), 1e-30)
-        assert excess.max() <= 1, '%s: %.2g times the allowed error' % (name, excess.max())
+        assert excess.max() <= 1, f'{name}: {excess.max():.2g} times the allowed error'
 
 
 @pytest.mark.parity

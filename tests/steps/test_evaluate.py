@@ -16,7 +16,7 @@ from icd.method import bootstrap, metrics
 from icd.steps import evaluate
 from icd.viz import table
 
-NAMES = ['m%02d' % i for i in range(14)] + ['sub/m14']
+NAMES = [f'm{i:02d}' for i in range(14)] + ['sub/m14']
 CLASSES = ('cat', 'cow', 'dog')
 C = 4
 
@@ -78,7 +78,7 @@ def test_figures_are_those_of_the_masks(case):
 
 def test_processes_do_not_change_a_digit(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
-    names = ['%03d' % i for i in range(300)]
+    names = [f'{i:03d}' for i in range(300)]
     for name in names:
         for folder, mask in zip(('truth', 'pred', 'other'), draw(rng, (6, 7))):
             write(str(tmp_path / folder), name, mask)
@@ -302,8 +302,8 @@ def add_scores(folder, masks, size=65):
     rng = np.random.default_rng(3)
     for name in NAMES:
         classes = sorted(set(np.unique(masks[name][0]).tolist()) - {0, 255})[:2]
-        objects = ''.join('<object><name>%s</name></object>' % CLASSES[c - 1] for c in classes)
-        for path, text in ((folder / 'xml' / (name + '.xml'), '<annotation>%s</annotation>' % objects),):
+        objects = ''.join(f'<object><name>{CLASSES[c - 1]}</name></object>' for c in classes)
+        for path, text in ((folder / 'xml' / (name + '.xml'), f'<annotation>{objects}</annotation>'),):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         (folder / 'npy' / name).parent.mkdir(parents=True, exist_ok=True)
@@ -369,24 +369,25 @@ def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
         assert rows[role] == [str(folder / part)]
 
     def refuse(word):
-        raise AssertionError('%s is not JSON' % word)
+        raise AssertionError(f'{word} is not JSON')
     with open(str(folder / 'new/a.json'), encoding='utf-8') as file:
         result = json.load(file, parse_constant=refuse)
     assert result['mIoU'] == pytest.approx(figures['mIoU'])
     exchanged, versus = result['exchanged'], result['versus']
 
     def cells(*values):
-        return ['%.2f' % value for value in values]
+        return [f'{value:.2f}' for value in values]
     assert rows['percent'] == ['IoU', 'defined', 'precision', 'recall', 'swapped', 'versus']
     assert rows['class 2'] == cells(*[figures[key]['cow'] for key in ('IoU', 'IoU_defined', 'precision', 'recall')],
                                     exchanged['IoU']['class 2'], versus['IoU']['class 2'])
     assert rows['mean'] == (cells(figures['mIoU'], figures['mIoU_defined']) + ['-', '-'] +
                             cells(exchanged['mIoU'], versus['mIoU']))
     for sentence in (
-            'images: 15, pixel accuracy %(pixel_accuracy).2f, ignored %(ignored).2f of the seeds, '
-            '%(ignored_truth).2f of the truth' % figures,
-            'agreement: %(agreement).2f over all pixels, %(agreement_defined).2f over those both define' % figures,
-            'mIoU minus that of versus: %+.2f, 95%% interval %+.2f to %+.2f (1000 draws' % (
-                (versus['difference'],) + tuple(versus['difference_interval']))):
+            'images: 15, pixel accuracy {pixel_accuracy:.2f}, ignored {ignored:.2f} of the seeds, '
+            '{ignored_truth:.2f} of the truth'.format(**figures),
+            'agreement: {agreement:.2f} over all pixels, {agreement_defined:.2f} over those both define'.format(
+                **figures),
+            'mIoU minus that of versus: {:+.2f}, 95% interval {:+.2f} to {:+.2f} (1000 draws'.format(
+                versus['difference'], *versus['difference_interval'])):
         assert sentence in printed
     assert os.listdir(str(folder / 'new')) == ['a.json']

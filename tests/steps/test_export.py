@@ -25,8 +25,8 @@ def small(tmp_path):
     rng = np.random.default_rng(0)
     for name, (size, classes) in IMAGES.items():
         files.save_image(str(tmp_path / 'images' / (name + '.jpg')), rng.integers(0, 256, size + (3,), np.uint8))
-        objects = ''.join('<object><name>%s</name></object>' % voc.CATEGORIES[c] for c in classes)
-        files.save_bytes(str(tmp_path / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
+        objects = ''.join(f'<object><name>{voc.CATEGORIES[c]}</name></object>' for c in classes)
+        files.save_bytes(str(tmp_path / 'xml' / (name + '.xml')), f'<annotation>{objects}</annotation>'.encode())
         for kind in ('icd', 'cam'):
             files.save_npy(score_map.path(str(tmp_path / 'snapshot'), kind, name),
                              rng.standard_normal((len(classes), 9, 9)).astype(np.float32))
@@ -102,7 +102,7 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
     two = one_file if place.endswith('.npz') else {'maps/two.npz'}
     files.save_npy(path, np.load(path) + 1)
     assert run(options) == two
-    every = one_file if place.endswith('.npz') else {'maps/%s.npz' % name for name in IMAGES} | {'maps/settings.json'}
+    every = one_file if place.endswith('.npz') else {f'maps/{name}.npz' for name in IMAGES} | {'maps/settings.json'}
     assert run(changed(options, export_full_size=True)) == every
     assert run(changed(options, export_full_size=True, force=True)) == every - {'maps/settings.json'}
     assert not [path for path in contents(folder) if path.endswith(files.PARTIAL)]

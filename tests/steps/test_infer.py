@@ -28,10 +28,10 @@ def data(valid, tmp_path, monkeypatch):
     rng = np.random.RandomState(5)
     for name, size in IMAGES.items():
         image = cv2.resize(rng.randint(0, 255, (9, 9, 3), np.uint8), size[::-1])
-        files.save_image('images/%s.jpg' % name, image)
+        files.save_image(f'images/{name}.jpg', image)
         whole, one = ANNOTATION.split('<object>', 1)[0], '<object>' + ANNOTATION.split('<object>', 1)[1][:-13]
         text = whole + ''.join(one % c for c in CLASSES.get(name, ('dog',))) + '</annotation>'
-        files.save_bytes('annotations/%s.xml' % name, text.encode())
+        files.save_bytes(f'annotations/{name}.xml', text.encode())
     files.save_bytes('list.txt', '\n'.join(IMAGES).encode())
     return root
 
@@ -50,7 +50,7 @@ def test_files_hold_the_scores_of_their_image_and_its_classes(data):
     load.load_trained('snap/vgg16_icd-0000.params', net)
     found = infer('whole')
     for name, _size in IMAGES.items():
-        square, fitted = letterbox(images.read_image('images/%s.jpg' % name), SIZE)
+        square, fitted = letterbox(images.read_image(f'images/{name}.jpg'), SIZE)
         cam, _, top_down, _ = net(mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8'))
         own = sorted(voc.CATEGORIES.index(c) for c in CLASSES.get(name, ('dog',)))
         rows, columns = geometry.resized_positions(fitted, SIZE)
@@ -105,7 +105,7 @@ def test_annotations_of_another_folder_make_other_scores_however_old_they_are(da
     text = open('others/a.xml').read().replace('dog', 'cat')
     files.save_bytes('others/a.xml', text.encode())
     for name in IMAGES:
-        os.utime('others/%s.xml' % name, (100, 100))
+        os.utime(f'others/{name}.xml', (100, 100))
     assert run('infer', SMALL + ['--annotation-root', 'others']) == 0
     after = scores()
     assert (after['cam', 'a'] != before['cam', 'a']).any() and (after['cam', 'b'] == before['cam', 'b']).all()

@@ -105,7 +105,7 @@ def test_maps_come_from_the_features_of_the_image(merged, name):
 def test_nothing_but_maps_settings_and_the_preview_is_written(merged):
     out = os.path.dirname(merged.save_superpixel_root)
     files = {os.path.relpath(os.path.join(folder, file), out) for folder, _, files in os.walk(out) for file in files}
-    assert files == {'merged/%s.png' % name for name, *_ in DRAWN} | {
+    assert files == {f'merged/{name}.png' for name, *_ in DRAWN} | {
         'merged/settings.json', 'merged/inputs.tsv', 'superpixels_demo.jpg'}
     assert not os.path.exists(merged.save_feature_root)
 
@@ -205,15 +205,15 @@ def complaint(options):
 
 def test_missing_superpixels_are_counted_and_the_remedy_is_named(drawn):
     drawn.superpixel_root = os.path.join(drawn.superpixel_root, 'not here')
-    assert complaint(drawn).startswith('--superpixel-root %s: no such folder: make them' % drawn.superpixel_root)
+    assert complaint(drawn).startswith(f'--superpixel-root {drawn.superpixel_root}: no such folder: make them')
     os.makedirs(drawn.superpixel_root)
     with open(drawn.data_list, 'w') as file:
         for i in range(12):
-            cv2.imwrite(os.path.join(drawn.image_root, '%02d.jpg' % i), np.zeros((5, 5, 3), np.uint8))
-            file.write('%02d\n' % i)
+            cv2.imwrite(os.path.join(drawn.image_root, f'{i:02d}.jpg'), np.zeros((5, 5, 3), np.uint8))
+            file.write(f'{i:02d}\n')
     text = complaint(drawn)
     assert '\n' not in text and '12 files' in text and '09.png, ...' in text and '10.png' not in text
-    assert 'make -C external/superpixel' in text and "makeSuperpixel %s" % drawn.data_list in text
+    assert 'make -C external/superpixel' in text and f"makeSuperpixel {drawn.data_list}" in text
 
 
 def test_superpixels_of_another_size_are_named_with_their_image(drawn):

@@ -56,7 +56,7 @@ def write_image(folder, name, size, classes, rng):
         image = image[..., 0]
     files.save_image(str(folder / 'images' / (name + '.jpg')), image)
     objects = ''.join(OBJECT % voc.CATEGORIES[c] for c in classes)
-    files.save_bytes(str(folder / 'xml' / (name + '.xml')), ('<annotation>%s</annotation>' % objects).encode())
+    files.save_bytes(str(folder / 'xml' / (name + '.xml')), f'<annotation>{objects}</annotation>'.encode())
     files.save_image(str(folder / 'saliency' / (name + '.png')), np.uint8(rng.integers(0, 9, size)))
     for kind in ('icd', 'cam'):
         files.save_npy(str(folder / 'snapshot' / 'results' / ('scores_' + kind) / (name + '.npy')),
@@ -341,7 +341,7 @@ def test_saliency_maps_of_zeros_and_ones_are_told(small, value, counted, capsys)
     saliency[:20] = value
     saliency_bytes(cv2.imencode('.png', saliency)[1].tobytes())(small)
     run_stage(seeds, changed(small, seeds=('raw', 'sal')))
-    assert ('1 saliency maps of %s hold no pixel above 2' % small.saliency_root in capsys.readouterr().err) == counted
+    assert (f'1 saliency maps of {small.saliency_root} hold no pixel above 2' in capsys.readouterr().err) == counted
 
 
 def test_a_saliency_map_that_changes_meanwhile(small, monkeypatch):
@@ -385,7 +385,7 @@ def run_in_a_process(options):
 
 def test_killed_and_run_again_it_ends_like_an_undisturbed_run(tmp_path):
     """`ICD_KILLS=20` kills more often."""
-    images = {'%02d' % i: ((60 + i, 90), (i, i + 1)) for i in range(16)}
+    images = {f'{i:02d}': ((60 + i, 90), (i, i + 1)) for i in range(16)}
     options = changed(small_set(tmp_path, images), seeds=('crf', 'raw'), crf_iterations=150)
     folder = os.path.join(options.snapshot, 'results', 'seeds')
     start = time.monotonic()

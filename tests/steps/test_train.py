@@ -38,14 +38,14 @@ OBJECT = '<object><name>%s</name><difficult>0</difficult></object>'
 def data(tmp_path_factory):
     """A folder with a small data set."""
     root, rng = str(tmp_path_factory.mktemp('data')), np.random.default_rng(0)
-    names = ['image%02d' % i for i in range(COUNT)]
+    names = [f'image{i:02d}' for i in range(COUNT)]
     for i, name in enumerate(names):
         height, width = 40 + i, 70 - i
         image = cv2.resize(rng.integers(0, 256, (5, 6, 3), np.uint8), (width, height))
         files.save_image(os.path.join(root, 'images', name + '.jpg'), image)
         chosen = {CLASSES[i % 3], CLASSES[i % 2]}
         files.save_bytes(os.path.join(root, 'annotations', name + '.xml'), (
-            '<annotation>%s</annotation>' % ''.join(OBJECT % c for c in sorted(chosen))).encode())
+            '<annotation>{}</annotation>'.format(''.join(OBJECT % c for c in sorted(chosen)))).encode())
         labels = np.arange(height)[:, None] // 8 * 9 + np.arange(width) // 8
         superpixel_map.write(os.path.join(root, 'superpixels', name + '.png'), labels.astype(np.int32))
     for name, lines in (('list.txt', names), ('classes.txt', CLASSES)):
@@ -118,7 +118,7 @@ def test_the_log_has_every_figure_of_every_step(undisturbed):
         assert figures['score_min'] < figures['score_max'] and 0 <= figures['state_min'] <= figures['state_max']
         assert figures['images_per_second'] > 0
         assert min(figures[kind + '_s'] for kind in ('input', 'compute', 'update')) >= 0
-    assert [line['learning_rate'] for line in lines] == ['0.001'] * 3 + ['%.7g' % (.001 * .5 ** .9)] * 3
+    assert [line['learning_rate'] for line in lines] == ['0.001'] * 3 + [f'{.001 * .5 ** .9:.7g}'] * 3
     assert [float(line['warm_up']) for line in lines] == pytest.approx(
         [np.exp(-10 * (6 - i) / 6) for i in range(6)], rel=1e-5)
     text = (undisturbed / 'log.txt').read_text()
@@ -254,9 +254,9 @@ def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_pat
     shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
     if 'data_list' in values:
         values = dict(data_list=str(tmp_path / 'short.txt'))
-        files.save_bytes(values['data_list'], '\n'.join('image%02d' % i for i in range(12)).encode())
+        files.save_bytes(values['data_list'], '\n'.join(f'image{i:02d}' for i in range(12)).encode())
     before = results(tmp_path / 'snap')
-    with pytest.raises(UserError, match='comes from a training with another .*%s.*give the same options' % named):
+    with pytest.raises(UserError, match=f'comes from a training with another .*{named}.*give the same options'):
         run(data, tmp_path / 'snap', **values)
     assert results(tmp_path / 'snap') == before
 
@@ -390,7 +390,7 @@ def test_a_killed_worker_ends_a_distributed_run_everywhere(data, tmp_path):
     options = make_options(data, tmp_path, num_epoch=100000, kvstore='dist_sync', batch_size=4, checkpoint_every=0)
     command = [sys.executable, '-c', launch.COMMAND, '--only-train'] + arguments_of(options)
     roles = ['scheduler', 'server', 'worker', 'worker']
-    output = [open(str(tmp_path / ('said%d' % i)), 'w+') for i in range(len(roles))]
+    output = [open(str(tmp_path / f'said{i}'), 'w+') for i in range(len(roles))]
     popen, subprocess.Popen = subprocess.Popen, lambda *words, **more: popen(*words, stderr=output.pop(0), **more)
     try:
         processes = launch.start(roles, command, dict(os.environ, OMP_NUM_THREADS='1'))
@@ -406,8 +406,8 @@ def test_a_killed_worker_ends_a_distributed_run_everywhere(data, tmp_path):
     assert time.monotonic() - began < 60
     assert [process.returncode for process in processes] == [2, 2, 2, -signal.SIGKILL]
     for i in range(3):
-        lines = (tmp_path / ('said%d' % i)).read_text().splitlines()
-        line = r'icd-run: lost the worker on \S+ \(process %d\): .*what was finished is kept' % processes[3].pid
+        lines = (tmp_path / f'said{i}').read_text().splitlines()
+        line = fr'icd-run: lost the worker on \S+ \(process {processes[3].pid}\): .*what was finished is kept'
         assert sum(bool(re.search(line, said)) for said in lines) == 1, lines[-5:]
         assert 'Traceback' not in ''.join(lines)
     assert Checkpoints(options.snapshot, options.model).newest() is not None

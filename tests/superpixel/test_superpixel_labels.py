@@ -75,7 +75,7 @@ def test_compactness_evens_out(tmp_path):
 
 @pytest.mark.parametrize('method', ['slic', 'graph'])
 def test_labels_do_not_depend_on_threads(method, tmp_path):
-    names = ['%d' % i for i in range(12)]
+    names = [str(i) for i in range(12)]
     for i, name in enumerate(names):
         cv2.imwrite(str(tmp_path / (name + '.png')), draw(90 + 7 * i, 150 - 5 * i, i))
     one, four = (labels_of(tmp_path, names, tmp_path, '--method', method, '--threads', n) for n in ('1', '4'))

@@ -68,7 +68,7 @@ def odd_images(folder):
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x112] = orientation
-        Image.fromarray(drawn).save(os.path.join(folder, 'exif%d.jpg' % orientation), exif=exif)
+        Image.fromarray(drawn).save(os.path.join(folder, f'exif{orientation}.jpg'), exif=exif)
     return sorted(os.listdir(folder))
 
 
@@ -115,10 +115,10 @@ def test_bad_image_is_named_and_the_others_are_made(file, images):
     name = os.path.splitext(file)[0]
     if content is not None:
         (images / 'images' / file).write_bytes(content)
-    (images / 'list.txt').write_text('a\n%s\nb\n' % name)
+    (images / 'list.txt').write_text(f'a\n{name}\nb\n')
     code, lines = make(images)
     assert code == 1 and len(lines) == 2, lines
-    assert lines[0].startswith('makeSuperpixel: images/%s.' % name) and 'take the name off the list' in lines[0]
+    assert lines[0].startswith(f'makeSuperpixel: images/{name}.') and 'take the name off the list' in lines[0]
     assert lines[1] == 'makeSuperpixel: 2 made, 0 already there, 1 bad'
     assert sorted(maps(images / 'out')) == ['a.png', 'b.png']
 
@@ -172,10 +172,10 @@ def test_bad_command_is_one_line_and_writes_nothing(case, images):
 @pytest.mark.parametrize('name', ['../a', 'sub/../../a', '/a', '..', 'sub/', 'a.jpg', 'a.PNG'])
 def test_names_stay_below_their_folders(name, images):
     cv2.imwrite(str(images / 'a.jpg'), draw(20, 20))
-    (images / 'list.txt').write_text('b\n%s\n' % name)
+    (images / 'list.txt').write_text(f'b\n{name}\n')
     before = files(images)
     code, lines = make(images)
-    assert code == 2 and len(lines) == 1 and "line 2, '%s'" % name in lines[0], lines
+    assert code == 2 and len(lines) == 1 and f"line 2, '{name}'" in lines[0], lines
     assert files(images) == before
 
 
@@ -217,7 +217,7 @@ def small_disk(images):
 
 
 def test_full_disk(small_disk):
-    names = ['n%d' % i for i in range(60)]              # of 10 kB each
+    names = [f'n{i}' for i in range(60)]              # of 10 kB each
     for name in names:
         cv2.imwrite(str(small_disk / 'images' / (name + '.png')), draw(200, 200))
     (small_disk / 'list.txt').write_text('\n'.join(names))

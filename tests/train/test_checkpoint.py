@@ -151,7 +151,7 @@ def test_what_is_removed(checkpoints, net):
     assert checkpoints.epochs() == [2, 1] and not os.path.exists(checkpoints.path_within(26))
     assert os.path.exists(checkpoints.path_within(27))
     checkpoints.remove_within()
-    assert sorted(os.listdir(checkpoints.folder)) == ['vgg16_icd-000%d.%s' % (epoch, kind) for epoch in (1, 2)
+    assert sorted(os.listdir(checkpoints.folder)) == [f'vgg16_icd-000{epoch}.{kind}' for epoch in (1, 2)
                                                     for kind in ('params', 'states')]
     checkpoints.remove_epochs()
     assert not os.listdir(checkpoints.folder)

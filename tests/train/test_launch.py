@@ -19,8 +19,8 @@ def start(roles, code):
 
 def test_every_process_gets_its_role_and_the_same_address(tmp_path):
     names = ('DMLC_ROLE', 'DMLC_NUM_WORKER', 'DMLC_NUM_SERVER', 'DMLC_PS_ROOT_URI', 'DMLC_PS_ROOT_PORT')
-    code = 'import os; e = os.environ; open(%r + "/%%d" %% os.getpid(), "w").write(" ".join(e[n] for n in %r))' % (
-        str(tmp_path), names)
+    code = (f'import os; e = os.environ; open({str(tmp_path)!r} + "/%d" % os.getpid(), "w").write('
+            f'" ".join(e[n] for n in {names!r}))')
     roles = ['scheduler', 'server', 'server', 'worker']
     processes = start(roles, code)
     assert launch.wait(processes) == 0
@@ -31,8 +31,8 @@ def test_every_process_gets_its_role_and_the_same_address(tmp_path):
 
 @pytest.mark.parametrize('failure, code', [('raise SystemExit(2)', 2), ('import os; os.kill(os.getpid(), 9)', -9)])
 def test_when_one_fails_the_others_are_ended(failure, code):
-    processes = start(['scheduler', 'worker', 'server'], 'import os\nif os.environ["DMLC_ROLE"] == "worker": %s\n%s' % (
-        failure, PATIENT))
+    processes = start(['scheduler', 'worker', 'server'],
+                      f'import os\nif os.environ["DMLC_ROLE"] == "worker": {failure}\n{PATIENT}')
     began = time.monotonic()
     assert launch.wait(processes, patience=.3) == code
     assert all(process.poll() is not None for process in processes) and time.monotonic() - began < 30
@@ -47,9 +47,9 @@ def test_others_may_end_by_themselves_first():
 
 
 def test_a_terminated_launcher_ends_what_it_started(tmp_path):
-    code = 'import os, time; open(%r, "a").write("%%d " %% os.getpid()); time.sleep(60)' % str(tmp_path / 'pids')
-    program = ('import sys; from icd import console; from icd.train import launch; launch.COMMAND = %r; '
-               'sys.exit(console.run_command(launch.main))' % code)
+    code = 'import os, time; open({!r}, "a").write("%d " % os.getpid()); time.sleep(60)'.format(str(tmp_path / 'pids'))
+    program = (f'import sys; from icd import console; from icd.train import launch; launch.COMMAND = {code!r}; '
+               'sys.exit(console.run_command(launch.main))')
     launcher = subprocess.Popen([sys.executable, '-c', program, '--workers', '1', '--', '--only-train'], cwd=PROJECT)
     pids, limit = [], time.monotonic() + 30
     while len(pids) < 3 and time.monotonic() < limit:

@@ -33,8 +33,8 @@ def test_what_is_printed():
     assert lines[0].startswith('10582 images an epoch in 330 batches of 32, 20 epochs, 6600 steps; a log line')
     assert len(lines) == 21
     for epoch, line in enumerate(lines[1:]):
-        assert line == 'epoch %2d: steps %d to %d, learning rate %.4g' % (
-            epoch, 330 * epoch, 330 * epoch + 329, 1e-3 * (1 - epoch / 20) ** .9)
+        assert line == (f'epoch {epoch:2d}: steps {330 * epoch} to {330 * epoch + 329}, '
+                        f'learning rate {1e-3 * (1 - epoch / 20) ** .9:.4g}')
 
 
 def test_other_numbers_of_images():

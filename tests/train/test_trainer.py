@@ -278,11 +278,11 @@ def be_a_worker(path):
 
 
 def test_two_workers_and_a_server_give_what_one_process_gives(single_frozen, tmp_path):
-    code = 'import sys; sys.path.insert(0, %r); import icd.mxnet_setup; from tests.train import test_trainer as t; ' \
-        't.be_a_worker(%r)' % (PROJECT, str(tmp_path / 'worker%d.npz'))
+    code = 'import sys; sys.path.insert(0, {!r}); import icd.mxnet_setup; from tests.train import test_trainer as t; ' \
+        't.be_a_worker({!r})'.format(PROJECT, str(tmp_path / 'worker%d.npz'))
     processes = launch.start(['scheduler', 'server', 'worker', 'worker'], [sys.executable, '-c', code],
                              dict(os.environ, OMP_NUM_THREADS='1'))
     assert launch.wait(processes) == 0
     for rank in range(2):
-        with np.load(str(tmp_path / ('worker%d.npz' % rank))) as ours:
+        with np.load(str(tmp_path / f'worker{rank}.npz')) as ours:
             assert_same(ours, single_frozen)

@@ -69,7 +69,7 @@ def job(monkeypatch, capsys):
         thread.join(5.)
 
 
-PROCESS = 'on %s (process %d)' % (socket.gethostname(), os.getpid())
+PROCESS = f'on {socket.gethostname()} (process {os.getpid()})'
 
 
 def test_a_lost_process_ends_all_others_with_its_name(job):
@@ -91,7 +91,7 @@ def test_a_lost_scheduler_ends_workers_and_servers(job):
     hub, _, _ = job.start('scheduler', 'worker', 'server')
     hub.close()
     assert job.ended(2) == [2, 2]
-    assert job.reported().count('the scheduler at 127.0.0.1:%d is lost' % watch.address()[1]) == 2
+    assert job.reported().count(f'the scheduler at 127.0.0.1:{watch.address()[1]} is lost') == 2
 
 
 def test_a_silent_process_counts_as_lost(job):

@@ -10,7 +10,7 @@ from icd.errors import UserError
 from icd.viz import curves
 
 HEADER = 'epoch,batch,step,learning_rate,loss,ranking,score_min,score_max,flipped,images_per_second\n'
-LINES = [HEADER] + ['%d,%d,%d,0.001,%g,0.8,-1,%g,0.1,30\n' % (i // 4, i % 4, i, 1 / (i + 1), i) for i in range(12)]
+LINES = [HEADER] + [f'{i // 4},{i % 4},{i},0.001,{1 / (i + 1):g},0.8,-1,{i:g},0.1,30\n' for i in range(12)]
 
 
 def drawing(tmp_path, text):
@@ -50,7 +50,7 @@ def test_a_half_written_line_changes_nothing(tmp_path):
 def test_the_dotted_lines_stand_where_epochs_begin(tmp_path):
     def column_of_line(batch):
         rows = ['epoch,batch,step,loss\n']
-        rows += ['%d,%d,%d,1\n' % (step // 21, batch(step), step + 1) for step in range(5, 42, 6)]
+        rows += [f'{step // 21},{batch(step)},{step + 1},1\n' for step in range(5, 42, 6)]
         image = drawing(tmp_path, ''.join(rows))[100:300, 70:470].astype(int)
         grey = ((image.max(2) < 200) & (image.max(2) - image.min(2) < 9)).sum(0)
         return int(grey.argmax()), int(grey.max())
@@ -82,7 +82,7 @@ def test_a_log_of_icd_has_six_panels(tmp_path):
 
 def test_a_log_of_another_task_has_its_own_panels(tmp_path):
     lines = ['epoch,batch,step,learning_rate,loss,pixel_accuracy,images_per_second,input_s\n']
-    lines += ['0,%d,%d,.1,%g,%g,9,1\n' % (i, i + 1, 2 / (i + 1), i / 9) for i in range(9)]
+    lines += [f'0,{i},{i + 1},.1,{2 / (i + 1):g},{i / 9:g},9,1\n' for i in range(9)]
     assert list(curves.panels(lines[0].strip().split(','))) == [
         'loss', 'pixel accuracy', 'learning rate', 'images a second']
     image = drawing(tmp_path, ''.join(lines))

@@ -87,7 +87,7 @@ def test_the_curve_goes_through_its_points():
 
 
 def test_as_many_thresholds_have_their_number_as_there_is_room_for():
-    for spread, words in ((.01, ['0.0']), (1, ['%.1f' % (i / 10) for i in range(10)])):
+    for spread, words in ((.01, ['0.0']), (1, [f'{i / 10:.1f}' for i in range(10)])):
         points = dict(POINTS, ignored=[spread * i for i in range(101)], precision=[90.] * 100 + [None])
         assert [text for text in texts(plots.precision_coverage(points)) if '.' in text[:-1]] == words
 
@@ -125,9 +125,9 @@ def test_cells_that_round_to_nothing_have_no_figure():
 
 
 def test_a_matrix_of_many_classes_stays_readable():
-    names = ['class %d' % i for i in range(254)]
+    names = [f'class {i}' for i in range(254)]
     svg = plots.confusion_matrix(np.diag(np.arange(255)).tolist(), names, colours(names))
-    assert {text for text in texts(svg) if text.startswith('class')} == {'class %d' % i for i in range(214, 254)}
+    assert {text for text in texts(svg) if text.startswith('class')} == {f'class {i}' for i in range(214, 254)}
 
 
 def test_the_same_numbers_give_the_same_bytes_with_any_settings_of_matplotlib():

@@ -19,7 +19,7 @@ from icd.viz import plots, report
 
 HOSTILE = '<b onload=x>&"fish of a name that has no room beside a plot'
 CLASSES = ('cat', 'cow', HOSTILE)
-NAMES = ['n%02d' % i for i in range(16)]
+NAMES = [f'n{i:02d}' for i in range(16)]
 SHAPE = (90, 120)
 
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
         files.save_npy(str(folder / 'npy' / (name + '.npy')),
                          (20 - distance[None, :SHAPE[0]:8, :SHAPE[0]:8]).astype(np.float32)[:, :12, :12])
         files.save_bytes(str(folder / 'xml' / (name + '.xml')), (
-            '<annotation><object><name>%s</name></object></annotation>' % html.escape(CLASSES[index - 1])).encode())
+            f'<annotation><object><name>{html.escape(CLASSES[index - 1])}</name></object></annotation>').encode())
     (folder / 'list.txt').write_text('\n'.join(NAMES))
     (folder / 'classes.txt').write_text('\n'.join(CLASSES))
     return folder
@@ -105,19 +105,19 @@ def test_the_page_shows_the_figures(full):
     boxes = re.findall('<dt>(.*?)</dt><dd>(.*?)<small>(.*?)</small>', text.replace('\N{MINUS SIGN}', '-'))
     both = '%.1f over pixels both define'
     assert boxes == [
-        ('mIoU', '%.1f' % result['mIoU'], both % result['mIoU_defined']),
-        ('mIoU, other seeds', '%.1f' % versus['mIoU'], both % versus['mIoU_defined']),
-        ('difference', '%+.1f' % versus['difference'], '95%% interval %+.1f to %+.1f' % tuple(
-            versus['difference_interval'])),
-        ('pixel accuracy', '%.1f' % result['pixel_accuracy'], ''),
-        ('ignored', '%.1f' % result['ignored'], '%.1f of the truth' % result['ignored_truth']),
-        ('agreement', '%.1f' % result['agreement'], both % result['agreement_defined']), ('images', '16', '')]
+        ('mIoU', '{:.1f}'.format(result['mIoU']), both % result['mIoU_defined']),
+        ('mIoU, other seeds', '{:.1f}'.format(versus['mIoU']), both % versus['mIoU_defined']),
+        ('difference', '{:+.1f}'.format(versus['difference']), '95% interval {:+.1f} to {:+.1f}'.format(*tuple(
+            versus['difference_interval']))),
+        ('pixel accuracy', '{:.1f}'.format(result['pixel_accuracy']), ''),
+        ('ignored', '{:.1f}'.format(result['ignored']), '{:.1f} of the truth'.format(result['ignored_truth'])),
+        ('agreement', '{:.1f}'.format(result['agreement']), both % result['agreement_defined']), ('images', '16', '')]
     assert HOSTILE in shown and '<b' not in text.replace('<body', '').replace('<b>|</b>', '')
     for seeds, colour in ((result, plots.FIRST), (versus, plots.SECOND)):
-        assert re.findall('text-anchor: end; fill: %s"[^>]*>(.*?)<' % colour, text) == [
-            '%.1f' % value for value in seeds['IoU'].values()]
+        assert re.findall(f'text-anchor: end; fill: {colour}"[^>]*>(.*?)<', text) == [
+            f'{value:.1f}' for value in seeds['IoU'].values()]
     for role in ('pred', 'truth', 'list'):
-        assert '<code>%s</code>' % result[role] in text
+        assert f'<code>{result[role]}</code>' in text
 
 
 def test_worst_images_are_in_order_with_their_masks(full):
@@ -161,7 +161,7 @@ def test_the_page_names_the_options_that_would_show_more(folder, tmp_path):
     files.save_image(str(tmp_path / 'n01.jpg'), np.zeros((5, 5, 3), np.uint8))
     text = report.page(result, str(tmp_path))
     for name, problem in (('n00', 'not an image'), ('n01', 'another size'), ('n02', 'no such file')):
-        assert re.search(r'%s\.jpg: [^<]*%s' % (name, problem), text)
+        assert re.search(rf'{name}\.jpg: [^<]*{problem}', text)
 
 
 def test_the_table_stands_beside_the_bars_where_there_is_no_curve(folder, full):
@@ -203,14 +203,14 @@ def test_missing_and_extra_files_are_named(folder, tmp_path):
         shutil.copy(str(folder / 'pred' / (name + '.png')), str(tmp_path))
     masks.save_mask(str(tmp_path / 'n01.png'), np.zeros((5, 6), np.uint8))
     for i in range(11):
-        masks.save_mask(str(tmp_path / ('x%02d.png' % i)), np.zeros((5, 6), np.uint8))
+        masks.save_mask(str(tmp_path / f'x{i:02d}.png'), np.zeros((5, 6), np.uint8))
     page = Page(report.page(compare(folder, pred=str(tmp_path), skip_bad=True)))
     shown = [text for text in page.texts if text.strip()]
     at = shown.index('Names of the list that are left out (2): n00, n01')
-    assert shown[at + 1:at + 3] == ['no such seed (1): %s/n00.png' % tmp_path,
-                                   'of another size than the truth (1): %s/n01.png (6x5, not 120x90)' % tmp_path]
-    assert 'Masks in %s that are not in the list (11): %s, …' % (
-        tmp_path, ', '.join('x%02d' % i for i in range(10))) in shown
+    assert shown[at + 1:at + 3] == [f'no such seed (1): {tmp_path}/n00.png',
+                                   f'of another size than the truth (1): {tmp_path}/n01.png (6x5, not 120x90)']
+    assert 'Masks in {} that are not in the list (11): {}, …'.format(
+        tmp_path, ', '.join(f'x{i:02d}' for i in range(10))) in shown
     assert 'class="warning"' not in report.page(compare(folder))
 
 
@@ -257,7 +257,7 @@ def opened(chromium, text, tmp_path, width):
     """What the browser made of a page."""
     (tmp_path / 'page.html').write_text(text.replace('</body>', PROBE), encoding='utf-8')
     done = subprocess.run(
-        [chromium] + QUIET + ['--user-data-dir=%s' % (tmp_path / 'profile'), '--window-size=%d,900' % width,
+        [chromium] + QUIET + [f'--user-data-dir={tmp_path / "profile"}', f'--window-size={width},900',
                               '--virtual-time-budget=4000', '--dump-dom', (tmp_path / 'page.html').as_uri()],
         capture_output=True, timeout=120, text=True, encoding='utf-8')
     found = re.search('<pre id="probe">(.*?)</pre>', done.stdout, re.S)
@@ -271,7 +271,7 @@ def test_a_browser_shows_it_all(chromium, full, tmp_path, width):
     seen = opened(chromium, text, tmp_path, width)
     columns = [result[key] for key in ('IoU', 'IoU_defined', 'precision', 'recall')]
     columns += [result['exchanged']['IoU'], result['versus']['IoU']]
-    assert seen['rows'] == [[name] + ['%.2f' % column[name] for column in columns] for name in result['IoU']]
+    assert seen['rows'] == [[name] + [f'{column[name]:.2f}' for column in columns] for name in result['IoU']]
     assert [plot['label'].split()[0] for plot in seen['svg']] == ['IoU', 'precision', 'confusion']
     for plot, drawn in zip(seen['svg'], (8, 11, 12)):
         assert min(plot['box']) > 100 and plot['drawn'] >= drawn and plot['outside'] == 0
