@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Callable, Iterable
 
 from icd.data import images
 from icd.errors import Problems, UserError
@@ -50,14 +51,14 @@ def check_folder(problems: Problems, folder: str, needed: int = 0):
                      'free some space or choose another folder')
 
 
-def check_output_folders(problems: Problems, folders, names):
+def check_output_folders(problems: Problems, folders: Iterable[str], names: Iterable[str]):
     """Record when a file for every name cannot be written below one of `folders`."""
     for folder in folders:
         check_folder(problems, folder)
         check_links(problems, folder, names)
 
 
-def check_links(problems: Problems, folder: str, names):
+def check_links(problems: Problems, folder: str, names: Iterable[str]):
     """Record when a name in `folder` would be outside of it: a link in it leads elsewhere."""
     real = os.path.realpath(folder)
     for sub in sorted({os.path.dirname(name) for name in names} - {''}):
@@ -76,7 +77,7 @@ def check_input_folder(problems: Problems, flag: str, folder: str, remedy: str =
     return True
 
 
-def missing_bytes(folder: str, ending: str, sizes: dict, of_image) -> int:
+def missing_bytes(folder: str, ending: str, sizes: dict, of_image: Callable) -> int:
     """About how many bytes the files NAME + `ending` will take in `folder`, of those that are not there yet.
 
     Parameters

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+from typing import Callable, Iterable
 
 from tqdm import tqdm
 
@@ -34,7 +35,8 @@ _USER_ERRNO = {
 _EXTRAS = {'mxnet': "pip install -e '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
 
 
-def progress(iterable=None, total: int | None = None, desc: str | None = None, unit: str = 'image', initial: int = 0):
+def progress(iterable: Iterable | None = None, total: int | None = None, desc: str | None = None,
+             unit: str = 'image', initial: int = 0) -> tqdm:
     """A progress bar on standard error with rate and remaining time; where that is a file, a line every half minute."""
     return tqdm(iterable, total=total, desc=desc, unit=unit, initial=initial, dynamic_ncols=True,
                 mininterval=.2 if sys.stderr.isatty() else 30)
@@ -52,7 +54,7 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UserError(f'{message} ({self.prog} --help lists the options)')
 
 
-def run_command(main, arguments: list[str] | None = None) -> int:
+def run_command(main: Callable, arguments: list[str] | None = None) -> int:
     """Run a command; print errors that are caused by user input as one line, without a traceback.
 
     Parameters

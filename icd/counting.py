@@ -51,7 +51,7 @@ class Counts:
     confidence: np.ndarray | int = 0
     problems: list[tuple] = field(default_factory=list)
 
-    def add(self, other):
+    def add(self, other: Counts):
         """Add the counts of other images."""
         self.indices += other.indices
         self.confidence = self.confidence + other.confidence

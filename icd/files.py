@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 import zlib
+from typing import Any, Callable, Iterable
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ def save_bytes(path: str, data: bytes):
         file.write(data)
 
 
-def save_json(path: str, value):
+def save_json(path: str, value: Any):
     """Write `value` as indented JSON to `path`, whole or not at all."""
     save_bytes(path, (json.dumps(value, indent=2) + '\n').encode())
 
@@ -96,13 +97,13 @@ def clear_partial(folder: str, name: str = ''):
                 os.remove(path)
 
 
-def sub_folders(names) -> set:
+def sub_folders(names: Iterable[str]) -> set:
     """Folders that the files of some names lie in: 'a' for a/b, '' for b."""
     return {os.path.dirname(name) for name in names}
 
 
 @contextlib.contextmanager
-def nothing_partial(folder: str, sub_folders=('',)):
+def nothing_partial(folder: str, sub_folders: Iterable[str] = ()):
     """Remove what was left half-written before, and after whatever happens meanwhile (a worker killed, say).
 
     Parameters
@@ -139,7 +140,7 @@ def try_lock(file: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 @contextlib.contextmanager
 def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait for it, or choose another folder',
-                join=None):
+                join: Callable | None = None):
     """Hold a folder that only one run may change, or several that belong together.
 
     Parameters

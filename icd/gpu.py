@@ -12,6 +12,7 @@ import glob
 import importlib.util
 import os
 from importlib import metadata
+from typing import Any, Sequence
 
 from icd.errors import UserError
 
@@ -46,7 +47,7 @@ def library_folders() -> list[str]:
                   for folder in glob.glob(os.path.join(glob.escape(package), '*', 'lib')))
 
 
-def load_libraries(folders, names=LIBRARIES) -> dict[str, ctypes.CDLL]:
+def load_libraries(folders: Sequence[str], names: Sequence[str] = LIBRARIES) -> dict[str, ctypes.CDLL]:
     """Load the libraries `names` that are in `folders`, so that the dynamic linker finds them by name.
 
     Parameters
@@ -108,7 +109,7 @@ class Driver:
         When the machine has none.
     """
 
-    def __init__(self, library=None):
+    def __init__(self, library: Any = None):
         try:
             self._library = library or ctypes.CDLL('libcuda.so.1')
         except OSError:

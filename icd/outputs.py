@@ -17,6 +17,7 @@ import functools
 import glob
 import json
 import os
+from typing import Collection, Iterable, Sequence
 
 from icd import console, files
 from icd.errors import Problems, UserError
@@ -71,14 +72,18 @@ class Value:
         self.text = text
 
     def identity(self) -> str:
+        """See `Input.identity`."""
         return '=' + self.text
 
     content = identity
 
     def is_still(self, identity: str) -> bool:
+        """See `Input.is_still`."""
         return identity == self.identity()
 
-    recorded_as = staticmethod(str)
+    def recorded_as(self, identity: str) -> str:
+        """See `Input.recorded_as`."""
+        return identity
 
 
 def _stat(path):
@@ -141,7 +146,7 @@ class Outputs:
         if isinstance(found, dict) and found.get('made_by', self.made_by) != self.made_by:
             problems.add(f"holds the outputs of {found['made_by']}", self.folder, 'choose another folder')
 
-    def is_current(self, name: str, paths, inputs) -> bool:
+    def is_current(self, name: str, paths: Iterable[str], inputs: Sequence[Input | Value]) -> bool:
         """Whether an output needs not be made again.
 
         Parameters
@@ -163,12 +168,12 @@ class Outputs:
             self._refreshed[name] = now
         return True
 
-    def record(self, name: str, identities):
+    def record(self, name: str, identities: Iterable[str]):
         """Record that an output was made, from inputs of these identities. Within `writing`, after its last rename."""
         os.write(self._file, _line(name, identities))
 
     @contextlib.contextmanager
-    def writing(self, names, sub_folders=()):
+    def writing(self, names: Collection[str], sub_folders: Iterable[str] = ()):
         """Hold the folder while outputs are made: no other run changes it, and nothing half-written stays.
 
         Parameters

@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from multiprocessing.reduction import ForkingPickler
+from typing import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -29,7 +30,8 @@ _KEPT = 1 << 25         # bytes of freed memory that a process which computes im
 _PATIENCE = 5.          # seconds a worker gets to remove what it is writing
 
 
-def process_map(function, items, num_process: int, total: int | None = None, desc: str | None = None):
+def process_map(function: Callable, items: Iterable, num_process: int, total: int | None = None,
+                desc: str | None = None) -> Iterator:
     """Call `function` on every item in worker processes; yield results in the order they finish.
 
     `items` is consumed lazily, at most a few items ahead of the workers, so memory stays flat and the caller can
@@ -185,7 +187,7 @@ def _one_thread_each():
     """Children started meanwhile keep BLAS and OpenMP to one thread: the processes are the parallelism."""
     names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
     before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: '1' for name in names})
+    os.environ.update(dict.fromkeys(names, '1'))
     try:
         yield
     finally:
@@ -196,7 +198,7 @@ def _one_thread_each():
                 os.environ[name] = value
 
 
-def end_processes(processes):
+def end_processes(processes: list):
     """End worker processes, whatever they are at: nobody wants to wait for it.
 
     Parameters

@@ -57,12 +57,6 @@ def random_view(height: int, width: int, size: int, rng: np.random.Generator, sc
     return View(height, width, flip, top, left, size)
 
 
-def centre_view(height: int, width: int, size: int, scale: float = 1., mirror: bool = False) -> View:
-    """The view from the middle, without chance: what inference sees (`scale` 1, not mirrored)."""
-    height, width = _scaled(height, scale), _scaled(width, scale)
-    return View(height, width, mirror, max(height - size, 0) // 2, max(width - size, 0) // 2, size)
-
-
 def cut_image(image: np.ndarray, view: View) -> np.ndarray:
     """Apply a view to an image, with bilinear scaling and padding of 127.
 
@@ -127,42 +121,6 @@ def pad_labels(labels: np.ndarray, side: int, fill: int = PADDING_LABEL) -> np.n
     square = np.full((side, side), fill, np.int32)
     square[:labels.shape[0], :labels.shape[1]] = labels
     return square
-
-
-def _both(image, superpixel, view):
-    if superpixel is None:
-        return cut_image(image, view)
-    return cut_image(image, view), superpixel_map.renumber(pad_labels(cut_labels(superpixel, view), view.size))
-
-
-def train_view(image: np.ndarray, superpixel: np.ndarray | None, size: int, rng: np.random.Generator,
-               scale: bool = True, mirror: bool = True):
-    """Scale, mirror, pad and crop an image and its superpixels at random.
-
-    Parameters
-    ----------
-    image : ndarray (H, W, 3) uint8
-    superpixel : ndarray (H, W) int32, or None
-    size : int
-        Side of the crop.
-    rng : numpy.random.Generator
-        One per sample; the only source of chance.
-    scale, mirror : bool
-
-    Returns
-    -------
-    image : ndarray (size, size, 3) uint8
-        Padding is 127.
-    superpixel : ndarray (size, size) int32
-        Labels 0, 1, 2, …; the padding has the largest. Left out when none was given.
-    """
-    return _both(image, superpixel, random_view(image.shape[0], image.shape[1], size, rng, scale, mirror))
-
-
-def centred_view(image: np.ndarray, size: int, superpixel: np.ndarray | None = None, scale: float = 1.,
-                 mirror: bool = False):
-    """Pad at the right and bottom to at least `size` and crop the middle; results as `train_view`."""
-    return _both(image, superpixel, centre_view(image.shape[0], image.shape[1], size, scale, mirror))
 
 
 def letterbox(image: np.ndarray, size: int) -> tuple:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
@@ -73,8 +73,8 @@ class IcdTrainingSet:
 
     Batch = IcdBatch
 
-    def __init__(self, names, labels, image_root: str, superpixel_root: str | None, size: int, seed: int,
-                 scale: bool = True, mirror: bool = True, cache: str = 'none'):
+    def __init__(self, names: Sequence[str], labels: np.ndarray, image_root: str, superpixel_root: str | None,
+                 size: int, seed: int, scale: bool = True, mirror: bool = True, cache: str = 'none'):
         if len(labels) != len(names):
             raise ValueError(f'{len(labels)} labels for {len(names)} names')
         if size % geometry.STRIDE != 1:
@@ -100,7 +100,7 @@ class IcdTrainingSet:
                 'label': ((count, self.labels.shape[1]), np.float32),
                 'superpixel': ((count, self._side, self._side), np.int32)}
 
-    def fill(self, keys, arrays: dict) -> dict:
+    def fill(self, keys: Sequence[tuple], arrays: dict) -> dict:
         """Write the samples of `keys` into the arrays of a batch; the rest of `IcdBatch`."""
         for i, key in enumerate(keys):
             arrays['image'][i], arrays['label'][i], arrays['superpixel'][i] = self[key]
@@ -156,7 +156,7 @@ class InferenceSet:
         Side of the square. Larger images are scaled down to it.
     """
 
-    def __init__(self, names, image_root: str, size: int):
+    def __init__(self, names: Sequence[str], image_root: str, size: int):
         self.names, self.size, self.image_root = list(names), size, image_root
 
     def __len__(self):
@@ -191,7 +191,7 @@ class Memory:
         When a file is missing or the memory does not suffice.
     """
 
-    def __init__(self, paths, remedy):
+    def __init__(self, paths: Sequence[str], remedy: str):
         sizes = [os.stat(path).st_size if os.path.isfile(path) else 0 for path in paths]
         free = free_memory()
         if free is not None and sum(sizes) > .8 * free:
@@ -206,7 +206,8 @@ class Memory:
             self._slices[path] = slice(start, start + size)
             start += size
 
-    def read(self, path, _):
+    def read(self, path: str, remedy: str) -> bytes:
+        """Content of one of the files; nothing can be missing any more."""
         return self._store[self._slices[path]]
 
 

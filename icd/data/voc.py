@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Sequence
 from xml.etree.ElementTree import ParseError
 
 import defusedxml
@@ -137,7 +138,7 @@ def _read_objects(data):
         yield name, difficult == '1'
 
 
-def read_annotation(path: str, class_names=CATEGORIES) -> tuple:
+def read_annotation(path: str, class_names: Sequence[str] = CATEGORIES) -> tuple:
     """Classes in an image, from its VOC annotation.
 
     Those of the objects that are not difficult; when there are none, those of the difficult ones.
@@ -178,12 +179,12 @@ def annotation_path(annotation_root: str, name: str) -> str:
     return os.path.join(annotation_root, name + '.xml')
 
 
-def no_labels(names, class_names=CATEGORIES) -> np.ndarray:
+def no_labels(names: Sequence[str], class_names: Sequence[str] = CATEGORIES) -> np.ndarray:
     """Image labels (len(names), len(class_names)) float32 without any class yet."""
     return np.zeros((len(names), len(class_names)), np.float32)
 
 
-def read_labels(names, annotation_root: str, class_names=CATEGORIES) -> np.ndarray:
+def read_labels(names: Sequence[str], annotation_root: str, class_names: Sequence[str] = CATEGORIES) -> np.ndarray:
     """Image labels of a whole list.
 
     Parameters

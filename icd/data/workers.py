@@ -10,6 +10,7 @@ import multiprocessing.connection
 import signal
 import traceback
 import weakref
+from typing import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ class Workers:
     processes : list of multiprocessing.Process
     """
 
-    def __init__(self, fill, layout, count: int):
+    def __init__(self, fill: Callable, layout: Sequence[tuple], count: int):
         self._fill, self._turn = fill, 0
         self._connections, self.processes, self._slots = [], [], []
         self._owed = [0] * count                        # tasks a worker has been given and not answered
@@ -77,7 +78,7 @@ class Workers:
         self._connections.append(ours)
         self.processes.append(process)
 
-    def map(self, tasks):
+    def map(self, tasks: Iterable) -> Iterator[tuple]:
         """Compute tasks, which are taken a bounded number ahead; yield the outcomes in their order.
 
         Parameters

@@ -24,7 +24,8 @@ def is_compiled() -> bool:
     return 'compiled' in mean_field.BACKENDS
 
 
-def largest_side(gaussian, bilateral, *, backend: str | None = None) -> int:
+def largest_side(gaussian: tuple[float, float], bilateral: tuple[float, float, float], *,
+                 backend: str | None = None) -> int:
     """The longest side, in pixels, of the images that these pairwise terms can be computed for.
 
     Parameters

@@ -1,6 +1,8 @@
 """Score maps to seeds: a class for every pixel, before the CRF (`seed_map` of the original, and that of CAM)."""
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 from icd.data.geometry import IGNORE, TINY, normalised
@@ -29,7 +31,8 @@ def _is_background(scores_icd, saliency):
     return not_salient & against_all if 1 - not_salient.mean() < _FEW_SALIENT else not_salient
 
 
-def seed_map(scores_icd: np.ndarray, scores_cam: np.ndarray | None, classes, saliency: np.ndarray | None = None):
+def seed_map(scores_icd: np.ndarray, scores_cam: np.ndarray | None, classes: Sequence[int],
+             saliency: np.ndarray | None = None) -> np.ndarray:
     """The seed of one image before the CRF. No threshold is involved: foreground is where a logit is positive.
 
     Parameters
@@ -73,7 +76,7 @@ def seed_map(scores_icd: np.ndarray, scores_cam: np.ndarray | None, classes, sal
     return seed
 
 
-def cam_seed_map(scores_cam: np.ndarray, classes, threshold: float):
+def cam_seed_map(scores_cam: np.ndarray, classes: Sequence[int], threshold: float) -> np.ndarray:
     """The seed that class activation maps give at one threshold, to compare with.
 
     Parameters

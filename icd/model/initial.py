@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Iterable
 
 import numpy as np
 
@@ -12,7 +13,7 @@ COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
           'fc7_ft_weight': 'fc7_weight', 'fc7_ft_bias': 'fc7_bias'}
 
 
-def starting_values(net: Block, seed: int, names=None, he: bool = False) -> dict:
+def starting_values(net: Block, seed: int, names: Iterable[str] | None = None, he: bool = False) -> dict:
     """Values of parameters that pretrained weights do not give.
 
     Each parameter has a generator of its own, seeded by its name and `seed`: values depend neither on the order
@@ -75,7 +76,7 @@ def initialize_missing(net: Block, given: dict, seed: int, he: bool = False) -> 
     return values
 
 
-def set_values(net: Block, values: dict, ctx=None) -> None:
+def set_values(net: Block, values: dict, ctx: mx.Context | list | None = None) -> None:
     """Give a network the values of its parameters.
 
     Parameters

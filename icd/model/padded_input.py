@@ -133,6 +133,7 @@ class Features(HybridBlock):
 
     @staticmethod
     def positions(fitted: tuple, side: int) -> tuple:
+        """Rows and columns that an image of size `fitted` needs."""
         return enclosing_positions(fitted)
 
     def __init__(self, net: VGG16, side: int, extents: tuple):

@@ -17,7 +17,7 @@ import numpy as np
 
 from icd import files
 from icd.errors import UserError
-from icd.mxnet_setup import mx
+from icd.mxnet_setup import Block, mx
 from icd.weights import load, mxnet_params
 
 _HEADER = 'header'
@@ -101,7 +101,7 @@ class Checkpoints:
         return 0
 
     # -------------------------------------------------------------------------------------------- writing, reading
-    def save(self, net, momentum: dict, position: Position, settings: dict) -> str:
+    def save(self, net: Block, momentum: dict, position: Position, settings: dict) -> str:
         """Write a checkpoint, each file whole.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
-from icd.model.icd_net import AUXILIARY, STATE
+from icd.model.icd_net import AUXILIARY, STATE, ICDNet
 from icd.model.losses import ICDLoss, warm_up
 from icd.model.sync_bn import forward_synchronised
 from icd.model.vgg import BLOCKS, scaled
@@ -44,7 +44,7 @@ class IcdTask(Task):
     measures_outputs = True
     unclipped = ('icd_bu_weight',)
 
-    def __init__(self, net, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False):
+    def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False):
         super().__init__(net)
         self._state = net.collect_params()[STATE]
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()

@@ -17,7 +17,11 @@ import numpy as np
 from icd import console, files
 from icd.errors import UserError
 from icd.mxnet_setup import mx
+from icd.train.checkpoint import Checkpoints, Position
 from icd.train.mxnet_profile import Profile
+from icd.train.schedule import Schedule
+from icd.train.task import Task
+from icd.train.trainer import StepResult
 from icd.viz import previews
 
 POSITION = ('epoch', 'batch', 'step', 'learning_rate')
@@ -83,18 +87,19 @@ class TrainingLog:
 
     Parameters
     ----------
-    task : icd.train.task.Task
+    task : Task
         Its figures are columns of the table, its preview is drawn each epoch.
-    schedule : icd.train.schedule.Schedule
-    start : icd.train.checkpoint.Position
-    checkpoints : icd.train.checkpoint.Checkpoints
+    schedule : Schedule
+    start : Position
+    checkpoints : Checkpoints
         Their folder and prefix are those of the log's files, too.
     writes : bool
         False on all nodes but the first: these only look whether the numbers are still finite.
     watching : Watching
     """
 
-    def __init__(self, task, schedule, start, checkpoints, writes: bool = True, watching: Watching = Watching()):
+    def __init__(self, task: Task, schedule: Schedule, start: Position, checkpoints: Checkpoints, writes: bool = True,
+                 watching: Watching = Watching()):
         self._task, self._schedule, self._start = task, schedule, start
         self._folder, self._prefix, self._writes = checkpoints.folder, checkpoints.prefix, writes
         self._columns = columns(task.figures)
@@ -144,15 +149,15 @@ class TrainingLog:
             self._bar = console.progress(total=self._schedule.batches, initial=batches, unit='batch',
                                          desc=f'epoch {epoch + 1} of {self._schedule.epochs}')
 
-    def record(self, position, learning_rate: float, result):
+    def record(self, position: Position, learning_rate: float, result: StepResult):
         """Take up a step.
 
         Parameters
         ----------
-        position : icd.train.checkpoint.Position
+        position : Position
             Epoch and batch of the step, and the steps done with it.
         learning_rate : float
-        result : icd.train.trainer.StepResult
+        result : StepResult
         """
         self._waiting.append((position, learning_rate, result))
         if len(self._waiting) > LATE:

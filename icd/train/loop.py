@@ -3,14 +3,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from icd.data.loader import BatchLoader
 from icd.train.checkpoint import Checkpoints, Position
+from icd.train.log import TrainingLog
+from icd.train.schedule import Schedule
+from icd.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Saving:
     """Where checkpoints go, which are made and which stay.
 
-    checkpoints : icd.train.checkpoint.Checkpoints
+    checkpoints : Checkpoints
     every : int
         Batches between checkpoints within an epoch; 0: none. Those go when the epoch's own is written.
     keep : int
@@ -28,19 +32,20 @@ class Saving:
     resume: bool = True
 
 
-def train(trainer, loader, schedule, saving: Saving, settings: dict, start: Position, log):
+def train(trainer: Trainer, loader: BatchLoader, schedule: Schedule, saving: Saving, settings: dict, start: Position,
+          log: TrainingLog):
     """Train from `start` to the last epoch.
 
     Parameters
     ----------
-    trainer : icd.train.trainer.Trainer
-    loader : icd.data.loader.BatchLoader
-    schedule : icd.train.schedule.Schedule
+    trainer : Trainer
+    loader : BatchLoader
+    schedule : Schedule
     saving : Saving
     settings : dict
         Written into the checkpoints: what a resumed run must share.
     start : Position
-    log : icd.train.log.TrainingLog
+    log : TrainingLog
     """
     done, first = start.step, start.batch
     for epoch in range(start.epoch, schedule.epochs):

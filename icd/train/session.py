@@ -9,7 +9,7 @@ from typing import Callable
 
 from icd import console, files, gpu, mxnet_setup
 from icd.data.loader import BatchLoader, EpochSampler
-from icd.errors import UserError
+from icd.errors import Problems, UserError
 from icd.mxnet_setup import mx
 from icd.train import distributed, loop
 from icd.train.log import TrainingLog, Watching, preview_folder
@@ -64,7 +64,7 @@ class Recipe:
     settings: dict
 
 
-def check(schedule: Schedule, batch_size: int, machine: Machine, problems):
+def check(schedule: Schedule, batch_size: int, machine: Machine, problems: Problems):
     """Record in `problems` what of these does not fit together; see `Recipe`."""
     try:
         distributed.check(machine.kvstore)

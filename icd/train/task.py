@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from icd.mxnet_setup import Block
+
 
 class Losses(NamedTuple):
     """What a task makes of the network's outputs for the images on one device.
@@ -63,14 +65,14 @@ class Task:
     unclipped = ()
     mean_over_images = True
 
-    def __init__(self, net):
+    def __init__(self, net: Block):
         self.net = net
 
     def forward(self, batches: list) -> list:
         """Outputs of the network for a part of the batch on every device."""
         return [self.net(batch[0]) for batch in batches]
 
-    def measure(self, outputs, batch) -> dict:
+    def measure(self, outputs: Any, batch: tuple) -> dict:
         """The arrays of `shared` for one part of the batch, so that their sum is that of the whole batch.
 
         Parameters
@@ -96,11 +98,11 @@ class Task:
             Sums of `measure` over all images of the batch, on all devices and nodes: an array for each device here.
         """
 
-    def loss(self, outputs, batch) -> Losses:
+    def loss(self, outputs: Any, batch: tuple) -> Losses:
         """The loss of one part of the batch, under `autograd.record`."""
         raise NotImplementedError
 
-    def preview(self, shown) -> list:
+    def preview(self, shown: Any) -> list:
         """Rows, (h, w, 3) uint8 BGR, of the epoch's preview from the `Losses.shown` of a log step."""
         return []
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from icd.errors import UserError
 from icd.mxnet_setup import autograd, gluon, mx
+from icd.train.task import Task
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Trainer:
         How many nodes train, and which one this is.
     """
 
-    def __init__(self, task, devices, kvstore=None, accumulate: int = 1, seed: int = 0, sgd: Sgd = Sgd()):
+    def __init__(self, task: Task, devices: list, kvstore: mx.kvstore.KVStore | None = None, accumulate: int = 1,
+                 seed: int = 0, sgd: Sgd = Sgd()):
         self.task, self._devices, self._kvstore = task, devices, kvstore
         self._accumulate, self._seed, self._sgd = accumulate, seed, sgd
         self.nodes, self.rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
@@ -126,7 +128,7 @@ class Trainer:
             for name, shape in shapes.items():
                 kvstore.init(self._keys[name], mx.nd.zeros(shape))
 
-    def step(self, batch, learning_rate: float, number: int) -> StepResult:
+    def step(self, batch: tuple, learning_rate: float, number: int) -> StepResult:
         """Train on one batch. Nothing is waited for.
 
         Parameters

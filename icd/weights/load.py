@@ -10,7 +10,7 @@ import numpy as np
 
 from icd.errors import UserError
 from icd.model.initial import initialize_missing, set_values
-from icd.mxnet_setup import mx
+from icd.mxnet_setup import Block, mx
 from icd.weights import formats, mxnet_params, vgg16
 
 _NAMED = 4              # weights that a message names
@@ -18,7 +18,7 @@ _NAMED = 4              # weights that a message names
 _AUXILIARY = 'moving_mean', 'moving_var', 'running_mean', 'running_var'
 
 
-def save(path: str, net):
+def save(path: str, net: Block):
     """Write a network's weights as a `.params` file, whole or not at all.
 
     Running statistics, which differ between devices, are averaged over them.
@@ -39,7 +39,7 @@ def save(path: str, net):
     mxnet_params.write(path, arrays)
 
 
-def read_trained(path: str, net) -> dict:
+def read_trained(path: str, net: Block) -> dict:
     """Weights of a file that holds all of a network's and no others.
 
     Parameters
@@ -67,7 +67,7 @@ def read_trained(path: str, net) -> dict:
     return values
 
 
-def load_trained(path: str, net, ctx=None):
+def load_trained(path: str, net: Block, ctx: mx.Context | list | None = None):
     """Load the weights of a file that holds all of a network's.
 
     Parameters
@@ -85,7 +85,7 @@ def load_trained(path: str, net, ctx=None):
     set_values(net, read_trained(path, net), ctx)
 
 
-def read_pretrained(path: str, net) -> dict:
+def read_pretrained(path: str, net: Block) -> dict:
     """Weights that a file of pretrained ones gives a network.
 
     Parameters
@@ -116,7 +116,7 @@ def read_pretrained(path: str, net) -> dict:
             if name in parameters and value.shape == parameters[name].shape}
 
 
-def load_pretrained(path: str, net, seed: int, ctx=None):
+def load_pretrained(path: str, net: Block, seed: int, ctx: mx.Context | list | None = None):
     """Start a network from ImageNet weights, or from nothing.
 
     Parameters

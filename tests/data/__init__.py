@@ -3,6 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
+from icd.data import augment, superpixel_map
 from icd.errors import UserError
 
 
@@ -22,3 +23,9 @@ def random_mask(seed=0, shape=(31, 47)):
 
 def encoded_image(shape=(40, 60, 3), ending='.jpg'):
     return cv2.imencode(ending, random_mask(1, shape))[1].tobytes()
+
+
+def cut(image, superpixel, view):
+    """A view of an image and of its superpixels, all of them."""
+    labels = augment.pad_labels(augment.cut_labels(superpixel, view), view.size)
+    return augment.cut_image(image, view), superpixel_map.renumber(labels)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icd.data import augment, geometry, superpixel_map
+from tests.data import cut
 from tests.helpers import load_recording, parity_files
 
 sides = st.integers(1, 90)
@@ -19,6 +20,12 @@ def scene(height, width, seed=0):
     rng = np.random.default_rng(seed)
     return (rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
             rng.integers(0, 400, (height, width)).astype(np.int32))
+
+
+def centre_view(height, width, size, scale=1., mirror=False):
+    """The view of the middle, without chance."""
+    height, width = (max(int(side * scale + .5), 1) for side in (height, width))
+    return augment.View(height, width, mirror, max(height - size, 0) // 2, max(width - size, 0) // 2, size)
 
 
 def same_partition(a, b):
@@ -35,7 +42,8 @@ def test_centred_crops_are_the_recorded_ones(path):
     assert len(views) == 2 * len(augment.SCALES)
     for key in views:
         scale, mirror = key.split('_m')
-        crop, superpixel = augment.centred_view(image, size, recording['superpixel'], float(scale), mirror == '1')
+        view = centre_view(*image.shape[:2], size, float(scale), mirror == '1')
+        crop, superpixel = cut(image, recording['superpixel'], view)
         assert (crop == recording['image_s' + key]).all(), key
         assert same_partition(superpixel, recording['superpixel_s' + key]), key
 
@@ -62,7 +70,7 @@ def test_views_are_what_whole_images_give(height, width, size, seed):
     image, superpixel = scene(height, width)
     view = augment.random_view(height, width, size, np.random.default_rng(seed))
     expected, labels = slow_view(image, superpixel, view)
-    crop, dense = augment.train_view(image, superpixel, size, np.random.default_rng(seed))
+    crop, dense = cut(image, superpixel, view)
     assert crop.shape == (size, size, 3) and (crop == expected).all()
     assert dense.dtype == np.int32 and (dense == superpixel_map.renumber(labels)).all()
 
@@ -82,7 +90,7 @@ def test_looking_up_samples_equals_sampling_the_whole_map(height, width, size, s
 def test_padding_is_grey_and_a_superpixel_of_its_own(height, width, size, scale):
     image, superpixel = scene(height, width)
     image[image == 127] = 126
-    crop, labels = augment.centred_view(image, size, superpixel, scale)
+    crop, labels = cut(image, superpixel, centre_view(height, width, size, scale))
     inside = np.zeros((size, size), bool)
     inside[:int(height * scale + .5) or 1, :int(width * scale + .5) or 1] = True
     assert (crop[~inside] == 127).all()
@@ -95,9 +103,9 @@ def test_padding_is_grey_and_a_superpixel_of_its_own(height, width, size, scale)
 def test_mirror_twice_is_no_mirror(height, width, scale):
     image, superpixel = scene(height, width)
     size = 8 * 20 + 1
-    plain = augment.centred_view(image, size, superpixel, scale)
+    plain = cut(image, superpixel, centre_view(height, width, size, scale))
     shown = int(width * scale + .5)
-    mirrored = augment.centred_view(image, size, superpixel, scale, mirror=True)
+    mirrored = cut(image, superpixel, centre_view(height, width, size, scale, mirror=True))
     for a, b in zip(plain, mirrored):
         assert (a[:, :shown] == b[:, :shown][:, ::-1]).all()
 

@@ -11,6 +11,7 @@ from mxnet import gluon
 
 from icd.data import augment, datasets, geometry, images, loader, superpixel_map
 from icd.errors import UserError
+from tests.data import cut
 
 NAMES = [f'n{i:02d}' for i in range(11)]
 LABELS = np.eye(11, 4, dtype=np.float32)
@@ -64,8 +65,9 @@ def test_sample_is_the_view_of_its_files(folder):
     for index, name in enumerate(NAMES):
         image, label, superpixel = dataset[2, 5, index]
         path = os.path.join(folder, name)
-        crop, labels = augment.train_view(images.read_image(path + '.jpg'), superpixel_map.read(path + '.png'), SIZE,
-                                          np.random.default_rng([2, 3, 2, 5]))
+        whole = images.read_image(path + '.jpg')
+        view = augment.random_view(*whole.shape[:2], SIZE, np.random.default_rng([2, 3, 2, 5]))
+        crop, labels = cut(whole, superpixel_map.read(path + '.png'), view)
         assert image.dtype == np.uint8 and (image == crop[..., ::-1].transpose(2, 0, 1)).all()
         assert label.dtype == np.float32 and (label == LABELS[index]).all()
         assert superpixel.dtype == np.int32
