@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from typing import Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -141,18 +141,14 @@ class InferenceBatch(NamedTuple):
     """Whole images, each in the upper left corner of a square.
 
     names : list of str
-    group : object
-        That of all of them, see `InferenceLoader`.
     image : NDArray (len(names), 3, size, size) uint8
         RGB, padded with 127.
-    sizes, scaled_sizes : list of (int, int)
-        Height and width of each image on disk, and in the square.
+    scaled_sizes : list of (int, int)
+        Height and width of each image in the square.
     """
 
     names: list
-    group: Any
     image: nd.NDArray
-    sizes: list
     scaled_sizes: list
 
 
@@ -192,11 +188,8 @@ class InferenceLoader(gluon.data.DataLoader):
         for i in range(len(names)):
             key = group and group(geometry.fitted_size(*sizes[i], size=size))
             members.setdefault(key, []).append(i)
-        self._groups, batches = [], []
-        for key, indices in members.items():
-            for first in range(0, len(indices), batch_size):
-                self._groups.append(key)
-                batches.append(indices[first:first + batch_size])
+        batches = [indices[first:first + batch_size] for indices in members.values()
+                   for first in range(0, len(indices), batch_size)]
         super().__init__(dataset, batch_sampler=batches)
         self._workers = Workers(functools.partial(_fill_inference, dataset),
                                 [((batch_size, 3, size, size), np.uint8)], num_workers)
@@ -204,15 +197,13 @@ class InferenceLoader(gluon.data.DataLoader):
     def __iter__(self) -> Iterator[InferenceBatch]:
         """Batches; `UserError` when an image is missing, damaged or not of its size, or a worker was killed."""
         filled = self._workers.map(self._batch_sampler)
-        for indices, group, (sizes, (pixels,)) in zip(self._batch_sampler, self._groups, filled):
-            for i, (size, _) in zip(indices, sizes):
+        for indices, (sizes, (pixels,)) in zip(self._batch_sampler, filled):
+            names = [self._dataset.names[i] for i in indices]
+            for i, name, (size, _) in zip(indices, names, sizes):
                 if self._sizes and tuple(self._sizes[i]) != tuple(size):
                     raise UserError('was replaced by another image meanwhile',
-                                    images.image_path(self._dataset.image_root, self._dataset.names[i]),
-                                    'run the same command again')
-            yield InferenceBatch([self._dataset.names[i] for i in indices], group,
-                                 nd.array(pixels[:len(indices)], dtype=np.uint8), [s for s, _ in sizes],
-                                 [s for _, s in sizes])
+                                    images.image_path(self._dataset.image_root, name), 'run the same command again')
+            yield InferenceBatch(names, nd.array(pixels[:len(names)], dtype=np.uint8), [scaled for _, scaled in sizes])
 
     def close(self):
         """End the worker processes."""

@@ -40,7 +40,7 @@ def decode_pixels(data: bytes, path: str) -> np.ndarray:
     """
     pixels = images.decode(data, cv2.IMREAD_UNCHANGED) if data[:8] == images.PNG_SIGNATURE else None
     if pixels is None:
-        raise UserError('the file is cut short or no PNG', path, _REMEDY)
+        raise UserError('the file is cut short or not a PNG', path, _REMEDY)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise UserError('not a superpixel map (8-bit PNG of 3 channels)', path, _REMEDY)
     return pixels

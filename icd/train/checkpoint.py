@@ -94,10 +94,9 @@ class Checkpoints:
 
     def size(self) -> int:
         """Bytes of all checkpoints there, which newer ones replace."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            with os.scandir(self.folder) as entries:
-                return sum(entry.stat().st_size for entry in entries if entry.name.startswith(self.prefix + '-') and
-                           entry.name.endswith(('.params', '.states')))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.folder) as entries:
+            return sum(entry.stat().st_size for entry in entries if entry.name.startswith(self.prefix + '-') and
+                       entry.name.endswith(('.params', '.states')))
         return 0
 
     # -------------------------------------------------------------------------------------------- writing, reading

@@ -172,7 +172,7 @@ class Hub:
     def __init__(self, times: Times = Times(), leave=os._exit):
         self._times, self._leave = times, leave
         self._wanted = {kind: int(os.environ['DMLC_NUM_' + kind.upper()]) for kind in ('worker', 'server')}
-        self._arrived = {kind: 0 for kind in self._wanted}
+        self._arrived = dict.fromkeys(self._wanted, 0)
         self._members, self._lock = {}, threading.Lock()
         self._over, self._ending = threading.Event(), threading.Lock()
         hub = self

@@ -38,3 +38,10 @@ def test_values_go_to_the_devices_asked_for_and_stay_there():
     parameter = net.collect_params()['fc8_bias']
     assert parameter.list_ctx() == [mx.cpu(0), mx.cpu(1)]
     assert all((data.asnumpy() == 3).all() for data in parameter.list_data())
+
+
+def test_running_variances_of_any_network_start_at_one():
+    norm = mx.gluon.nn.BatchNorm(in_channels=3, prefix='bn_')
+    values = starting_values(norm, 0)
+    assert {name: float(value[0]) for name, value in values.items()} == {
+        'bn_gamma': 1, 'bn_beta': 0, 'bn_running_mean': 0, 'bn_running_var': 1}
