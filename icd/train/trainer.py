@@ -122,6 +122,11 @@ class Trainer:
         self._optimiser._init_kvstore()
         self._optimiser._init_params()
         mx.nd.waitall()
+        # The sum of a value of each is ready when all of them are. Vectors are enough (biases, and what a batch
+        # normalisation learns), and looking at a kernel would make oneDNN bring it into another layout.
+        vectors = [p for p in self._learning if len(p.shape) == 1] or self._learning[:1]
+        self._gradient_views = [_one_value(p.grad(devices[0])) for p in vectors]
+        self._data_views = [[_one_value(p.data(device)) for p in vectors] for device in devices]
         shapes = {**task.shared, **{p.name: p.shape for p in self._running}}
         self._keys = {name: key for key, name in enumerate(shapes, len(list(parameters)))}  # Gluon's end before these
         if kvstore:
@@ -148,9 +153,9 @@ class Trainer:
             if len(parts) == 1:
                 self._prepare(number, self._measure(outputs, part))
             results += self._backward(outputs, part)
-        forward_backward = _after_all(p.grad(self._devices[0]) for p in self._learning)
+        forward_backward = mx.nd.add_n(*self._gradient_views)
         self._update(len(batch[0]) * self.nodes if self.task.mean_over_images else 1, learning_rate)
-        update = [_after_all(p.data(device) for p in self._learning) for device in self._devices]
+        update = [mx.nd.add_n(*views) for views in self._data_views]
         self._show_running(update)
         return StepResult([result.figures for result in results], results[0].shown, forward_backward, update[0])
 
@@ -272,6 +277,6 @@ class Trainer:
                     updater.states_synced[i] = True
 
 
-def _after_all(arrays):
-    """An array (1,) that is ready when all `arrays` of one device are; its value means nothing."""
-    return mx.nd.add_n(*(array.reshape(-1)[:1] for array in arrays))      # of views: one small operation
+def _one_value(array):
+    """A view (1,) of an array."""
+    return array.reshape(-1)[:1]
