@@ -99,7 +99,7 @@ void remove_partial(const std::string &folder, const std::vector<std::string> &e
 // ------------------------------------------------------------------------------------------------------ names
 namespace {
 
-// What keeps `name` from naming a file below a folder, or nothing.
+// What keeps `name` from naming a file inside a folder, or nothing.
 std::string problem_of(const std::string &name) {
     const fs::path path(name);
     if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end())

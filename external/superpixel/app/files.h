@@ -28,7 +28,7 @@ struct File {
     File(const File &) = delete;
     File &operator=(const File &) = delete;
     void close();
-    int descriptor;  // below 0: not open, see errno
+    int descriptor;  // negative: not open, see errno
 };
 
 // All bytes of an opened file; 0 or an errno.

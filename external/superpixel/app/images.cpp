@@ -16,8 +16,8 @@ namespace fs = std::filesystem;
 // ----------------------------------------------------------------------------------------------------- images
 namespace {
 
-// OpenCV fills what a JPEG that ends too early leaves open with grey and says nothing. Behind the header, whose
-// segments tell their length, FF D9 can be nothing but the end of the image.
+// OpenCV fills what a JPEG that ends too early leaves open with grey and reports nothing. Behind the header, whose
+// segments hold their length, FF D9 can be nothing but the end of the image.
 bool jpeg_is_cut_short(const std::vector<uchar> &bytes) {
     if (bytes.size() < 4 || bytes[0] != 0xff || bytes[1] != 0xd8) return false;
     std::size_t at = 2;

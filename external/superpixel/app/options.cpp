@@ -16,7 +16,7 @@ constexpr char kUsage[] =
     "superpixel, in pixels.\n"
     "\n"
     "  --method slic|graph  slic: compact superpixels of even size, about an image's pixels / 4K of them\n"
-    "                       graph: Felzenszwalb and Huttenlocher's regions, as many as the image has\n"
+    "                       graph: superpixels of even colour (Felzenszwalb), as many as the image has\n"
     "                       (default: slic)\n"
     "  --compactness M      slic: higher makes rounder superpixels (default: %g)\n"
     "  --iterations N       slic: at most so many rounds (default: %d)\n"

@@ -9,7 +9,7 @@
 
 #include "files.h"
 
-// What tells whether an input is the same as before. Times are compared for equality only: copies and archives give
+// What shows whether an input is the same as before. Times are compared for equality only: copies and archives give
 // files dates of the past, and clocks give them dates of the future.
 struct Identity {
     std::uint64_t size = 0;
@@ -28,7 +28,7 @@ int read_with_identity(const std::string &path, Bytes &bytes, Identity &identity
 
 std::uint32_t crc32(const void *bytes, std::size_t count);
 
-// FOLDER/settings.json says what all maps of the folder were made with; FOLDER/inputs.tsv has a line for each of them,
+// FOLDER/settings.json holds what all maps of the folder were made with; FOLDER/inputs.tsv has a line for each of them,
 // "NAME<TAB>SIZE,MTIME_NS,CTIME_NS,CRC32HEX", as icd/outputs.py has it. Lines are appended when a map is finished, the
 // last one of a name counts, a name alone takes the line back, and lines that a killed run left torn are ignored.
 class Record {
