@@ -1,9 +1,9 @@
-"""Where the tests find recordings and photographs."""
+"""Where the tests find recordings and real images."""
 import os
 
 import pytest
 
-# Tests measure properties, not machines: one thread keeps them comparable and lets them run beside each other.
+# Tests measure properties, not machines: one thread keeps them comparable and lets them run at the same time.
 os.environ.setdefault('OMP_NUM_THREADS', '2')
 
 import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumPy before any test imports it)
@@ -11,14 +11,14 @@ from tests.helpers import PROJECT, small_data  # noqa: E402
 
 
 @pytest.fixture(scope='session')
-def photographs():
-    """Folder with the real photographs (`voc_mini`, `parity_voc`, `bsds_mini`), which are not part of the project.
+def real_images():
+    """Folder with real images (`voc_mini`, `parity_voc`, `bsds_mini`), which are not part of the project.
 
-    `ICD_PHOTOGRAPHS` names it; the default is a folder `shared` beside the project.
+    `ICD_PHOTOGRAPHS` names it; the default is a folder `shared` next to the project.
     """
     root = os.environ.get('ICD_PHOTOGRAPHS', os.path.join(os.path.dirname(PROJECT), 'shared'))
     if not os.path.isdir(os.path.join(root, 'voc_mini')):
-        pytest.skip(f'no photographs at {root} (set ICD_PHOTOGRAPHS)')
+        pytest.skip(f'no real images at {root} (set ICD_PHOTOGRAPHS)')
     return root
 
 

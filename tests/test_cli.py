@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 
 from icd import cli
@@ -30,7 +32,7 @@ def test_the_originals_command_line_is_understood():
     assert (parsed.gpus, parsed.image_root, parsed.log_frequency, parsed.use_sal) == ('0,1', 'a', 7, True)
 
 
-@pytest.mark.parametrize('words, complaint', [
+@pytest.mark.parametrize('arguments, complaint', [
     (['--image-size', '320'], 'use 313 or 321'),
     (['--batch-size', '0'], 'whole number >= 1'),
     (['--batch-size', 'many'], "'many'"),
@@ -45,17 +47,17 @@ def test_the_originals_command_line_is_understood():
     (['--snapshot', ''], 'not a path'),
     (['--num-cls', '300'], '<= 254'),
 ])
-def test_a_wrong_option_is_named_in_one_line(words, complaint):
+def test_a_wrong_option_is_named_in_one_line(arguments, complaint):
     with pytest.raises(UserError) as caught:
-        cli.parse(cli.RUN, 'run_icd.py', '', words)
+        cli.parse(cli.RUN, 'run_icd.py', '', arguments)
     assert complaint in str(caught.value) and '\n' not in str(caught.value)
 
 
 def test_the_help_shows_defaults_as_they_are_typed():
-    run, judge = (' '.join(cli.parser(table, '', '').format_help().split()) for table in (cli.RUN, cli.EVALUATE))
+    run, evaluate = (' '.join(cli.parser(table, '', '').format_help().split()) for table in (cli.RUN, cli.EVALUATE))
     assert '--crf-bilateral' in run and 'term (default: 80,13,10)' in run and 'comma (default: scale,mirror)' in run
-    assert judge.count('(required)') == 3 and '{none,ram}' in run and '--image-root DIR' in run
-    assert not any(word in text for word in ('None', 'False', "('") for text in (run, judge))
+    assert evaluate.count('(required)') == 3 and '{none,ram}' in run and '--image-root DIR' in run
+    assert not any(value in text for value in ('None', 'False', "('") for text in (run, evaluate))
 
 
 def test_blanks_around_commas_do_no_harm():
@@ -63,9 +65,8 @@ def test_blanks_around_commas_do_no_harm():
 
 
 def test_command_line_reads_back():
-    words = ['--gpus', 'cpu:2', '--seeds', 'crf,raw', '--crf-gaussian', '3,4.5', '--snapshot', 'my run', '--use-sal']
-    first = cli.parse(cli.RUN, 'run_icd.py', '', words)
-    import shlex
+    arguments = ['--gpus', 'cpu:2', '--seeds', 'crf,raw', '--crf-gaussian', '3,4.5', '--snapshot', 'a b', '--use-sal']
+    first = cli.parse(cli.RUN, 'run_icd.py', '', arguments)
     again = cli.parse(cli.RUN, 'run_icd.py', '', shlex.split(cli.command_line(cli.RUN, first)))
     assert vars(again) == vars(first)
 

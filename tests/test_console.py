@@ -41,7 +41,7 @@ def test_other_errors_keep_their_traceback(raised):
         console.run_command(main, [])
 
 
-def test_arguments_that_make_no_sense_are_a_user_error():
+def test_unusable_arguments_are_a_user_error():
     parser = console.ArgumentParser('icd-x')
     parser.add_argument('--number', type=int)
     with pytest.raises(UserError, match=r"argument --number: invalid int value: 'a' "
@@ -64,6 +64,6 @@ def run_in_shell(code, tail):
     ('console.log("done"); print("out")', '2>&-', 0, 'out'),
     ('print("out"); console.log("done")', '>&-', 0, 'done'),
     ('print("d\\xf6g")', '', 0, '\\xf6g')])
-def test_output_that_nobody_reads_or_that_is_closed(code, tail, expected, text):
+def test_closed_or_unread_output_ends_with_its_exit_code(code, tail, expected, text):
     returned, shown = run_in_shell(code, tail)
     assert returned == expected and text in shown and 'Traceback' not in shown and 'Error' not in shown

@@ -96,7 +96,7 @@ def tree(root, cgroup, mountinfo, folders):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_cpu_quota(case, tmp_path):
+def test_quota_is_that_of_the_control_group(case, tmp_path):
     *files, expected = CASES[case]
     assert cpu_quota(tree(tmp_path, *files)) == expected
 
@@ -128,5 +128,5 @@ def test_hyper_threads_of_a_core_count_once(tmp_path, monkeypatch):
     assert parallel.physical_cores(root) == 3 and parallel.number_of_cores(root) == 5
 
 
-def test_the_system_itself_can_be_asked():
+def test_numbers_of_cores_of_this_system_are_consistent():
     assert 1 <= parallel.physical_cores() <= parallel.number_of_cores() <= os.cpu_count()

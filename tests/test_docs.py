@@ -1,4 +1,4 @@
-"""What the README and the pages of `docs/` tell people to type, import and look up is there."""
+"""What the README and the pages of `docs/` ask people to type, import and look up is there."""
 import glob
 import importlib
 import importlib.util
@@ -38,15 +38,15 @@ def lines_of_code(text):
 def commands(text):
     """(command, its arguments) for each line that starts one of the project's commands or modules."""
     for line in lines_of_code(text):
-        words = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
-        for i, word in enumerate(words):
-            if word in TABLES and (words[i - 1:i] == ['python'] if word.endswith('.py') else i == 0):
-                yield word, words[i + 1:]
-            elif words[i - 2:i] == ['python', '-m']:
-                yield word, words[i + 1:]
+        arguments = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
+        for i, argument in enumerate(arguments):
+            if argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
+                yield argument, arguments[i + 1:]
+            elif arguments[i - 2:i] == ['python', '-m']:
+                yield argument, arguments[i + 1:]
 
 
-def spoken(text):
+def quoted(text):
     """The parts of a page between single back-ticks."""
     return re.findall(r'`([^`\n]+)`', re.sub(r'^ *```.*?^ *```', '', text, flags=re.S | re.M))
 
@@ -64,28 +64,28 @@ def on_pages(find):
 
 def named_files(text):
     """Files and folders of the project that a page names."""
-    for words in spoken(text):
-        yield from re.findall(r'^((?:icd|tests|external|data|docs)/[\w./]*(?:/|\.(?:py|md|cpp|h|html)))$', words)
+    for phrase in quoted(text):
+        yield from re.findall(r'^((?:icd|tests|external|data|docs)/[\w./]*(?:/|\.(?:py|md|cpp|h|html)))$', phrase)
 
 
 def dotted_names(text):
     """Modules and what is in them; not the first column of tables, where the changes have the names of before."""
-    for words in spoken(re.sub(r'^\|[^|]*\|', '', text, flags=re.M)):
-        yield from re.findall(r'^(?:python -m )?(icd(?:\.\w+)+)$', words)
+    for phrase in quoted(re.sub(r'^\|[^|]*\|', '', text, flags=re.M)):
+        yield from re.findall(r'^(?:python -m )?(icd(?:\.\w+)+)$', phrase)
 
 
-@pytest.mark.parametrize('page, command, words', [(name, *found) for name, text in PAGES.items()
+@pytest.mark.parametrize('page, command, arguments', [(name, *found) for name, text in PAGES.items()
                                                   for found in commands(text)])
-def test_commands_are_understood(page, command, words):
+def test_commands_are_understood(page, command, arguments):
     if command in TABLES:
-        cli.parse(TABLES[command], command, '', words)
+        cli.parse(TABLES[command], command, '', arguments)
     elif command == 'icd.train.launch':
-        cli.parse(cli.RUN, 'icd-run', '', words[words.index('--') + 1:])
+        cli.parse(cli.RUN, 'icd-run', '', arguments[arguments.index('--') + 1:])
     elif hasattr(importlib.import_module(command), 'parse'):
-        importlib.import_module(command).parse(words)
+        importlib.import_module(command).parse(arguments)
 
 
-def test_pages_show_commands():
+def test_commands_are_found_on_the_pages():
     shown = [command for text in PAGES.values() for command, _ in commands(text)]
     assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd.weights.convert', 'icd.train.launch'} <= set(shown)
 
@@ -101,11 +101,11 @@ def test_flags_exist():
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}
-    used = {flag for text in PAGES.values() for words in spoken(text) for flag in re.findall(r'--[a-z][\w-]*', words)}
+    used = {flag for text in PAGES.values() for phrase in quoted(text) for flag in re.findall(r'--[a-z][\w-]*', phrase)}
     assert len(used) > 40 and used - known == set()
 
 
-def test_usage_of_the_superpixel_program():
+def test_documented_usage_is_that_of_the_superpixel_program():
     usage = next(line for line in lines_of_code(PAGES['docs/superpixels.md']) if line.startswith('makeSuperpixel'))
     printed = subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout
     assert set(re.findall(r'--[\w-]+', usage)) == set(re.findall(r'^ +(--[\w-]+)', printed, re.M)) - {'--help'}
@@ -156,12 +156,12 @@ def test_examples_in_python_run(example, page, block):
 
 
 @pytest.mark.parametrize('page, target', on_pages(lambda text: [
-    target for words in [*spoken(text), *lines_of_code(text)] for target in re.findall(r'^make (\w+)', words)]))
+    target for phrase in [*quoted(text), *lines_of_code(text)] for target in re.findall(r'^make (\w+)', phrase)]))
 def test_make_targets_exist(page, target):
     assert re.search(rf'^{target}:', read('Makefile'), re.M)
 
 
-def test_readme_is_short_and_says_what_people_look_for():
+def test_readme_is_short_and_has_picture_and_promise_first():
     readme = PAGES['README.md']
     assert len(readme.splitlines()) <= 150
     assert 'Seeds need no threshold tuned on pixel truth; background is where every logit is negative.' in readme

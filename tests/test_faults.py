@@ -82,11 +82,11 @@ def at(number, act):
     def wrap(function):
         calls = []
 
-        def wrapped(path, *words):
+        def wrapped(path, *arguments):
             calls.append(path)
             if len(calls) == number:
                 act(path)
-            return function(path, *words)
+            return function(path, *arguments)
         return wrapped
     return wrap
 
@@ -117,7 +117,7 @@ def give_back():
 
 
 READ, SAMPLE, WRITE = (images, 'read_bytes'), (datasets.Disk, 'read'), (os, 'replace')
-# id: (stage, what is hit, at which call, fault, exit code, what is said)
+# id: (stage, what is hit, at which call, fault, exit code, what is printed)
 FAULTS = {
     'disk full while training': ('train', WRITE, 3, refuse(errno.ENOSPC), 2, 'the disk is full'),
     'disk full while inferring': ('infer', WRITE, 4, refuse(errno.ENOSPC), 2, 'the disk is full'),
@@ -142,14 +142,14 @@ FAULTS = {
 }
 
 
-def one_line(said, message):
-    """True when the last line says `message` and nothing is a traceback."""
-    lines = [line for line in said.replace('\r', '\n').splitlines() if line.strip()]
-    return 'Traceback' not in said and re.search(message, lines[-1])
+def one_line(printed, message):
+    """True when the last line matches `message` and nothing is a traceback."""
+    lines = [line for line in printed.replace('\r', '\n').splitlines() if line.strip()]
+    return 'Traceback' not in printed and re.search(message, lines[-1])
 
 
 @pytest.mark.parametrize('fault', FAULTS)
-def test_fault(fault, data, undisturbed, monkeypatch, capfd):
+def test_fault_is_reported_and_repaired_by_the_next_run(fault, data, undisturbed, monkeypatch, capfd):
     stage, (owner, name), number, act, code, message = FAULTS[fault]
     calls = at(number, act)(getattr(owner, name))
     with monkeypatch.context() as patch:
@@ -157,9 +157,9 @@ def test_fault(fault, data, undisturbed, monkeypatch, capfd):
         start = time.monotonic()
         ended = go(stage)
         assert time.monotonic() - start < 60
-    said = capfd.readouterr().err
-    assert ended == code, said
-    assert one_line(said, message), said
+    printed = capfd.readouterr().err
+    assert ended == code, printed
+    assert one_line(printed, message), printed
     assert not [path for path in list_files('.') if path.endswith(files.PARTIAL)]
     give_back()
     assert go(stage) == 0
@@ -204,7 +204,7 @@ def test_the_disk_is_really_full(data, undisturbed, capfd):
         pytest.skip(f'may not mount a small file system here: {mounted.stdout.decode().strip()}')
     try:
         from icd.steps import merge_superpixels
-        arguments = [word if word != 'merged' else 'small/merged' for word in COMMANDS['merge'][1]]
+        arguments = [value if value != 'merged' else 'small/merged' for value in COMMANDS['merge'][1]]
         with open('small/filler', 'wb', buffering=0) as file, pytest.raises(OSError):
             while True:
                 file.write(b'0' * 4096)

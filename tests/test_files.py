@@ -21,7 +21,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         assert file.read() == b'old'
 
 
-def test_clear_partial_removes_only_what_was_left_behind(tmp_path):
+def test_clear_partial_removes_only_partial_files(tmp_path):
     (tmp_path / '.a.png.part').write_bytes(b'half')
     (tmp_path / 'b.part').write_bytes(b'mine')
     files.clear_partial(str(tmp_path))
@@ -35,7 +35,7 @@ def be_alone(folder):
         time.sleep(60)
 
 
-def test_one_run_alone_holds_a_folder(tmp_path, monkeypatch):
+def test_a_folder_lock_is_exclusive(tmp_path, monkeypatch):
     folder = str(tmp_path / 'held')
     process = multiprocessing.get_context('fork').Process(target=be_alone, args=(folder,))
     process.start()

@@ -16,5 +16,5 @@ def failing(error):
 
 
 @pytest.mark.parametrize('reader', [failing(KeyError('x')), failing(UserError('something is wrong')), lambda _: False])
-def test_what_no_user_should_see_is_found(reader, tmp_path):
+def test_the_fuzzer_detects_bad_readers(reader, tmp_path):
     assert check('kind', b'content', reader, str(tmp_path))

@@ -93,7 +93,7 @@ def test_a_cpu_build_names_what_to_install(monkeypatch):
     assert gpu.usable_gpus(None) == []
 
 
-def test_memory():
+def test_too_little_free_gpu_memory_is_named():
     gpu.check_memory({0: 3 << 30, 1: 2 << 30}, 2 << 30)
     with pytest.raises(UserError, match='GPU 1 has 1.1 GB of free memory, .* more than 2.1 GB'):
         gpu.check_memory({0: 3 << 30, 1: 1 << 30}, 2 << 30)
@@ -106,7 +106,7 @@ def test_too_little_memory_is_a_user_error(text):
         raise mx.base.MXNetError('[00:00:00] src/storage.cc:1: ' + text)
 
 
-def test_other_errors_are_left_alone():
+def test_other_mxnet_errors_keep_their_type():
     for error in (mx.base.MXNetError('shapes do not match'), ValueError('out of memory')):
         with pytest.raises(type(error)), gpu.explain_out_of_memory():
             raise error
@@ -170,7 +170,7 @@ def test_importing_mxnet_finds_the_libraries_of_the_wheels(cuda_site):
     assert 'cannot open shared object file' in printed
 
 
-def test_fusion_is_off_when_the_driver_is_older_than_the_compiler(cuda_site):
+def test_fusion_is_off_with_a_driver_older_than_the_compiler(cuda_site):
     site, driver = cuda_site
     assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='11070').split() == ['3', '0']
     assert run_python(ASK, site, LD_LIBRARY_PATH=driver, DRIVER='11070', MXNET_USE_FUSION='1').split() == ['3', '1']

@@ -38,7 +38,7 @@ def test_the_cpu_is_chosen_without_gpus_and_logged_once():
     assert log.count('computing on') == 1 and ('the CPU' in log) == (device.strip() == 'cpu')
 
 
-def test_mxnet_works_when_it_is_imported_here():
+def test_mxnet_setup_makes_mxnet_importable():
     code = 'from icd.mxnet_setup import mx; import mxnet; print(mxnet.nd.ones(2).sum().asscalar(), mx is mxnet)'
     assert run_python(code)[0].strip() == '2.0 True'
 
@@ -55,7 +55,7 @@ print(ctypes.CDLL(library).omp_get_max_threads(), os.environ.get('OMP_NUM_THREAD
 
 
 @pytest.mark.skipif(not os.path.isfile('/proc/self/maps'), reason='reads /proc/self/maps')
-def test_openmp_computes_on_the_cores_it_may_use_and_the_environment_stays_as_it_was():
+def test_openmp_keeps_to_its_cores_and_no_variable_stays_set():
     assert run_python(THREADS, OMP_NUM_THREADS='5')[0].split() == ['5', '5']
     four_cores = 'from icd import parallel\nparallel.physical_cores = lambda: 4\n' + THREADS
     assert run_python(four_cores, unset=['OMP_NUM_THREADS'])[0].split() == ['4', 'None']
@@ -65,7 +65,7 @@ def test_openmp_computes_on_the_cores_it_may_use_and_the_environment_stays_as_it
     ('seeds', ['--seeds', 'crf,sal,raw', '--force', '--num-process', '2']),
     ('evaluate', []),
     ('merge', ['--max-superpixel-num', '64', '--num-process', '2'])])
-def test_commands_that_compute_nothing_with_mxnet_run_where_it_is_not_installed(valid, tmp_path, command, arguments):
+def test_commands_that_need_no_mxnet_run_without_it(valid, tmp_path, command, arguments):
     blocked = tmp_path / 'blocked'
     blocked.mkdir()
     (blocked / 'mxnet.py').write_text('raise ImportError("blocked")')

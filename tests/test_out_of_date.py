@@ -170,7 +170,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize('row', ROWS)
-def test_what_is_made_again(made, tmp_path, monkeypatch, row):
+def test_a_change_makes_exactly_its_dependents_again(made, tmp_path, monkeypatch, row):
     change, options, expected = ROWS[row]
     shutil.copytree(made, str(tmp_path / 'data'), symlinks=True)      # with the dates, as `cp -a` leaves them
     monkeypatch.chdir(tmp_path / 'data')

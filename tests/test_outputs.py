@@ -1,4 +1,4 @@
-"""What decides that an output is made again: content and settings, whatever the dates say."""
+"""What decides that an output is made again: content and settings, whatever the dates are."""
 import os
 import shutil
 
@@ -95,14 +95,14 @@ WAYS = {
 
 
 @pytest.mark.parametrize('way', WAYS)
-def test_ways_to_replace_an_input(root, way):
+def test_any_way_to_replace_an_input_is_noticed(root, way):
     replace, expected = WAYS[way]
     replace(os.path.join(root, 'in', 'a'))
     assert run(root) == expected
     assert run(root) == set()
 
 
-def test_what_is_restored_is_current(root):
+def test_restored_inputs_keep_outputs_current(root):
     os.rename(root + '/in/a', root + '/away')
     write(OTHER)(root + '/in/b')
     os.rename(root + '/in/b', root + '/other')
@@ -117,7 +117,7 @@ def test_a_folder_may_be_copied_with_its_outputs(root, tmp_path, copy):
     assert run(str(tmp_path) + '_copy') == set()
 
 
-def test_what_was_found_unchanged_is_not_read_again(root, monkeypatch):
+def test_inputs_found_unchanged_are_not_read_again(root, monkeypatch):
     read = []
     checksum = files.checksum
     monkeypatch.setattr(files, 'checksum', lambda path: read.append(path) or checksum(path))
@@ -137,7 +137,7 @@ def test_a_value_counts_like_a_file(root):
     assert run(root, classes='1,2') == set()
 
 
-def test_other_settings_make_all_again_and_say_so(root, capsys):
+def test_changed_settings_make_all_again_and_are_reported(root, capsys):
     assert run(root, {'k': 2, 'new': [1]}) == set(NAMES)
     assert 'out: everything is made again because of changed settings: k, new' in capsys.readouterr().err
     assert run(root, {'k': 2, 'new': (1,)}) == set()
@@ -148,7 +148,7 @@ def test_other_settings_make_all_again_and_say_so(root, capsys):
     (lambda data: data[:-9], {'sub/c'}), (lambda data: data + b'b\t12', set()),
     (lambda data: b'\xff\xfe\n' + data, set()),
     (lambda data: data + b'b\n', {'b'}), (lambda data: b'', set(NAMES)), (None, set(NAMES))])
-def test_a_damaged_record(root, damage, expected):
+def test_damaged_lines_of_a_record_make_their_outputs_again(root, damage, expected):
     path = root + '/out/inputs.tsv'
     with open(path, 'rb') as file:
         data = file.read()
@@ -168,7 +168,7 @@ def test_an_output_that_was_not_recorded_is_made_again(root):
     assert run(root) == {'a'}
 
 
-def test_an_input_that_changes_after_it_was_planned_is_made_again(root):
+def test_an_input_changed_after_planning_makes_its_output_again(root):
     outputs, name = Outputs(root + '/out', 'copies', {'k': 1}), Input(root + '/in/a')
     write(OTHER)(root + '/in/a')
     with outputs.writing(['a']):
@@ -186,7 +186,7 @@ def test_a_missing_input_is_an_input_too(root):
     assert not outputs.is_current('b', [root + '/out/b'], [Input(root + '/in/none')])
 
 
-def test_outputs_outlive_their_inputs(root):
+def test_outputs_stay_current_when_an_input_is_removed(root):
     os.remove(root + '/in/a')
     assert run(root) == set()
     files.save_bytes(root + '/in/a', SAME)
@@ -212,7 +212,7 @@ def test_a_folder_of_another_stage_is_recognised(root):
 
 
 # ---------------------------------------------------------------------------------------------- several processes
-def test_nobody_else_writes_into_a_folder_that_is_held(root, monkeypatch):
+def test_another_run_cannot_write_into_a_held_folder(root, monkeypatch):
     monkeypatch.setattr(files, 'PATIENCE', .1)
     with Outputs(root + '/out', 'copies', {'k': 1}).writing([]):
         for part in (None, (0, 2)):
@@ -221,7 +221,7 @@ def test_nobody_else_writes_into_a_folder_that_is_held(root, monkeypatch):
     assert run(root) == set()
 
 
-def test_parts_of_the_same_work_share_a_folder(root, monkeypatch):
+def test_parts_of_the_same_work_write_to_one_folder(root, monkeypatch):
     monkeypatch.setattr(files, 'PATIENCE', .1)
     shutil.rmtree(root + '/out')
     files.save_bytes(root + '/out/.left.0.part', b'')
@@ -239,7 +239,7 @@ def test_parts_of_the_same_work_share_a_folder(root, monkeypatch):
     assert not os.path.exists(root + '/out/.mine.0.part')
 
 
-def test_a_killed_run_holds_nothing(root):
+def test_a_killed_run_releases_its_folder(root):
     pid = os.fork()
     if not pid:
         with Outputs(root + '/out', 'copies', {'k': 1}).writing([]):

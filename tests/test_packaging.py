@@ -78,7 +78,7 @@ def away(installed, tmp_path):
     return run
 
 
-def test_source_distribution_holds_what_is_compiled_tested_and_read(source):
+def test_sdist_holds_what_is_compiled_tested_and_read(source):
     def listing(root):
         return {os.path.relpath(path, root) for pattern in ('icd', 'tests', 'docs', 'external')
                 for path in glob.glob(os.path.join(root, pattern, '**', '*'), recursive=True)
@@ -111,12 +111,12 @@ def test_every_command_starts(away):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir(os.path.join(PROJECT, 'icd', 'superpixels')), reason='not there')
-def test_superpixels(away):
+def test_installed_superpixels_work_from_another_folder(away):
     assert away('-c', SUPERPIXELS) == '12 2\n'
 
 
 @pytest.mark.slow
-def test_seeds_from_scores_and_their_evaluation(away, tmp_path):
+def test_installed_commands_make_and_evaluate_seeds(away, tmp_path):
     image, truth = np.full((36, 44, 3), 90, np.uint8), np.zeros((36, 44), np.uint8)
     cv2.circle(image, (20, 18), 10, (40, 80, 200), -1)
     cv2.circle(truth, (20, 18), 10, 12, -1)

@@ -87,11 +87,11 @@ def test_no_more_processes_are_started_than_there_are_items(items, processes, st
     assert len(starts) == started
 
 
-def test_all_processes_work():
+def test_all_processes_get_items():
     assert len(set(parallel.process_map(pid_after, [2, 2], 2)) - {os.getpid()}) == 2
 
 
-def test_items_are_taken_as_they_are_needed():
+def test_items_are_taken_lazily():
     taken = []
 
     def items():
@@ -137,7 +137,7 @@ def test_an_error_of_the_function_ends_the_map(processes, function, error, text)
 
 @pytest.mark.parametrize('error', [OSError(errno.EIO, 'Input/output error', 'a.jpg'), MemoryError('no'),
                                    ModuleNotFoundError('no', name='mxnet')])
-def test_errors_that_the_console_knows_keep_their_type(error):
+def test_errors_with_an_exit_code_keep_their_type(error):
     with pytest.raises(type(error)) as caught:
         list(parallel.process_map(fail_with, [error] * 2, 2))
     assert vars(caught.value) == vars(error) and caught.value.args == error.args
@@ -217,7 +217,7 @@ def write_slowly(folder):
         time.sleep(60)
 
 
-def test_an_error_ends_the_other_workers_and_leaves_nothing_half_written(tmp_path):
+def test_an_error_ends_all_workers_and_leaves_no_partial_file(tmp_path):
     def items():
         yield str(tmp_path)
         wait_until(lambda: os.listdir(str(tmp_path)))
@@ -256,7 +256,7 @@ def terminated_twice(folder):
 
 
 @pytest.mark.parametrize('function', [terminated_while_entering, terminated_twice])
-def test_a_terminated_worker_removes_its_file_whenever_it_happens(tmp_path, function):
+def test_a_worker_terminated_at_any_time_removes_its_partial_file(tmp_path, function):
     folders = [str(tmp_path / name) for name in 'ab']
     with pytest.raises(UserError, match='a worker process was killed'):
         list(parallel.process_map(function, folders, 2))

@@ -37,7 +37,7 @@ def test_every_image_gets_its_own_maps(devices):
     assert seen == [str(i) for i in range(8)]
 
 
-def test_devices_share_a_batch_and_small_ones_need_fewer():
+def test_batches_are_split_over_no_more_devices_than_images():
     used = []
 
     def network(images, sizes):
@@ -48,7 +48,7 @@ def test_devices_share_a_batch_and_small_ones_need_fewer():
     assert used == [(mx.cpu(0), 2), (mx.cpu(1), 2), (mx.cpu(0), 3), (mx.cpu(1), 2), (mx.cpu(0), 1)]
 
 
-def test_the_next_batch_is_computing_while_the_caller_works_on_one():
+def test_the_next_batch_computes_while_the_caller_works():
     begun = []
 
     def network(images, sizes):

@@ -10,7 +10,7 @@ import time
 import cv2
 import numpy as np
 
-# What to ask for so that the 20 photographs get as many superpixels as possible, but no more than the key, on average.
+# What to ask for so that the 20 images get as many superpixels as possible, but no more than the key, on average.
 ASK_FOR = {
     'fast-slic': {600: 620, 300: 305},
     'opencv-slic': {600: 16, 300: 23},

@@ -39,10 +39,10 @@ def drawings(count=12):
         yield drawing(i, 375, 500, num_present=2 + i % 2)
 
 
-def timed(spent, name, function, *arguments, **parameters):
+def timed(spent, name, function, *args, **kwargs):
     """Call the function, add its seconds to `spent[name]`, and hand on what it returns."""
     start = time.perf_counter()
-    result = function(*arguments, **parameters)
+    result = function(*args, **kwargs)
     spent[name] = spent.get(name, 0) + time.perf_counter() - start
     return result
 

@@ -1,6 +1,6 @@
 """How fast training images are read: `python tests/benchmarks/input.py`.
 
-Makes 200 photographs of VOC's size (500x375, JPEG of about 100 KB) with superpixel maps, reads training batches of
+Makes 200 images of VOC's size (500x375, JPEG of about 100 KB) with superpixel maps, reads training batches of
 321-pixel crops with 0, 1, 2, ... workers, and prints images per second and core, against the 40 of the original's one
 thread; then whether batches are the same bits for every number of workers, and whether memory stays flat.
 """
@@ -44,7 +44,7 @@ def superpixels(image):
 
 
 def make(folder, count):
-    """Write `count` photographs and maps; their names and the mean sizes of the files."""
+    """Write `count` images and maps; their names and the mean sizes of the files."""
     names, sizes = [f'noise_{i:03d}' for i in range(count)], np.zeros((count, 2))
     for i, name in enumerate(names):
         image = texture(np.random.default_rng(i))
@@ -57,7 +57,7 @@ def make(folder, count):
 
 
 def memory(processes):
-    """Resident megabytes of each process; what several share is counted in part (PSS)."""
+    """Resident megabytes of each process; what several use is counted in part (PSS)."""
     found = []
     for pid in processes:
         with open(f'/proc/{pid}/smaps_rollup', encoding='ascii') as file:
@@ -66,7 +66,7 @@ def memory(processes):
 
 
 def busy(processes):
-    """Seconds of a core all processes have used so far: says more than the clock on a machine others use, too."""
+    """Seconds of a core all processes have used so far: means more than the clock on a busy machine."""
     total = 0
     for pid in processes:
         with open(f'/proc/{pid}/stat', encoding='ascii') as file:
@@ -95,7 +95,7 @@ def measure(dataset, workers, batches):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--folder', help='where the files are kept (default: made anew in a temporary folder)')
-    parser.add_argument('--count', type=int, default=200, help='photographs (default: %(default)s)')
+    parser.add_argument('--count', type=int, default=200, help='images (default: %(default)s)')
     parser.add_argument('--batches', type=int, default=200, help='batches a measurement (default: %(default)s)')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4])
     options = parser.parse_args()

@@ -27,7 +27,7 @@ HEIGHT, WIDTH, SUPERPIXELS, CHANNELS, KEPT, SIDE = 375, 500, 470, 512, 64, 65
 
 
 def draw(rng):
-    """Labels (H, W) of exactly `SUPERPIXELS` ragged regions, and a smooth feature map without negatives."""
+    """Labels (H, W) of exactly `SUPERPIXELS` ragged superpixels, and a smooth feature map without negatives."""
     def noise(sigma):
         field = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), (0, 0), sigma)
         return field / field.std()

@@ -125,9 +125,9 @@ def evaluate(tool, labels, truth):
     for record in ('inputs.tsv', 'settings.json'):
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(labels, record))
-    words = subprocess.run([sys.executable, tool, labels, truth], stdout=subprocess.PIPE, check=True,
+    printed = subprocess.run([sys.executable, tool, labels, truth], stdout=subprocess.PIPE, check=True,
                            text=True).stdout.split()
-    return {name: float(words[words.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
+    return {name: float(printed[printed.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
 
 
 def make_labels(names, images, target, k, method):
@@ -141,7 +141,7 @@ def make_labels(names, images, target, k, method):
     command = [PROGRAM, file.name, images, target, str(k), '--method', method, '--threads', '1']
     printed = subprocess.run([sys.executable, '-c', count] + command, stdout=subprocess.PIPE, check=True,
                              text=True).stdout
-    return tuple(float(word) for word in printed.split())
+    return tuple(float(number) for number in printed.split())
 
 
 def quality_rows(python, root, folder):
@@ -183,7 +183,7 @@ def whole_program_rows(folder):
         seconds = make_labels(many, folder, os.path.join(folder, method + '40'), 75, method)[0]
         good &= memory < MEMORY
         rows.append((f'program, {method}, 500x375, one thread', f'{1e3 * seconds / 40:.0f} ms an image',
-                     f'peak memory {memory:.0f} MB', f'below {MEMORY} MB'))
+                     f'peak memory {memory:.0f} MB', f'less than {MEMORY} MB'))
     return rows, good
 
 

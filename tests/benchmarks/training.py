@@ -1,4 +1,4 @@
-"""What a training step and an inference cost beside bare convolutions: `python tests/benchmarks/training.py`.
+"""What a training step and an inference cost next to bare convolutions: `python tests/benchmarks/training.py`.
 
 - One training step of the full network against one of its convolutions, with ReLU and pooling, alone in Gluon: the
   same layers, forward, backward and update. The rest (normalisation, dropout, bottom-up score, sign calibration,
@@ -32,7 +32,7 @@ from icd.mxnet_setup import autograd, gluon, mx  # noqa: E402
 from icd.train.icd_task import IcdTask  # noqa: E402
 from icd.train.trainer import Trainer  # noqa: E402
 
-CLASSES, REGIONS = 20, 64
+CLASSES, SUPERPIXELS = 20, 64
 MOST_TIME, MOST_MEMORY, LEAST_GAIN = 1.02, 2.05e9, 1.15
 
 
@@ -79,7 +79,7 @@ def network(width):
 
 def training(count, size, width):
     """A function that takes a training step of the full network and waits for it."""
-    images = IcdBatch(*batch(count, size), [], REGIONS)
+    images = IcdBatch(*batch(count, size), [], SUPERPIXELS)
     trainer, number = Trainer(IcdTask(network(width)), [mx.cpu()]), iter(range(1 << 30))
 
     def run():
@@ -110,7 +110,7 @@ def inference(count, size, width):
     images, labels, superpixels = batch(count, size)
     fitted = geometry.fitted_size(375, 500, size)
     images[:, :, fitted[0]:] = images[:, :, :, fitted[1]:] = geometry.GREY
-    net, refine, regions = network(width), SuperpixelRefine(), mx.nd.arange(REGIONS)
+    net, refine, indices = network(width), SuperpixelRefine(), mx.nd.arange(SUPERPIXELS)
     padded = PaddedInference(ScoreMaps, net, size)
     for block in (net, refine):
         block.hybridize(static_alloc=True, static_shape=True)
@@ -121,7 +121,7 @@ def inference(count, size, width):
     def full():
         cam, bottom_up, top_down, feature = net(images)
         score = apply_sign(bottom_up, net.icd_accum_resign_moving_mean.data())
-        refined = refine(score, labels, superpixels, regions)
+        refined = refine(score, labels, superpixels, indices)
         return [output.asnumpy() for output in (cam, score, refined, top_down, feature)]
     return lean, full
 
@@ -138,7 +138,7 @@ def compare(first, second, rounds):
     return seconds
 
 
-def tell(what, other, seconds):
+def report(what, other, seconds):
     """Print medians; their ratio."""
     medians = [[statistics.median(kind) for kind in zip(*found)] for found in seconds]
     for name, (processor, clock) in zip((what, other), medians):
@@ -161,16 +161,16 @@ def main():
             run()
         print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return 0
-    said = subprocess.run([sys.executable, __file__, '--only-memory'] + sys.argv[1:], stdout=subprocess.PIPE,
+    printed = subprocess.run([sys.executable, __file__, '--only-memory'] + sys.argv[1:], stdout=subprocess.PIPE,
                           check=True)
-    memory = int(said.stdout.split()[-1])
+    memory = int(printed.stdout.split()[-1])
     threads = os.environ.get('OMP_NUM_THREADS', 'all')
     print(f'batch of {size[0]} at {size[1]} pixels, {threads} threads')
     print(f'{"peak memory of training":<40} {memory / 1e9:7.2f} GB (at most {MOST_MEMORY / 1e9:.2f})')
-    ratio = tell('training step', 'its convolutions alone',
+    ratio = report('training step', 'its convolutions alone',
                  compare(training(*size, 1.), convolving(*size), options.rounds))
     print(f'{"ratio":<40} {ratio:7.3f} (at most {MOST_TIME:.2f})')
-    gain = 1 / tell('inference of a batch', 'with all outputs', compare(
+    gain = 1 / report('inference of a batch', 'with all outputs', compare(
         *inference(options.batch_size, options.infer_size, 1.), options.rounds))
     print(f'{"gain":<40} {gain:7.3f} (at least {LEAST_GAIN:.2f})')
     return int(not (memory <= MOST_MEMORY and ratio <= MOST_TIME and gain >= LEAST_GAIN))

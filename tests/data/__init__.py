@@ -1,4 +1,4 @@
-"""What tests of files share."""
+"""What tests of files have in common."""
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from icd.data import augment, superpixel_map
 from icd.errors import UserError
 
 
-def refused(path, *words):
-    """Expect a `UserError` of one line that names the file and holds `words`."""
-    return pytest.raises(UserError, match='(?s)^(?!.*\n){}.*{}'.format(str(path).replace('\\', '.'), '.*'.join(words)))
+def refused(path, *parts):
+    """Expect a `UserError` of one line that names the file and holds `parts`."""
+    return pytest.raises(UserError, match='(?s)^(?!.*\n){}.*{}'.format(str(path).replace('\\', '.'), '.*'.join(parts)))
 
 
 def write(path, content):

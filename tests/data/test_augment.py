@@ -66,7 +66,7 @@ def slow_view(image, superpixel, view):
 
 @given(sides, sides, sizes, st.integers(0, 10 ** 6))
 @settings(max_examples=200, deadline=None)
-def test_views_are_what_whole_images_give(height, width, size, seed):
+def test_train_view_equals_the_view_of_the_whole_scaled_image(height, width, size, seed):
     image, superpixel = scene(height, width)
     view = augment.random_view(height, width, size, np.random.default_rng(seed))
     expected, labels = slow_view(image, superpixel, view)
@@ -87,7 +87,7 @@ def test_looking_up_samples_equals_sampling_the_whole_map(height, width, size, s
 
 @given(sides, sides, sizes, scales)
 @settings(max_examples=100, deadline=None)
-def test_padding_is_grey_and_a_superpixel_of_its_own(height, width, size, scale):
+def test_padding_is_grey_and_a_separate_superpixel(height, width, size, scale):
     image, superpixel = scene(height, width)
     image[image == 127] = 126
     crop, labels = cut(image, superpixel, centre_view(height, width, size, scale))
@@ -110,7 +110,7 @@ def test_mirror_twice_is_no_mirror(height, width, scale):
         assert (a[:, :shown] == b[:, :shown][:, ::-1]).all()
 
 
-def test_every_change_happens_as_often_as_it_should():
+def test_scales_mirrors_and_offsets_are_uniformly_distributed():
     rng = np.random.default_rng(0)
     views = [augment.random_view(100, 200, 97, rng) for _ in range(2000)]
     heights = [v.height for v in views]
@@ -123,7 +123,7 @@ def test_every_change_happens_as_often_as_it_should():
     assert 190 < max(v.left for v in views if v.width == 300) <= 203
 
 
-def test_changes_can_be_left_out():
+def test_augmentations_can_be_switched_off():
     rng = np.random.default_rng(0)
     views = [augment.random_view(100, 200, 97, rng, scale=False, mirror=False) for _ in range(50)]
     assert {(v.height, v.width, v.mirror) for v in views} == {(100, 200, False)}

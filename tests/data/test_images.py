@@ -6,14 +6,14 @@ from icd.data import images
 from tests.data import encoded_image, random_mask, refused, write
 
 
-def test_image_is_bgr_whatever_it_was(tmp_path):
+def test_images_are_read_as_bgr_whatever_their_encoding(tmp_path):
     path = write(tmp_path / 'a.jpg', encoded_image(ending='.png'))
     assert (images.read_image(path) == random_mask(1, (40, 60, 3))).all()
     assert images.read_image(write(tmp_path / 'a.jpg', encoded_image((40, 60)))).shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
-def test_the_size_of_a_turned_image_is_the_one_it_is_decoded_to(tmp_path, kind):
+def test_size_of_a_rotated_image_is_that_of_the_decoded_one(tmp_path, kind):
     exif = Image.Exif()
     exif[0x112] = 6
     path = str(tmp_path / 'a.jpg')

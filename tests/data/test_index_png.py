@@ -41,7 +41,7 @@ def png(header, rows, cut=None):
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 9), (9, 1), (37, 52), (375, 500)])
 @pytest.mark.parametrize('encode', [lambda m: pillow(m, 'P'), opencv], ids=['palette by Pillow', 'grey by OpenCV'])
-def test_usual_masks_are_decoded(encode, shape):
+def test_8_bit_index_png_is_decoded(encode, shape):
     for image in (mask(shape=shape), np.random.default_rng(1).integers(256, size=shape).astype(np.uint8)):
         found = index_png.decode(encode(image))
         assert found is not None and found.dtype == np.uint8 and found.flags.writeable
@@ -52,12 +52,12 @@ def test_usual_masks_are_decoded(encode, shape):
     pillow(mask(), 'L'), opencv(mask(), cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
     pillow(mask() % 2, 'P', bits=1), pillow(mask() % 16, 'P', bits=4), opencv(mask().astype(np.uint16) * 257),
     opencv(np.dstack([mask()] * 3)), opencv(np.dstack([mask()] * 4))])
-def test_other_files_give_the_same_as_pillow_or_nothing(data):
+def test_any_file_is_decoded_as_by_pillow_or_not_at_all(data):
     found = index_png.decode(data)
     assert found is None or (found == np.array(Image.open(io.BytesIO(data)))).all()
 
 
-def test_kinds_that_need_more_are_left_alone():
+def test_unsupported_kinds_of_png_are_left_to_pillow():
     rows = bytes([0, 1, 2, 0, 3, 4])
     assert index_png.decode(png((2, 2, 8, 0, 0, 0, 0), rows)).tolist() == [[1, 2], [3, 4]]
     for header in ((2, 2, 8, 0, 0, 0, 1), (2, 2, 4, 0, 0, 0, 0), (2, 2, 8, 2, 0, 0, 0), (2, 2, 8, 0, 0, 1, 0),
@@ -70,7 +70,7 @@ def test_kinds_that_need_more_are_left_alone():
         assert index_png.decode(png((2, 2, 8, 3, 0, 0, 0), bytes([filters[0], 1, 2, filters[1], 3, 4]))) is None
 
 
-def test_a_damaged_file_is_never_decoded():
+def test_damaged_index_png_is_never_decoded():
     data = opencv(mask(shape=(9, 9)))
     for i in range(8, len(data)):
         assert index_png.decode(data[:i]) is None

@@ -60,7 +60,7 @@ def same(first, second):
         all((x == y).all() for x, y in zip(a[:3], b[:3])) and a[3] == b[3] for a, b in zip(first, second))
 
 
-def test_sample_is_the_view_of_its_files(folder):
+def test_sample_equals_the_view_of_its_files(folder):
     dataset = training_set(folder)
     for index, name in enumerate(NAMES):
         image, label, superpixel = dataset[2, 5, index]
@@ -160,7 +160,7 @@ def order(*arguments, epoch=0, **more):
     return batches
 
 
-def test_epoch_is_a_permutation_without_its_last_incomplete_batch():
+def test_epoch_is_a_permutation_without_the_incomplete_batch():
     for epoch in range(3):
         batches = order(23, 5, 0, epoch=epoch)
         indices = [index for batch in batches for _, _, index in batch]
@@ -180,30 +180,30 @@ def test_number_of_samples():
 
 
 @pytest.mark.parametrize('parts', [2, 3])
-def test_nodes_share_the_batches_of_a_single_one(parts):
+def test_parts_of_nodes_make_up_the_batches_of_a_single_node(parts):
     single = order(23, 6, 0, epoch=2)
-    shares = [order(23, 6, 0, 0, part, parts, epoch=2) for part in range(parts)]
-    for batch, *pieces in zip(single, *shares):
+    by_part = [order(23, 6, 0, 0, part, parts, epoch=2) for part in range(parts)]
+    for batch, *pieces in zip(single, *by_part):
         assert {len(piece) for piece in pieces} == {6 // parts}
         assert [key for piece in pieces for key in piece] == batch
 
 
-def test_parts_load_their_shares(folder, loaders):
+def test_each_node_loads_its_part_of_every_batch(folder, loaders):
     dataset = training_set(folder)
     single = content(loaders(dataset, 4, 0).epoch(0))
-    shares = [content(loaders(dataset, 4, 1, part, 2).epoch(0)) for part in range(2)]
-    for whole, first, second in zip(single, *shares):
+    by_part = [content(loaders(dataset, 4, 1, part, 2).epoch(0)) for part in range(2)]
+    for whole, first, second in zip(single, *by_part):
         assert (np.concatenate([first[0], second[0]]) == whole[0]).all() and first[3] + second[3] == whole[3]
 
 
-def test_batches_that_cannot_be():
+def test_impossible_batch_sizes_are_refused():
     with pytest.raises(UserError, match='--batch-size 24: an epoch has only 23 images: use a smaller batch'):
         order(23, 24, 0)
     with pytest.raises(UserError, match='--batch-size 5: not divisible by 2 nodes: use a multiple of 2'):
         order(23, 5, 0, 0, 0, 2)
 
 
-def test_without_superpixels_every_position_is_its_own(folder):
+def test_without_superpixels_every_position_has_its_own_label(folder):
     os.remove(os.path.join(folder, NAMES[0] + '.png'))
     image, _, superpixel = training_set(folder, superpixel_root=None)[0, 0, 0]
     assert superpixel.dtype == np.int32 and (superpixel == np.arange(49).reshape(7, 7)).all()
@@ -232,7 +232,7 @@ def test_broken_file_ends_the_epoch_with_one_line(folder, loaders, workers, kind
         content(made.epoch(0))
 
 
-def test_cache_reports_at_once_what_is_missing_and_when_memory_is_short(folder, monkeypatch):
+def test_ram_cache_reports_missing_files_and_short_memory_at_start(folder, monkeypatch):
     monkeypatch.setattr(datasets, 'free_memory', lambda: 1000)
     with pytest.raises(UserError, match='--cache ram: .*use --cache none'):
         training_set(folder, cache='ram')
@@ -280,7 +280,7 @@ def sizes_of(folder):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_inference_mixes_no_groups(folder, workers):
+def test_inference_batches_hold_images_of_one_group(folder, workers):
     def group(scaled):
         return scaled[0] > 60
     groups = [group(geometry.fitted_size(*size, size=97)) for size in sizes_of(folder)]
@@ -297,7 +297,7 @@ def test_inference_mixes_no_groups(folder, workers):
         assert (images[batch.names[0]] == batch.image[0].asnumpy()).all()
 
 
-def test_a_image_of_another_size_than_was_said(folder):
+def test_an_image_replaced_since_the_check_is_refused(folder):
     sizes = sizes_of(folder)
     sizes[2] = sizes[2][::-1] if sizes[2][0] != sizes[2][1] else (1, 1)
     with pytest.raises(UserError, match=NAMES[2] + '.jpg: was replaced'):

@@ -36,7 +36,7 @@ def test_palette_mask_has_vocs_colours_and_the_same_indices(tmp_path):
 
 @pytest.mark.parametrize('bits', [1, 2, 4])
 @pytest.mark.parametrize('mode', ['P', 'L'])
-def test_masks_of_few_bits(tmp_path, bits, mode):
+def test_masks_of_1_to_4_bits_are_read_as_indices(tmp_path, bits, mode):
     """Pillow stretches grey values of 2 and 4 bits to 0..255; they are indices all the same."""
     mask, path = random_mask() % (1 << bits), str(tmp_path / 'a.png')
     image = Image.fromarray(mask, 'P')
@@ -58,7 +58,7 @@ def grey_header(data):
     return data[:start] + data[start + 12 + int.from_bytes(data[start:start + 4], 'big'):]
 
 
-def test_masks_of_sixteen_bits(tmp_path):
+def test_masks_of_16_bits_hold_indices_up_to_255(tmp_path):
     mask, path = random_mask(), str(tmp_path / 'a.png')
     cv2.imwrite(path, mask.astype(np.uint16))
     assert (masks.read_mask(path) == mask).all()
@@ -68,7 +68,7 @@ def test_masks_of_sixteen_bits(tmp_path):
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
-def test_colour_images_are_no_masks(tmp_path, mode):
+def test_colour_images_are_refused_as_masks(tmp_path, mode):
     path = str(tmp_path / 'a.png')
     Image.new(mode, (5, 4)).save(path)
     with refused(path, 'colour picture', 'indices'):
@@ -76,7 +76,7 @@ def test_colour_images_are_no_masks(tmp_path, mode):
 
 
 @pytest.mark.parametrize('content', [b'', b'\x89PNG\r\n\x1a\n', b'GIF89a', 'cut', 'jpeg'])
-def test_damaged_masks(tmp_path, content):
+def test_damaged_masks_are_refused(tmp_path, content):
     good = cv2.imencode('.png', random_mask())[1].tobytes()
     content = {'cut': good[:-40], 'jpeg': cv2.imencode('.jpg', random_mask())[1].tobytes()}.get(content, content)
     path = write(tmp_path / 'a.png', content)
@@ -84,7 +84,7 @@ def test_damaged_masks(tmp_path, content):
         masks.read_mask(path)
 
 
-def test_a_mask_with_a_chunk_before_its_header(tmp_path):
+def test_a_mask_with_a_chunk_before_its_header_is_refused(tmp_path):
     good = cv2.imencode('.png', random_mask())[1].tobytes()
     gamma = b'gAMA' + struct.pack('>I', 0)
     chunk = struct.pack('>I', 4) + gamma + struct.pack('>I', zlib.crc32(gamma))
@@ -93,14 +93,14 @@ def test_a_mask_with_a_chunk_before_its_header(tmp_path):
         masks.read_mask(path)
 
 
-def test_save_mask_wants_indices(tmp_path):
+def test_save_mask_refuses_other_types_than_indices(tmp_path):
     for wrong in (np.zeros((3, 3)), np.zeros((3, 3, 3), np.uint8)):
         with pytest.raises(ValueError):
             masks.save_mask(str(tmp_path / 'a.png'), wrong)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_mask_that_is_cut_short_is_refused_whatever_pillow_is_set_to(tmp_path, monkeypatch):
+def test_truncated_masks_are_refused_with_any_setting_of_pillow(tmp_path, monkeypatch):
     """Importing GluonCV makes Pillow fill what is missing with zeros."""
     monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
     good = cv2.imencode('.png', random_mask())[1].tobytes()

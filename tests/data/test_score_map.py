@@ -17,7 +17,7 @@ def scores(num_classes=2, side=9):
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float16, np.float64])
 @pytest.mark.parametrize('order', 'CF')
-def test_reads_what_programs_write(tmp_path, dtype, order):
+def test_arrays_of_any_float_type_and_order_are_read(tmp_path, dtype, order):
     path = str(tmp_path / 'a.npy')
     files.save_npy(path, np.asarray(scores().astype(dtype), order=order))
     read = score_map.read(path, 2, 65)
@@ -49,7 +49,7 @@ def test_damaged_files_are_errors_of_one_line(tmp_path_factory, data):
     "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 9, 9)", "{'descr': '<f4', 'shape': (2, 9, 9)}", '(' * 5000,
     "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 9, 9.)}", '[1, 2]', '-' * 5000 + '1',
     "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 9, 9)}", '\x00', "__import__('os')"])
-def test_headers_that_are_none(tmp_path, header):
+def test_malformed_headers_are_reported(tmp_path, header):
     path = tmp_path / 'a.npy'
     path.write_bytes(b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header.encode() + bytes(648))
     assert score_map.problem(str(path), 2, 65)
@@ -62,13 +62,13 @@ def test_a_header_of_a_huge_array_costs_nothing(tmp_path):
     assert 'cut short' in score_map.problem(str(path), 2, 8000001)[0]
 
 
-def test_no_file(tmp_path):
+def test_a_missing_score_file_is_reported(tmp_path):
     assert score_map.problem(str(tmp_path / 'a.npy'), 2, 65)[0] == 'no such score file'
     with pytest.raises(UserError, match='a.npy: no such score file: run inference first'):
         score_map.read(str(tmp_path / 'a.npy'), 2, 65)
 
 
-def test_a_file_without_permission(tmp_path, monkeypatch):
+def test_a_score_file_without_permission_is_reported(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError
     monkeypatch.setattr('builtins.open', refuse)                    # permissions do not keep root out
@@ -76,7 +76,7 @@ def test_a_file_without_permission(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite(tmp_path, value):
+def test_scores_that_are_not_finite_are_reported(tmp_path, value):
     array = scores()
     array[1, 3, 4] = value
     files.save_npy(str(tmp_path / 'a.npy'), array)
@@ -85,7 +85,7 @@ def test_scores_that_are_not_finite(tmp_path, value):
 
 
 @pytest.mark.parametrize('shape', [(65, 65), (1, 1), (40, 65), (65, 17)])
-def test_images_that_fit_see_the_original_crop(shape):
+def test_scores_of_images_that_fit_are_the_original_crop(shape):
     full = score_map.at_image_size(scores(), shape, 65)
     expected = [cv2.resize(s, (65, 65))[:shape[0], :shape[1]] for s in scores()]
     assert full.shape == (2,) + shape and full.dtype == np.float32 and np.array_equal(full, expected)
@@ -114,7 +114,7 @@ def test_positions_inside_are_every_eighth_pixel(shape, expected):
 
 
 @pytest.mark.parametrize('infer_size', [49, 65, 513])
-def test_positions_beyond_those_that_are_resized_do_not_count(infer_size):
+def test_resizing_reads_only_resized_positions(infer_size):
     side, rng = geometry.feature_size(infer_size), np.random.default_rng(0)
     for shape in [(1, 1), (infer_size, infer_size)] + [tuple(rng.integers(1, infer_size + 1, 2)) for _ in range(60)]:
         rows, columns = geometry.resized_positions(shape, infer_size)

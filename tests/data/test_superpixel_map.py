@@ -16,7 +16,7 @@ def labels_up_to(largest, shape=(23, 37), seed=0):
 
 
 @pytest.mark.parametrize('largest', [0, 63, 255, 256, 70000, (1 << 24) - 1])
-def test_what_is_written_is_read(tmp_path, largest):
+def test_written_maps_read_back(tmp_path, largest):
     labels, path = labels_up_to(largest), superpixel_map.path(str(tmp_path), 'a')
     labels.flat[0] = largest
     superpixel_map.write(path, labels)
@@ -27,7 +27,7 @@ def test_what_is_written_is_read(tmp_path, largest):
 
 
 @pytest.mark.parametrize('label', [-1, 1 << 24])
-def test_labels_that_do_not_fit_are_not_written(tmp_path, label):
+def test_labels_outside_24_bits_are_refused(tmp_path, label):
     with pytest.raises(ValueError):
         superpixel_map.write(str(tmp_path / 'a.png'), np.array([[0, label]]))
     assert not list(tmp_path.iterdir())
@@ -54,7 +54,7 @@ def test_damaged_maps_are_refused(tmp_path, kept):
         superpixel_map.read(str(tmp_path / 'none.png'))
 
 
-def test_lossy_images_are_no_maps(tmp_path):
+def test_jpeg_is_refused_as_a_superpixel_map(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(cv2.imencode('.jpg', np.zeros((9, 9, 3), np.uint8))[1].tobytes())
     with pytest.raises(UserError, match='no PNG: make the superpixels again'):

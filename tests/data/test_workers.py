@@ -16,7 +16,7 @@ LAYOUT = [((3, 2), np.int64), ((), np.float32)]
 
 
 def fill(task, whole, number):
-    """Stand-in for reading a batch: waits, fails, dies or answers, as the task says."""
+    """Stand-in for reading a batch: waits, fails, dies or answers, as the task asks."""
     kind, value = task
     if kind == 'wait':
         time.sleep(value)
@@ -55,14 +55,14 @@ def pool():
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3])
 @pytest.mark.parametrize('number', [0, 1, 5, 23])
-def test_outcomes_come_in_order_whatever_the_number_of_workers(pool, count, number):
+def test_outcomes_come_in_order_for_any_number_of_workers(pool, count, number):
     workers = pool(count)
     expected = [(('give', i), [[i, i]] * 3, i / 2) for i in range(number)]
     for _ in range(2):                                                      # the processes stay for the next pass
         assert outcomes(workers, (('give', i) for i in range(number))) == expected
 
 
-def test_work_is_done_elsewhere_and_shared(pool):
+def test_tasks_run_in_several_other_processes(pool):
     pids = {answer[2] for answer, _ in pool(2).map([('give', i) for i in range(8)])}
     assert len(pids) == 2 and os.getpid() not in pids
 
@@ -78,7 +78,7 @@ def test_tasks_are_taken_a_bounded_number_ahead(pool):
         assert len(taken) <= asked + 2 * AHEAD
 
 
-def test_results_wait_untouched_until_the_next_is_asked_for(pool):
+def test_results_stay_valid_until_the_next_is_requested(pool):
     for answer, (whole, _) in pool(2).map([('give', i) for i in range(30)]):
         time.sleep(.005)
         assert (whole == answer[1]).all()
@@ -87,7 +87,7 @@ def test_results_wait_untouched_until_the_next_is_asked_for(pool):
 @pytest.mark.parametrize('count', [0, 2])
 @pytest.mark.parametrize('kind, error, text', [
     ('user', UserError, '^a.jpg: wrong: correct it$'), ('disk', OSError, 'a.jpg')])
-def test_errors_arrive_as_they_were(pool, count, kind, error, text):
+def test_errors_of_workers_keep_type_and_text(pool, count, kind, error, text):
     workers = pool(count)
     with pytest.raises(error, match=text) as caught:
         outcomes(workers, [('give', 1), (kind, 0), ('give', 2)])
@@ -111,7 +111,7 @@ def test_a_worker_that_dies_ends_the_pass(pool):
     assert time.monotonic() - start < 2
 
 
-def test_a_worker_that_is_killed_while_others_are_waited_for(pool):
+def test_a_worker_killed_while_another_is_slow_ends_the_pass(pool):
     workers = pool(2)
     pids = [process.pid for process in workers.processes]
     answers = workers.map([('give', 0), ('give', 1), ('wait', 30), ('give', 2)])
@@ -139,7 +139,7 @@ def test_an_error_left_behind_does_not_reach_the_next_pass(pool):
     assert len(outcomes(workers, [('give', 1)])) == 1
 
 
-def test_ctrl_c_is_left_to_the_parent(pool):
+def test_workers_ignore_ctrl_c(pool):
     workers = pool(1)
     answers = workers.map([('give', 0), ('wait', .3), ('give', 1)])
     next(answers)
@@ -147,7 +147,7 @@ def test_ctrl_c_is_left_to_the_parent(pool):
     assert [answer[0] for answer, _ in answers] == ['wait', 'give']
 
 
-def test_a_worker_that_does_not_listen_is_ended(pool, monkeypatch, tmp_path):
+def test_a_worker_that_ignores_its_end_is_killed(pool, monkeypatch, tmp_path):
     monkeypatch.setattr('icd.parallel._PATIENCE', .2)
     workers = pool(1)
     process, deaf = workers.processes[0], tmp_path / 'deaf'
@@ -185,7 +185,7 @@ def test_workers_end_with_their_parent(end):
             time.sleep(60)
     '''
     process = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE)
-    pids = [int(word) for word in process.stdout.readline().split()]
+    pids = [int(pid) for pid in process.stdout.readline().split()]
     assert len(pids) == 4
     if end == 'kill':
         assert not any(gone(pid) for pid in pids)
@@ -199,7 +199,7 @@ def test_workers_end_with_their_parent(end):
 
 
 @pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_first_moment_does_not_make_a_worker_run_its_parents_program(sent):
+def test_a_worker_signalled_at_its_start_runs_no_parent_code(sent):
     """Terminated before it has a handler of its own, a worker ends; Ctrl-C it leaves to the parent."""
     program = '''if 1:
         import os, signal, sys
@@ -223,5 +223,5 @@ def test_a_signal_in_the_first_moment_does_not_make_a_worker_run_its_parents_pro
         except BaseException as error:
             print(repr(error), flush=True)
     '''
-    said = subprocess.run([sys.executable, '-c', program, str(int(sent))], stdout=subprocess.PIPE, timeout=60).stdout
-    assert said.decode().split() == (['-15'] if sent == signal.SIGTERM else ['a', 'None'])
+    printed = subprocess.run([sys.executable, '-c', program, str(int(sent))], stdout=subprocess.PIPE, timeout=60).stdout
+    assert printed.decode().split() == (['-15'] if sent == signal.SIGTERM else ['a', 'None'])

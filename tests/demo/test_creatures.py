@@ -56,7 +56,7 @@ def test_truth_is_the_creature():
     assert np.median(agreements) > .95
 
 
-def test_fractions_of_what_pictures_show():
+def test_decoys_pairs_and_classes_have_their_frequencies():
     casts = [creatures.cast(np.random.default_rng([1, number])) for number in range(3000)]
     patterns = [[pattern for pattern, *_ in cast] for cast in casts]
     decoys = [p for p in patterns if len(p) == 1 and p[0] not in creatures.CLASS_NAMES]
@@ -71,7 +71,7 @@ def test_creatures_cover_about_a_sixth():
     assert .14 < np.mean([(creatures.draw_picture(2, number)[1] > 0).mean() for number in range(40)]) < .23
 
 
-def test_the_pictures_of_a_seed_are_those_the_published_figures_are_of():
+def test_pictures_of_seed_0_are_those_of_the_published_figures():
     """Areas and mean colours as first drawn; other releases of OpenCV may round single pixels differently."""
     areas = [(creatures.draw_picture(0, number)[1] > 0).sum() for number in range(8)]
     np.testing.assert_allclose(areas, [0, 16167, 18848, 15687, 0, 17893, 13388, 16949], rtol=.005)
@@ -96,7 +96,7 @@ def test_seed_decides_everything(drawn, tmp_path):
     assert all(other[f] != fewer[f] for f in fewer if f.startswith('JPEGImages'))
 
 
-def test_what_is_drawn_is_kept_and_what_is_missing_is_drawn(drawn):
+def test_existing_pictures_are_kept_and_missing_ones_drawn(drawn):
     before = {f: os.stat(os.path.join(drawn, f)).st_mtime_ns for f in digests(drawn)}
     content = digests(drawn)
     dataset.draw(drawn, 24, 7)
@@ -107,7 +107,7 @@ def test_what_is_drawn_is_kept_and_what_is_missing_is_drawn(drawn):
     assert digests(drawn) == content
 
 
-def test_parts():
+def test_parts_for_pretraining_have_consistent_labels():
     images, labels = creatures.draw_parts(120, 3)
     assert images.shape == (120, 3, 97, 97) and images.dtype == np.uint8
     assert labels.shape == (120, 14) == (120, len(creatures.PARTS)) and labels.dtype == np.float32

@@ -36,7 +36,7 @@ def contents(folder):
     return {os.path.relpath(path, folder): os.stat(path).st_mtime_ns for path in paths}
 
 
-def test_the_figures_are_those_of_the_seeds_it_wrote(done):
+def test_figures_are_those_of_the_written_seeds(done):
     folder, result = done
     with open(os.path.join(folder, 'results', 'evaluation.json')) as file:
         assert json.load(file) == result
@@ -57,8 +57,8 @@ def test_the_figures_are_those_of_the_seeds_it_wrote(done):
 
     def mean_iou(kind):
         return pytest.approx(np.mean([iou for iou in by_sets_of_pixels(kind)['IoU'].values() if iou is not None]))
-    for word, by_class in by_sets_of_pixels('crf').items():
-        assert result['icd'][word] == pytest.approx(by_class), word
+    for figure, by_class in by_sets_of_pixels('crf').items():
+        assert result['icd'][figure] == pytest.approx(by_class), figure
     assert result['icd']['mIoU'] == mean_iou('crf') and result['icd']['ignored'] == 0
     by_threshold = {float(t): value for t, value in result['cam']['thresholds'].items()}
     assert result['cam']['mIoU'] == max(by_threshold.values()) == by_threshold[result['cam']['threshold']]
@@ -84,7 +84,7 @@ def test_activation_maps_are_evaluated_at_their_best_threshold(tmp_path):
     assert result['difference'] == pytest.approx(100 - result['cam']['mIoU'])
 
 
-def test_it_goes_the_way_of_a_real_run(done):
+def test_the_demo_writes_the_files_of_a_real_run(done):
     folder, _ = done
     names = voc.read_list(os.path.join(folder, 'data', 'list.txt'))
     raw, merged = ([superpixel_map.read(superpixel_map.path(os.path.join(folder, 'superpixels', kind), name))
@@ -127,7 +127,7 @@ def test_the_table_has_a_line_for_each_kind_of_seed(done):
     assert f"{done[1]['difference']:+.1f}" in difference
 
 
-def test_the_pretrained_file_gives_the_features_that_were_learned():
+def test_the_pretrained_file_gives_the_learned_features():
     rng = np.random.default_rng(0)
     learned, layers = pretrain.classifier(SMALL.width)
     learned.initialize(mx.init.MSRAPrelu())
@@ -160,7 +160,7 @@ def test_pretraining_copies_features_through_the_upper_blocks(done):
     assert np.abs(weight).sum() - np.abs(np.diag(centre)).sum() < np.abs(weight).size * .05
 
 
-def test_without_the_program_it_names_what_to_build(tmp_path, monkeypatch):
+def test_a_missing_superpixel_program_is_named_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(UserError, match='nothing: not built: run `make -C external/superpixel`'):
         demo.run(options(str(tmp_path / 'demo')), SMALL, program=str(tmp_path / 'nothing'))

@@ -1,4 +1,4 @@
-"""What tests share: recordings of the original, and small data sets."""
+"""What tests have in common: recordings of the original, and small data sets."""
 import glob
 import os
 import time

@@ -13,7 +13,7 @@ ANNOTATION = '<annotation><object><name>%s</name><difficult>0</difficult></objec
 
 
 def make(root):
-    """Fill a folder with everything the commands read: photographs, annotations, superpixels, parameters, scores."""
+    """Fill a folder with everything the commands read: images, annotations, superpixels, weights, scores."""
     import mxnet  # noqa: F401
 
     from icd.model.icd_net import ICDNet

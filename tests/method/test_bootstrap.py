@@ -22,7 +22,7 @@ def test_draws_are_paired_and_with_replacement():
     assert {tuple(pair) for pair in np.round(drawn.T, 9)} == possible
 
 
-def test_interval_knows_a_difference_from_none():
+def test_interval_excludes_zero_only_for_a_real_difference():
     truth, good = random_masks(4, (60, 20, 25))
     noise = np.random.default_rng(0).random(truth.shape) < .1
     worse = np.where(noise, 0, good).astype(np.uint8)

@@ -21,13 +21,13 @@ def plain_crf(image, unary, iterations=10, gaussian=(3, 3), bilateral=(80, 13, 1
     return np.array(field.inference(iterations)).reshape(unary.shape)
 
 
-def plain_probabilities(image, seed, num_labels=21, confidence=.5, **parameters):
+def plain_probabilities(image, seed, num_labels=21, confidence=.5, **kwargs):
     """The CRF with a label for every class, as the original calls pydensecrf."""
     unary = np.full((num_labels,) + seed.shape, (1 - confidence) / num_labels)
     for label in range(num_labels):
         unary[label][seed == label] = confidence
     unary[:, seed == 255] = 1
-    return plain_crf(image, -np.log(np.maximum(unary / unary.sum(0), 1e-5)).astype(np.float32), **parameters)
+    return plain_crf(image, -np.log(np.maximum(unary / unary.sum(0), 1e-5)).astype(np.float32), **kwargs)
 
 
 def every_class(present, probability, num_labels):
@@ -89,10 +89,10 @@ def test_collapsed_is_plain_for_other_parameters(backend, changed):
     assert np.abs(plain - plain_probabilities(image, seed)).max() > 1e-3        # the parameter matters at all
 
 
-def test_collapsed_is_plain_on_images(backend, photographs):
-    folder = os.path.join(photographs, 'parity_voc', 'seeds', 'sal')        # saliency seeds have undefined pixels
+def test_collapsed_is_plain_on_images(backend, real_images):
+    folder = os.path.join(real_images, 'parity_voc', 'seeds', 'sal')        # saliency seeds have undefined pixels
     for name in sorted(os.listdir(folder))[::8]:
-        image = cv2.imread(os.path.join(photographs, 'voc_mini', 'JPEGImages', name[:-4] + '.jpg'))[:, :, ::-1].copy()
+        image = cv2.imread(os.path.join(real_images, 'voc_mini', 'JPEGImages', name[:-4] + '.jpg'))[:, :, ::-1].copy()
         seed = cv2.imread(os.path.join(folder, name), cv2.IMREAD_UNCHANGED)
         present, probability = crf.seed_probabilities(image, seed, 21, backend=backend)
         plain = plain_probabilities(image, seed)
@@ -102,8 +102,8 @@ def test_collapsed_is_plain_on_images(backend, photographs):
         assert (crf.refine_seed(image, seed, 21, backend=backend) != label).mean() <= 1e-4
 
 
-def by_both(*arguments, **parameters):
-    return [crf.seed_probabilities(*arguments, backend=name, **parameters)[1] for name in ('compiled', 'pydensecrf')]
+def by_both(*args, **kwargs):
+    return [crf.seed_probabilities(*args, backend=name, **kwargs)[1] for name in ('compiled', 'pydensecrf')]
 
 
 @pytest.mark.parametrize('num_labels, num_present, height, width', [
@@ -169,7 +169,7 @@ def test_the_most_probable_class_wins_and_edges_are_followed(backend):
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 50), (50, 1), (2, 3)])
-def test_images_of_one_row_or_pixel(backend, shape):
+def test_images_of_one_row_or_pixel_are_refined(backend, shape):
     seed = np.full(shape, 4, np.uint8)
     assert (crf.refine_seed(np.zeros(shape + (3,), np.uint8), seed, 21, backend=backend) == 4).all()
 
@@ -194,7 +194,7 @@ def test_only_classes_of_the_seed_appear(backend, confidence, num_labels):
     assert set(label.ravel()) <= set(seed.ravel()) | {255}
 
 
-def test_inputs_stay_what_they_were_and_views_are_fine(backend):
+def test_inputs_are_unchanged_and_may_be_views(backend):
     image, seed = drawing(4)
     before = image.copy(), seed.copy()
     expected = crf.refine_seed(image, seed, 21, backend=backend)
@@ -210,12 +210,12 @@ def test_inputs_stay_what_they_were_and_views_are_fine(backend):
     (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), 21),
     (np.zeros((0, 4, 3), np.uint8), np.zeros((0, 4), np.uint8), 21),
     (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 21, np.uint8), 21)])
-def test_what_does_not_fit_is_refused(backend, image, seed, num_labels):
+def test_arguments_that_do_not_fit_are_refused(backend, image, seed, num_labels):
     with pytest.raises(ValueError):
         crf.refine_seed(image, seed, num_labels, backend=backend)
 
 
-def test_compiled_part_refuses_what_does_not_fit():
+def test_compiled_part_refuses_arguments_that_do_not_fit():
     image, unary, probability = np.zeros((2, 3, 3), np.uint8), np.zeros((4, 2, 3), np.float32), np.zeros(24, np.float32)
     weights = np.zeros(4, np.float32)
 

@@ -51,8 +51,8 @@ def test_dense_is_pydensecrf_for_other_parameters(backend, changed):
 
 
 @pytest.mark.parametrize('scale', [3, 100])
-def test_dense_is_pydensecrf_on_images(backend, scale, photographs):
-    folder = os.path.join(photographs, 'voc_mini', 'JPEGImages')
+def test_dense_is_pydensecrf_on_images(backend, scale, real_images):
+    folder = os.path.join(real_images, 'voc_mini', 'JPEGImages')
     for number, name in enumerate(sorted(os.listdir(folder))[2::8]):
         image = cv2.imread(os.path.join(folder, name))[:, :, ::-1].copy()
         unary = scores(number, 21, *image.shape[:2], scale)
@@ -69,7 +69,7 @@ def test_labels_in_another_order_are_the_same_labels(backend, num_labels):
 
 
 @pytest.mark.parametrize('num_labels, num_present', [(21, 2), (21, 21), (5, 3), (2, 1)])
-def test_a_refined_seed_is_that_of_its_unaries(backend, num_labels, num_present):
+def test_refine_seed_equals_dense_crf_of_its_unaries(backend, num_labels, num_present):
     image, seed = drawing(5, num_present=num_present, num_labels=num_labels)
     dense = crf.dense_crf(image, crf.seed_unary(seed, num_labels, .6), backend=backend)
     collapsed = every_class(*crf.seed_probabilities(image, seed, num_labels, .6, backend=backend), num_labels)
@@ -78,7 +78,7 @@ def test_a_refined_seed_is_that_of_its_unaries(backend, num_labels, num_present)
     assert (crf.refine_seed(image, seed, num_labels, .6, backend=backend) != label)[dense.max(0) > .1001].mean() <= 1e-3
 
 
-def test_unaries_of_a_seed_are_its_energies():
+def test_seed_unary_is_minus_the_log_probability():
     unary = crf.seed_unary(np.uint8([[0, 2, 255]]), 3, .5)
     assert unary.shape == (3, 1, 3) and unary.dtype == np.float32
     assert np.allclose(np.exp(-unary[:, 0, :2]), [[.6, .2], [.2, .2], [.2, .6]])
@@ -87,7 +87,7 @@ def test_unaries_of_a_seed_are_its_energies():
 
 
 @pytest.mark.parametrize('num_labels', [3, 21])
-def test_what_all_labels_of_a_pixel_share_does_not_count(backend, num_labels):
+def test_a_constant_added_to_a_pixels_unaries_changes_nothing(backend, num_labels):
     image, unary = drawing(6)[0], scores(6, num_labels, 60, 70)
     before = crf.dense_crf(image, unary, backend=backend)
     shared = np.float32(np.random.default_rng(6).uniform(-30, 30, unary.shape[1:]))
@@ -106,7 +106,7 @@ def test_labels_of_equal_unaries_have_equal_probabilities(backend):
     assert np.abs(even - 1 / 9).max() <= 1e-6
 
 
-def test_without_attraction_probabilities_are_those_of_the_unaries(backend):
+def test_without_pairwise_terms_the_result_is_the_softmax(backend):
     image, unary = drawing(8)[0], scores(8, 5, 60, 70)
     for changed in (dict(iterations=0), dict(gaussian=(3, 0), bilateral=(80, 13, 0))):
         assert np.abs(crf.dense_crf(image, unary, backend=backend, **changed) - softmax(unary)).max() <= 1e-6
@@ -121,7 +121,7 @@ def test_edges_are_followed(backend):
     assert (label[:, :20] == 0).all() and (label[:, 20:] == 2).all()
 
 
-def test_inputs_stay_what_they_were_and_views_are_fine(backend):
+def test_inputs_are_unchanged_and_may_be_views(backend):
     image, unary = drawing(9)[0], scores(9, 5, 60, 70)
     before = image.copy(), unary.copy()
     expected = crf.dense_crf(image, unary, backend=backend)
@@ -145,20 +145,20 @@ IMAGE, UNARY = np.zeros((4, 5, 3), np.uint8), np.zeros((2, 4, 5), np.float32)
     (IMAGE, UNARY, dict(bilateral=(80, 0, 10)), 'too small'),
     (IMAGE, UNARY, dict(bilateral=(1e-5, 13, 10)), 'too small'),
     (IMAGE, UNARY, dict(backend='gpu'), "'gpu'.*compiled, pydensecrf")])
-def test_what_does_not_fit_is_refused(image, unary, changed, message):
+def test_arguments_that_do_not_fit_are_refused(image, unary, changed, message):
     for backend in [changed['backend']] if 'backend' in changed else mean_field.BACKENDS:
         with pytest.raises(ValueError, match=message):
             crf.dense_crf(image, unary, **{**changed, 'backend': backend})
 
 
-def test_one_infinite_energy_is_found():
+def test_one_infinite_unary_is_refused():
     unary = np.zeros((21, 40, 50), np.float32)
     unary[20, 39, 49] = -np.inf
     with pytest.raises(ValueError, match='finite'):
         crf.dense_crf(np.zeros((40, 50, 3), np.uint8), unary)
 
 
-def test_the_compiled_one_is_taken_where_it_is_there(monkeypatch):
+def test_the_compiled_back_end_is_used_when_available(monkeypatch):
     image, unary = drawing(10)[0], scores(10, 21, 60, 70)
     by = {name: crf.dense_crf(image, unary, backend=name) for name in ('compiled', 'pydensecrf')}
     assert (by['compiled'] != by['pydensecrf']).any()           # sums of more than eight labels are rounded otherwise
@@ -169,13 +169,13 @@ def test_the_compiled_one_is_taken_where_it_is_there(monkeypatch):
         crf.dense_crf(image, unary, backend='compiled')
 
 
-def test_examples_of_the_docstrings():
+def test_docstring_examples_hold():
     result = doctest.testmod(crf)
     assert result.attempted >= 9 and not result.failed
 
 
 @pytest.mark.parametrize('num_labels', [21, 81])
-def test_memory_is_what_the_docstring_says(num_labels):
+def test_memory_is_as_documented(num_labels):
     code = f'''
 import numpy as np
 from icd.method.crf import dense_crf

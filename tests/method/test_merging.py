@@ -21,7 +21,7 @@ def cells_image(height, width, count, seed):
 # ------------------------------------------------------------------------------------------------ recordings
 @pytest.mark.parity
 @pytest.mark.parametrize('path', parity_files('merge_*.npz'), ids=os.path.basename)
-def test_superpixel_features_are_the_originals(path):
+def test_superpixel_features_equal_the_recorded_ones(path):
     recorded = load_recording(path)
     assert recorded['infer_size'] == 513
     pooled = merging.pool(recorded['superpixel'], recorded['dense_feature'])
@@ -30,7 +30,7 @@ def test_superpixel_features_are_the_originals(path):
 
 @pytest.mark.parity
 @pytest.mark.parametrize('path', parity_files('merge_*.npz'), ids=os.path.basename)
-def test_merged_maps_are_the_originals(path):
+def test_merged_maps_equal_the_recorded_ones(path):
     recorded = load_recording(path)
     merged = merging.merge_map(recorded['superpixel'], recorded['dense_feature'], int(recorded['max_superpixels']))
     assert (merged == recorded['merged']).all()
@@ -103,7 +103,7 @@ def greedy(features, sizes, largest):
 
 
 @pytest.mark.parametrize('seed', range(40))
-def test_merging_is_the_greedy_one(seed):
+def test_merging_equals_the_plain_greedy_algorithm(seed):
     rng = np.random.default_rng(seed)
     count, largest = rng.integers(2, 60), rng.integers(1, 20)
     features = np.maximum(rng.standard_normal((count, 6)) + rng.choice([-.5, .5, 5]), 0)    # some are all zeros
@@ -120,20 +120,20 @@ def test_of_equal_pairs_the_first_is_merged(seed):
     assert (merging.merge(features, sizes, groups + 2) == greedy(features, sizes, groups + 2)).all()
 
 
-def test_a_merged_superpixel_that_draws_level_with_a_later_one_goes_first():
+def test_in_a_tie_a_merged_superpixel_goes_before_a_later_one():
     # 1 and 2 merge into (1, 1, 0, 0, 2), which is as much like 0 as 3 is, and of the same size.
     features = np.array([(1, 1, 1, 1, 0), (2, 0, 0, 0, 2), (0, 2, 0, 0, 2), (0, 0, 1, 1, -2)])
     assert merging.merge(features, [36, 1, 1, 2], 3).tolist() == [0, 1, 1, 2]
     assert merging.merge(features, [36, 1, 1, 2], 2).tolist() == [0, 0, 0, 1]
 
 
-def test_superpixels_without_any_difference_merge_smallest_and_first():
+def test_equal_features_merge_smallest_and_first_superpixels():
     labels = merging.merge(np.ones((6, 3)), np.ones(6), 3)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize('largest', [5, 6, 100])
-def test_few_superpixels_stay_as_they_are(largest):
+def test_maps_of_few_superpixels_are_unchanged(largest):
     features = np.random.default_rng(0).random((5, 3))
     assert merging.merge(features, np.arange(1, 6), largest).tolist() == [0, 1, 2, 3, 4]
 

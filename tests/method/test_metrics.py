@@ -140,7 +140,7 @@ def test_nothing_to_count_is_none_not_nan():
     assert figures['mIoU'] is None and figures['pixel_accuracy'] is None and figures['ignored'] == 0
 
 
-def test_class_counts_give_the_same_mean():
+def test_miou_from_class_counts_equals_that_of_the_matrix():
     truth, pred = random_masks(1)
     counts = np.stack([metrics.class_counts(brute_force(t, p)) for t, p in zip(truth, pred)])
     assert metrics.mean_iou(counts.sum(0)) == pytest.approx(
@@ -158,7 +158,7 @@ def test_confidence_of_a_known_case():
     assert (metrics.confidence(np.uint8([[0, 255, 3]]), np.zeros((0, 1, 3)), ()) == [[1, 0, 0]]).all()
 
 
-def test_the_curve_is_what_thresholding_gives():
+def test_precision_coverage_curve_equals_thresholding():
     truth, pred = random_masks(6)
     confidence = np.random.default_rng(6).random(truth.shape, np.float32)
     curve = metrics.precision_coverage_curve(sum(map(metrics.confidence_counts, truth, pred, confidence)))

@@ -27,7 +27,7 @@ def cam_seed_map(cam, classes, shape, infer_size, threshold):
 
 @pytest.mark.parity
 @pytest.mark.parametrize('path', parity_files('seeds_*.npz'), ids=os.path.basename)
-def test_recorded_seeds(path):
+def test_seeds_equal_the_recorded_ones(path):
     r = load_recording(path)
     given = r['scores_icd'], r['scores_cam'], r['classes'], r['image'].shape[:2], int(r['infer_size'])
     assert np.array_equal(seed_map(*given, saliency=r['saliency']), r['seed_sal'])
@@ -83,7 +83,7 @@ def scores(seed, num_classes, side=9):
 @pytest.mark.parametrize('classes', [(4,), (0, 19), (2, 3, 7)])
 def test_the_rule_pixel_by_pixel(classes, salient, lift):
     icd, cam = scores(len(classes), len(classes))
-    cam[:, 5:] = -1                                     # no evidence to tell classes apart there
+    cam[:, 5:] = -1                                     # nothing distinguishes classes there
     cam += lift
     shape, saliency = (50, 61), None
     if salient is not None:
@@ -133,13 +133,13 @@ def test_only_the_images_classes_background_and_undefined(classes, icd, cam, hei
 
 
 @pytest.mark.parametrize('kind, expected', [('zero', {255}), ('negative', {0}), ('positive', {8}), ('NaN', {255})])
-def test_scores_of_one_sign(kind, expected):
+def test_scores_of_one_sign_give_one_class(kind, expected):
     icd, cam = scores(0, 1)
     assert set(seed_map(KINDS[kind](icd), cam, [7], (20, 30), SIDE).ravel()) == expected
 
 
 @pytest.mark.parametrize('kind', ['some NaN', 'infinite'])
-def test_scores_that_are_not_finite_count_as_nothing(kind):
+def test_scores_that_are_not_finite_count_as_zero(kind):
     icd, cam = (score_map.at_image_size(maps, (40, 50), SIDE) for maps in scores(5, 3))
     bad_icd, bad_cam = KINDS[kind](icd), KINDS[kind](cam)
     icd, cam = (np.where(np.isfinite(bad), bad, np.float32(0)) for bad in (bad_icd, bad_cam))
@@ -154,7 +154,7 @@ def test_without_classes_all_is_background():
     assert not cam_seed_map(nothing, [], (5, 6), SIDE, .3).any()
 
 
-def test_cam_seeds_are_the_strongest_fraction_above_the_threshold():
+def test_cam_seeds_take_the_highest_score_above_the_threshold():
     ramp = np.tile(np.linspace(-1, 2, 9, dtype=np.float32), (9, 1))
     made = cam_seed_map(np.stack([ramp, 5 * ramp[:, ::-1]]), [3, 9], (SIDE, SIDE), SIDE, .5)
     across = np.maximum(cv2.resize(ramp, (SIDE, SIDE))[0], 0) / 2
@@ -165,7 +165,7 @@ def test_cam_seeds_are_the_strongest_fraction_above_the_threshold():
     assert (stricter > 0).sum() < (made > 0).sum()
 
 
-def test_seeds_of_large_images_are_those_of_the_image_scaled_down():
+def test_large_images_get_the_seeds_of_the_scaled_image():
     icd, cam = (cv2.GaussianBlur(s.transpose(1, 2, 0), (0, 0), 1).transpose(2, 0, 1) for s in scores(3, 2))
     small = seed_map(icd, cam, (1, 2), (40, SIDE), SIDE)
     large = seed_map(icd, cam, (1, 2), (4 * 40, 4 * SIDE), SIDE)

@@ -8,7 +8,7 @@ from icd.model.fast_dropout import FAR, ByMode, FullyConnected
 
 
 @pytest.mark.parametrize('fraction', [.3, .5])
-def test_dropout_is_that_of_its_definition(fraction):
+def test_dropout_keeps_and_scales_by_definition(fraction):
     """The form that needs no mask: kept values are scaled by 1 / (1 - p), a fraction p is 0, gradients likewise."""
     block = FullyConnected(1, 1, 400, fraction)
     block.initialize()
@@ -34,7 +34,7 @@ def test_dropout_is_that_of_its_definition(fraction):
 
 
 @pytest.mark.parametrize('first', [True, False], ids=['training first', 'inference first'])
-def test_each_mode_has_a_graph_of_its_own(first):
+def test_training_and_inference_have_separate_graphs(first):
     block = FullyConnected(2, 3, 40, .5)
     block.initialize(mx.init.Normal(.3))
     x = mx.nd.random.normal(shape=(1, 3, 9, 9))

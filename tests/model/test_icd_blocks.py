@@ -51,9 +51,9 @@ def check_calibration(recorded):
 
 def check_refine(recorded):
     superpixel = mx.nd.array(recorded['refine_superpixel'][:, ::8, ::8], dtype='int32')
-    regions = mx.nd.arange(recorded['refine_superpixel'].max() + 1)
+    indices = mx.nd.arange(recorded['refine_superpixel'].max() + 1)
     refined = SuperpixelRefine()(mx.nd.array(recorded['refine_score']), mx.nd.array(recorded['label']), superpixel,
-                                 regions)
+                                 indices)
     assert_close(refined, recorded['refine_out'], 1e-5)
 
 
@@ -83,7 +83,7 @@ CHECKS = (check_bottom_up, check_calibration, check_refine, check_top_down, chec
 @pytest.mark.parity
 @pytest.mark.parametrize('check', CHECKS)
 @pytest.mark.parametrize('path', BLOCKS, ids=os.path.basename)
-def test_equals_original(path, check):
+def test_outputs_equal_the_recorded_ones(path, check):
     check(load_recording(path))
 
 
@@ -105,31 +105,31 @@ def refine_by_loops(score, label, superpixel):
     refined = np.zeros(score.shape)
     for i, labels in enumerate(superpixel):
         f = score[i].astype(np.float64) * label[i, :, None, None]
-        share = np.maximum(f, 0) / np.maximum(f.max(axis=0), 1e-5)
+        confidence = np.maximum(f, 0) / np.maximum(f.max(axis=0), 1e-5)
         for r in np.unique(labels):
             inside = labels == r
             vote = np.sign(f[:, inside]).sum(axis=1)
-            winner = share[:, inside].mean(axis=1).argmax()
+            winner = confidence[:, inside].mean(axis=1).argmax()
             for c in range(len(f)):
                 won = vote.max() > 1e-5 and c == winner and label[i, c] == 1
                 refined[i, c, inside] = (np.maximum if won else np.minimum)(f[c, inside], 0).mean()
     return refined
 
 
-def random_refinement(seed, regions):
+def random_refinement(seed, num_superpixels):
     rng = np.random.default_rng(seed)
     score = rng.standard_normal((3, 4, 9, 11)).astype(np.float32)
     label = (rng.random((3, 4)) < .5).astype(np.float32)
-    label[0] = 0                                        # a photograph without any class
-    return score, label, rng.integers(0, regions, (3, 9, 11)).astype(np.int32)
+    label[0] = 0                                        # an image without any class
+    return score, label, rng.integers(0, num_superpixels, (3, 9, 11)).astype(np.int32)
 
 
 @pytest.mark.parametrize('dtype', ['int32', 'float32'])
-@pytest.mark.parametrize('regions', [1, 5, 64, 300])
-def test_refinement_is_what_its_description_says(regions, dtype):
-    score, label, superpixel = random_refinement(regions, regions)
+@pytest.mark.parametrize('num_superpixels', [1, 5, 64, 300])
+def test_refinement_equals_its_definition_by_loops(num_superpixels, dtype):
+    score, label, superpixel = random_refinement(num_superpixels, num_superpixels)
     refined = SuperpixelRefine()(mx.nd.array(score), mx.nd.array(label), mx.nd.array(superpixel, dtype=dtype),
-                                 mx.nd.arange(regions))
+                                 mx.nd.arange(num_superpixels))
     np.testing.assert_allclose(refined.asnumpy(), refine_by_loops(score, label, superpixel), rtol=0, atol=1e-5)
 
 
@@ -163,7 +163,7 @@ def test_calibration_statistics_of_parts_add_up():
             np.testing.assert_allclose((first + second).asnumpy(), total.asnumpy(), rtol=1e-6)
 
 
-def test_calibration_leaves_absent_classes_and_turns_inverted_ones():
+def test_calibration_flips_inverted_but_not_absent_classes():
     state = mx.nd.array([[.3, .4], [.4, .3], [.2, .2]])
     new = CalibrationUpdate()(state, mx.nd.array([[2, 0], [0, 0], [0, 0]]), mx.nd.array([2, 0, 0])).asnumpy()
     np.testing.assert_allclose(new, [[.37, .36], [.4, .3], [.2, .2]], rtol=1e-6)
@@ -217,16 +217,16 @@ def test_hybridized_loss_is_the_same(pixelwise):
 
 
 def test_loss_passes_the_gradients_of_the_formulas():
-    cam, bottom_up, top_down, feature, weight, label, superpixel, regions, state, factor = inputs = loss_inputs()
+    cam, bottom_up, top_down, feature, weight, label, superpixel, indices, state, factor = inputs = loss_inputs()
     *_, prob, calibrated, d_cam, d_bottom_up, d_top_down, d_feature, d_weight = gradients(ICDLoss(3), inputs)
     assert not d_bottom_up.any() and not d_feature.any()
     assert_close(d_cam, np.broadcast_to((prob - label.asnumpy())[:, :, None, None] / 25, (4, 3, 5, 5)), 1e-5)
-    refined = SuperpixelRefine()(mx.nd.array(calibrated), label, superpixel, regions)
+    refined = SuperpixelRefine()(mx.nd.array(calibrated), label, superpixel, indices)
     assert_close(d_top_down, top_down_gradient(mx.nd, top_down, refined, label, factor).asnumpy(), 1e-6)
     assert_close(d_weight, bottom_up_gradient(mx.nd, bottom_up, feature, weight, label).asnumpy(), 1e-6)
 
 
-def test_images_with_several_classes_or_none_do_not_teach_the_bottom_up_weight():
+def test_only_single_class_images_train_the_bottom_up_weight():
     _, score, _, feature, weight, label, *_ = loss_inputs()
     alone = bottom_up_gradient(mx.nd, score[0:1], feature[0:1], weight, label[0:1])
     third = bottom_up_gradient(mx.nd, score[2:3], feature[2:3], weight, label[2:3])
@@ -240,7 +240,7 @@ def test_warm_up_ends_after_its_steps():
     assert warm_up(99, 100) == pytest.approx(np.exp(-.1))
 
 
-def test_ranking_accuracy_counts_pairs_of_present_and_absent_classes():
+def test_ranking_accuracy_counts_present_above_absent_classes():
     logit = mx.nd.array([[3, 2, 1], [1, 2, 3], [0, 0, 5], [7, 8, 9]])
     label = mx.nd.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]])
     assert ranking_accuracy(mx.nd, logit, label).asscalar() == pytest.approx((1 + 0) / 2)

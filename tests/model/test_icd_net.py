@@ -89,7 +89,7 @@ def test_bottom_up_score_passes_no_gradient():
     assert all(not p.grad().asnumpy().any() for p in net.collect_params().values() if p.grad_req != 'null')
 
 
-def test_frozen_normalisation_uses_and_keeps_its_running_statistics():
+def test_frozen_bn_uses_and_keeps_its_running_statistics():
     net = network(dropout=0, freeze_bn=True)
     before = net.layers.feature_norm.moving_mean.data().asnumpy()
     inference = net(images())
@@ -158,7 +158,7 @@ def test_combined_moments_survive_a_large_mean():
     assert variance.asscalar() == pytest.approx(values.var(), rel=1e-2)
 
 
-def test_looking_at_a_batch_leaves_the_network_alone():
+def test_an_unrecorded_pass_leaves_the_network_unchanged():
     """A training-mode pass that is not recorded moves no running statistics."""
     net = network(dropout=0)
     net.hybridize(**STATIC)

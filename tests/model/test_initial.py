@@ -18,7 +18,7 @@ def test_each_parameter_starts_from_its_own_generator():
     assert (starting_values(net, 6)['fc8_weight'] != starting_values(net, 5)['fc8_weight']).any()
 
 
-def test_missing_parameters_start_as_in_the_original():
+def test_missing_weights_start_as_in_the_original():
     net = ICDNet(3, WIDTH)
     given = starting_values(net, 0, ['fc6_weight', 'fc6_bias', 'fc7_weight'])
     given['fc6_bias'] += 1

@@ -168,7 +168,7 @@ def compare(made, recorded):
 @pytest.mark.parity
 @pytest.mark.slow
 @pytest.mark.parametrize('path', parity_files('net_*.npz'), ids=os.path.basename)
-def test_equals_original(path):
+def test_outputs_equal_the_recorded_ones(path):
     compare(reproduce(path), load_recording(path))
 
 

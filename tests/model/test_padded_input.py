@@ -93,7 +93,7 @@ def test_devices_give_the_same():
 
 @pytest.mark.parametrize('kind', [ScoreMaps, Features])
 @pytest.mark.parametrize('side', [49, 321, 513])
-def test_groups_hold_what_their_images_need_and_are_few(side, kind):
+def test_groups_cover_their_images_and_are_few(side, kind):
     whole, padded = geometry.feature_size(side), PaddedInference(kind, None, side)
     groups = {length: padded.group((length, 1))[0] for length in range(1, side + 1)}
     assert all(kind.positions((length, 1), side)[0] <= group <= whole for length, group in groups.items())

@@ -27,8 +27,8 @@ def draw(rng, shape=(23, 31), ignored=.1):
         small = rng.integers(C, size=(shape[0] // 5 + 1, shape[1] // 5 + 1)).astype(np.uint8)
         small[rng.random(small.shape) < ignored] = 255
         return small.repeat(5, 0).repeat(5, 1)[:shape[0], :shape[1]]
-    truth, share = blocks(), rng.random()
-    return (truth,) + tuple(np.where(rng.random(shape) < wrong, blocks(), truth) for wrong in (share, .8))
+    truth, fraction = blocks(), rng.random()
+    return (truth,) + tuple(np.where(rng.random(shape) < wrong, blocks(), truth) for wrong in (fraction, .8))
 
 
 def write(folder, name, mask, colour=False):
@@ -91,7 +91,7 @@ def test_processes_do_not_change_a_digit(tmp_path, monkeypatch):
     assert evaluate.run(options(tmp_path, num_process=1, **asked)) == results[0]
 
 
-def test_exchanged_has_seeds_and_truth_swapped(case):
+def test_exchanged_figures_have_seeds_and_truth_swapped(case):
     folder, masks = case
     one = evaluate.run(options(folder))
     other = evaluate.run(options(folder, pred=str(folder / 'truth'), truth=str(folder / 'pred')))
@@ -116,7 +116,7 @@ def test_worst_images_come_first(case):
         assert entry['mIoU'] == pytest.approx(expected(masks, names=[entry['name']])[0]['mIoU'])
 
 
-def test_two_seeds_on_the_same_images(case):
+def test_versus_gives_the_difference_and_its_interval(case):
     folder, masks = case
     result = evaluate.run(options(folder, versus=str(folder / 'other'), resamples=200))
     versus = result['versus']
@@ -134,11 +134,11 @@ def test_two_seeds_on_the_same_images(case):
     assert (nothing['difference'], nothing['difference_interval']) == (0, [0, 0])
 
 
-def test_real_seeds_have_the_figures_of_gluoncv(photographs):
+def test_real_seeds_have_the_figures_of_gluoncv(real_images):
     import mxnet as mx
     from gluoncv.utils.metrics import SegmentationMetric
     paths = dict(pred='parity_voc/seeds/sal', truth='voc_mini/SegmentationClassAug', list='voc_mini/list.txt')
-    paths = {key: os.path.join(photographs, path) for key, path in paths.items()}
+    paths = {key: os.path.join(real_images, path) for key, path in paths.items()}
     result = evaluate.run(cli.defaults(cli.EVALUATE, **paths))
     metric = SegmentationMetric(21)
     for name in voc.read_list(paths['list']):
@@ -154,7 +154,7 @@ def test_real_seeds_have_the_figures_of_gluoncv(photographs):
 
 
 # ------------------------------------------------------------------------------------------------- class names
-def test_number_and_names_of_classes(case):
+def test_class_names_set_the_number_of_classes(case):
     folder, masks = case
     named = evaluate.run(options(folder))
     assert list(named['IoU']) == ['background', 'cat', 'cow', 'dog']
@@ -170,7 +170,7 @@ def test_number_and_names_of_classes(case):
 
 # --------------------------------------------------------------------------------------------------- bad files
 def spoil(folder):
-    """Make six names unusable, each in its own way; returns them with what the message has to say."""
+    """Make six names unusable, each in its own way; returns them with what the message has to hold."""
     os.remove(str(folder / 'pred/m00.png'))
     os.remove(str(folder / 'truth/m01.png'))
     write(str(folder / 'pred'), 'm02', np.zeros((9, 8), np.uint8))
@@ -288,7 +288,7 @@ def test_a_truth_without_a_pixel_is_an_error(case):
     (dict(json='.'), '--json .: this is a folder'), (dict(html='/dev/null/x.html'), '/dev/null'),
     (dict(json='./x', html='x'), '--json and --html x: both name the same file'),
     (dict(scores='.'), '--annotation-root'), (dict(list='nowhere'), 'nowhere: no such file')])
-def test_what_is_wrong_with_the_options_is_reported_before_counting(case, monkeypatch, values, message):
+def test_bad_options_are_reported_before_counting(case, monkeypatch, values, message):
     folder, _ = case
     monkeypatch.setattr(counting, 'count', lambda *_: pytest.fail('it counted'))
     with pytest.raises(UserError) as caught:
@@ -312,7 +312,7 @@ def add_scores(folder, masks, size=65):
     return dict(scores=str(folder / 'npy'), annotation_root=str(folder / 'xml'), infer_size=size)
 
 
-def test_curve_is_what_thresholding_the_seeds_gives(case):
+def test_curve_equals_thresholding_the_seeds(case):
     folder, masks = case
     asked = add_scores(folder, masks)
     curve = evaluate.run(options(folder, **asked))['curve']
@@ -368,8 +368,8 @@ def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
     for role, part in (('seeds', 'pred'), ('truth', 'truth'), ('versus', 'other')):
         assert rows[role] == [str(folder / part)]
 
-    def refuse(word):
-        raise AssertionError(f'{word} is not JSON')
+    def refuse(constant):
+        raise AssertionError(f'{constant} is not JSON')
     with open(str(folder / 'new/a.json'), encoding='utf-8') as file:
         result = json.load(file, parse_constant=refuse)
     assert result['mIoU'] == pytest.approx(figures['mIoU'])

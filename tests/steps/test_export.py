@@ -54,17 +54,17 @@ def exported(options, name):
 
 def contents(folder):
     found = {}
-    for place, _, names in os.walk(folder):
-        for path in (os.path.join(place, file) for file in names if file != 'inputs.tsv'):   # of other dates each time
+    for where, _, names in os.walk(folder):
+        for path in (os.path.join(where, file) for file in names if file != 'inputs.tsv'):   # of other dates each time
             with open(path, 'rb') as file:
                 found[os.path.relpath(path, folder)] = file.read(), os.stat(path).st_mtime_ns
     return found
 
 
-@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
+@pytest.mark.parametrize('location', ['maps', 'maps.npz'])
 @pytest.mark.parametrize('full_size', [False, True])
-def test_what_is_exported(small, place, full_size):
-    options = changed(small, export_scores=os.path.join(os.path.dirname(small.export_scores), place),
+def test_exported_arrays_are_the_scores_classes_and_sizes(small, location, full_size):
+    options = changed(small, export_scores=os.path.join(os.path.dirname(small.export_scores), location),
                       export_full_size=full_size)
     run_stage(export, options)
     for name, (size, classes) in IMAGES.items():
@@ -80,14 +80,14 @@ def test_what_is_exported(small, place, full_size):
             if full_size:
                 assert maps[kind + '_full'].shape == (len(classes),) + size
                 assert np.array_equal(maps[kind + '_full'], score_map.at_image_size(scores, size, SIDE))
-    if place.endswith('.npz'):
+    if location.endswith('.npz'):
         assert load(options.export_scores)['names'].tolist() == list(IMAGES)
 
 
-@pytest.mark.parametrize('place', ['maps', 'maps.npz'])
-def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
+@pytest.mark.parametrize('location', ['maps', 'maps.npz'])
+def test_a_second_run_changes_nothing_and_changes_are_followed(small, location):
     folder = os.path.dirname(small.export_scores)
-    options = changed(small, export_scores=os.path.join(folder, place))
+    options = changed(small, export_scores=os.path.join(folder, location))
 
     def run(options):
         before = contents(folder)
@@ -99,16 +99,16 @@ def test_a_second_run_changes_nothing_and_changes_are_followed(small, place):
     assert run(options) == set() and time.monotonic() - start < 2
     one_file = {'maps.npz'}
     path = score_map.path(options.snapshot, 'icd', 'two')
-    two = one_file if place.endswith('.npz') else {'maps/two.npz'}
+    two = one_file if location.endswith('.npz') else {'maps/two.npz'}
     files.save_npy(path, np.load(path) + 1)
     assert run(options) == two
-    every = one_file if place.endswith('.npz') else {f'maps/{name}.npz' for name in IMAGES} | {'maps/settings.json'}
+    every = one_file if location.endswith('.npz') else {f'maps/{name}.npz' for name in IMAGES} | {'maps/settings.json'}
     assert run(changed(options, export_full_size=True)) == every
     assert run(changed(options, export_full_size=True, force=True)) == every - {'maps/settings.json'}
     assert not [path for path in contents(folder) if path.endswith(files.PARTIAL)]
 
 
-def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
+def test_a_failed_run_does_not_forget_changed_settings(small):
     run_stage(export, small)
     options, path = changed(small, export_full_size=True), score_map.path(small.snapshot, 'icd', 'two')
     good, stamp = np.load(path), os.stat(path)
@@ -128,7 +128,7 @@ def test_images_without_classes_need_no_scores(small):
     assert exported(small, 'nothing')['icd'].shape == (0, 4, 6)
 
 
-def test_partial_files_of_a_killed_run_go_away(small):
+def test_partial_files_of_a_killed_run_are_removed(small):
     for part in ('', 'sub'):
         files.save_bytes(os.path.join(small.export_scores, part, '.large.npz.part'), b'half')
     run_stage(export, small)
@@ -211,7 +211,7 @@ def link_elsewhere(options):
     (remove_scores, r'two.npy.*two.npy: no such score file \(2 files\): run inference first'),
     (give_a_wrong_shape, 'two.npy: maps of 3 classes, the annotation has 2'),
     (put_a_file_where_the_folder_goes, 'maps: a file')])
-def test_bad_inputs_end_it_before_anything_is_written(small, damage, message):
+def test_bad_inputs_are_reported_before_anything_is_written(small, damage, message):
     damage(small)
     before = contents(small.export_scores)
     with pytest.raises(UserError, match=message):
@@ -219,20 +219,20 @@ def test_bad_inputs_end_it_before_anything_is_written(small, damage, message):
     assert contents(small.export_scores) == before
 
 
-@pytest.mark.parametrize('place', ['results', 'others'])
-def test_folders_with_settings_of_others_are_refused(small, tmp_path, place):
-    options = changed(small, export_scores=os.path.join(small.snapshot, place))
-    if place == 'others':
+@pytest.mark.parametrize('location', ['results', 'others'])
+def test_folders_with_settings_of_others_are_refused(small, tmp_path, location):
+    options = changed(small, export_scores=os.path.join(small.snapshot, location))
+    if location == 'others':
         with Outputs(options.export_scores, 'seeds', {'infer_size': SIDE}).writing(()):
             pass
     before = contents(small.snapshot)
-    with pytest.raises(UserError, match=place + ': (belongs to an input or to another stage|'
+    with pytest.raises(UserError, match=location + ': (belongs to an input or to another stage|'
                                          'holds the outputs of seeds)'):
         run_stage(export, options)
     assert contents(small.snapshot) == before
 
 
-def test_one_file_leaves_what_is_beside_it_alone(small, tmp_path):
+def test_export_to_one_file_leaves_other_files_alone(small, tmp_path):
     files.save_bytes(str(tmp_path / '.report.html.part'), b'of another program')
     files.save_bytes(str(tmp_path / '.maps.NPZ.part'), b'of a killed run')
     before = set(os.listdir(str(tmp_path)))
@@ -246,7 +246,7 @@ def test_a_folder_may_be_called_like_a_file(small, tmp_path):
     assert (tmp_path / 'maps.npz' / 'two.npz').is_file()
 
 
-def test_what_is_done_needs_neither_room_nor_scores(small, tmp_path, monkeypatch):
+def test_up_to_date_exports_need_neither_disk_space_nor_scores(small, tmp_path, monkeypatch):
     options, room = changed(small, export_scores=str(tmp_path / 'maps'), export_full_size=True), []
     monkeypatch.setattr(export.checks, 'check_folder', lambda problems, folder, needed: room.append(needed))
     run_stage(export, options)
@@ -271,7 +271,7 @@ def test_dictionaries_that_need_pickles_are_not_written(small):
         run_stage(export, changed(small, export_scores='maps.npy'))
 
 
-def test_scores_that_are_no_numbers_end_it(small):
+def test_scores_that_are_no_numbers_end_the_export(small):
     path = score_map.path(small.snapshot, 'icd', 'two')
     files.save_npy(path, np.load(path) * np.nan)
     with pytest.raises(UserError, match='two.npy: holds NaN'):

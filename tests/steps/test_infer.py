@@ -63,12 +63,12 @@ def test_files_hold_the_scores_of_their_image_and_its_classes(data):
 
 @pytest.mark.parametrize('arguments', [('--gpus', 'cpu:3'), ('--infer-batch-size', '1'), ('--infer-batch-size', '7'),
                                        ('--num-workers', '2')])
-def test_scores_depend_on_nothing_else(data, arguments):
+def test_scores_do_not_depend_on_devices_batches_or_workers(data, arguments):
     once, again = infer('once'), infer('again', *arguments)
     assert all((once[key] == again[key]).all() for key in once)
 
 
-def test_what_is_missing_is_computed_and_nothing_else(data):
+def test_only_missing_scores_are_computed(data):
     first = infer('first')
     lost = score_map.path('first', 'icd', 'e')
     stamps = {key: os.stat(score_map.path('first', *key)).st_mtime_ns for key in first}
@@ -87,7 +87,7 @@ def scores():
     return {(kind, name): np.load(score_map.path('first', kind, name)) for kind in ('cam', 'icd') for name in IMAGES}
 
 
-def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd):
+def test_a_newer_checkpoint_makes_scores_again(data, capfd):
     newer = infer('first')
     arrays = mxnet_params.read('first/vgg16_icd-0000.params')
     arrays['arg:fc8_weight'] = 2 * arrays['arg:fc8_weight']
@@ -99,7 +99,7 @@ def test_scores_of_an_older_checkpoint_are_not_those_of_a_newer_one(data, capfd)
     assert all((again['cam', name] != newer['cam', name]).any() for name in IMAGES)
 
 
-def test_annotations_of_another_folder_make_other_scores_however_old_they_are(data):
+def test_older_annotations_of_another_folder_make_new_scores(data):
     before = infer('first')
     shutil.copytree('annotations', 'others')
     text = open('others/a.xml').read().replace('dog', 'cat')
@@ -127,7 +127,7 @@ def test_previews_show_the_images_their_class_has_now(data):
     assert cv2.imread(dog).shape[0] < with_a
 
 
-def test_images_of_another_folder_make_other_scores_however_old_they_are(data):
+def test_older_images_of_another_folder_make_new_scores(data):
     before = infer('first')
     shutil.copytree('images', 'others')
     files.save_image('others/a.jpg', images.read_image('images/a.jpg')[:, ::-1])

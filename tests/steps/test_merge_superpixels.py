@@ -60,7 +60,7 @@ def times(options):
 
 
 def feature_of(options, name):
-    """conv5_3 of one image, and its size in the network's input, as the original's text says."""
+    """conv5_3 of one image, and its size in the network's input, as in the original."""
     import mxnet as mx
 
     from icd.model.vgg import VGG16
@@ -140,7 +140,7 @@ def test_a_second_run_computes_nothing(merged, monkeypatch, capsys):
     assert 'all 5 are up to date' in capsys.readouterr().err
 
 
-def test_what_a_killed_run_left_half_written_goes_away(drawn):
+def test_partial_files_of_a_killed_run_are_removed(drawn):
     merge_superpixels.run(drawn)
     left = os.path.join(drawn.save_superpixel_root, '.gone.png.0.part')
     open(left, 'wb').close()
@@ -247,8 +247,8 @@ def test_more_superpixels_than_memory_takes_are_refused(drawn, monkeypatch):
 
 @pytest.mark.parametrize('changes, named', [
     (dict(pretrained='/no/such.params'), '/no/such.params'), (dict(gpus='99'), '--gpus 99'),
-    (dict(data_list='/no/list.txt'), '/no/list.txt')], ids=['parameters', 'device', 'list'])
-def test_what_is_missing_is_named(drawn, changes, named):
+    (dict(data_list='/no/list.txt'), '/no/list.txt')], ids=['weights', 'device', 'list'])
+def test_missing_inputs_are_named(drawn, changes, named):
     vars(drawn).update(changes)
     assert named in complaint(drawn)
 

@@ -25,8 +25,8 @@ SIDE = 65                   # inference size of the small data set: maps of 9x9
 
 # ---------------------------------------------------------------------------------------------------- recordings
 @pytest.mark.parity
-def test_recorded_seeds_of_photographs(photographs, tmp_path):
-    voc_mini, recorded = (os.path.join(photographs, name) for name in ('voc_mini', 'parity_voc'))
+def test_seeds_of_real_images_equal_the_recorded_ones(real_images, tmp_path):
+    voc_mini, recorded = (os.path.join(real_images, name) for name in ('voc_mini', 'parity_voc'))
     for kind in ('scores_icd', 'scores_cam'):
         shutil.copytree(os.path.join(recorded, kind), str(tmp_path / 'results' / kind))
     options = cli.defaults(
@@ -91,9 +91,9 @@ def seed_path(options, kind, name):
 def contents(folder):
     """Bytes of all files below a folder, by relative name."""
     found = {}
-    for place, _, names in os.walk(folder):
+    for where, _, names in os.walk(folder):
         for file in names:
-            path = os.path.join(place, file)
+            path = os.path.join(where, file)
             if file == 'inputs.tsv':            # its dates and order differ from run to run
                 continue
             with open(path, 'rb') as opened:
@@ -120,7 +120,7 @@ def test_every_seed_is_an_index_png_of_its_image(small):
         assert not masks.read_mask(seed_path(options, kind, 'nothing')).any()
 
 
-def test_folders_hold_what_the_functions_give(small):
+def test_seeds_equal_those_of_the_functions(small):
     options = changed(small, seeds=('crf', 'sal', 'raw', 'cam'), confidence=.7, crf_gaussian=(2., 4.))
     run_stage(seeds, options)
     image = images.read_image(os.path.join(options.image_root, 'two.jpg'))
@@ -138,17 +138,17 @@ def test_folders_hold_what_the_functions_give(small):
         assert np.array_equal(masks.read_mask(seed_path(options, kind, 'two')), mask), kind
 
 
-@pytest.mark.parametrize('words, expected', [
+@pytest.mark.parametrize('arguments, expected', [
     ('', ['crf']), ('--use-sal', ['sal']), ('--seeds crf,raw', ['crf', 'raw']), ('--seeds raw,sal', ['sal', 'raw']),
     ('--use-sal --seeds crf', ['crf', 'sal']),
     ('--seeds cam --cam-threshold .1,0.25,.001,1', ['cam_0.10', 'cam_0.25', 'cam_0.001', 'cam_1.00'])])
-def test_which_folders_are_made(words, expected):
-    options = cli.parse(cli.RUN, 'icd-run', '', words.split())
+def test_options_decide_which_folders_are_made(arguments, expected):
+    options = cli.parse(cli.RUN, 'icd-run', '', arguments.split())
     assert [os.path.basename(f) for f in seeds.seed_folders(options).values()] == expected
 
 
 @pytest.mark.parametrize('wrong', ['0', '1.5', '0.12345', '.1,.1', 'x', ''])
-def test_cam_thresholds_that_name_no_folder(wrong):
+def test_invalid_cam_thresholds_are_refused(wrong):
     with pytest.raises(UserError, match='cam-threshold'):
         cli.parse(cli.RUN, 'icd-run', '', ['--cam-threshold', wrong])
 
@@ -167,9 +167,9 @@ def test_largest_images_go_first(small, monkeypatch):
     order = []
     plain = parallel.process_map
 
-    def process_map(function, items, *rest, **words):
+    def process_map(function, items, *rest, **kwargs):
         order.extend(job.name for job in items)
-        return plain(function, items, *rest, **words)
+        return plain(function, items, *rest, **kwargs)
     monkeypatch.setattr(parallel, 'process_map', process_map)
     run_stage(seeds, small)
     assert order == ['sub/large', 'two', 'nothing', 'grey', 'all', 'row']
@@ -211,16 +211,16 @@ def test_before_scores_are_made_all_but_the_scores_is_checked(small):
 
 
 def test_seeds_never_overwrite_the_saliency_maps(small):
-    place = os.path.join(small.snapshot, 'results', 'seeds', 'sal')
-    shutil.copytree(small.saliency_root, place)
-    before = contents(place)
+    saliency = os.path.join(small.snapshot, 'results', 'seeds', 'sal')
+    shutil.copytree(small.saliency_root, saliency)
+    before = contents(saliency)
     os.symlink(small.snapshot, small.snapshot + '_link')
     with pytest.raises(UserError, match='seeds/sal/: seeds would overwrite the saliency maps'):
-        run_stage(seeds, changed(small, use_sal=True, saliency_root=place + '/', snapshot=small.snapshot + '_link'))
-    assert contents(place) == before
+        run_stage(seeds, changed(small, use_sal=True, saliency_root=saliency + '/', snapshot=small.snapshot + '_link'))
+    assert contents(saliency) == before
 
 
-def test_photographs_that_are_too_long_for_the_crf(small, monkeypatch):
+def test_images_too_long_for_the_crf_are_refused(small, monkeypatch):
     monkeypatch.setattr(crf, 'largest_side', lambda *_: 40)
     with pytest.raises(UserError, match='two.jpg: a side of 64 pixels is too long for the CRF') as raised:
         run_stage(seeds, small)
@@ -228,7 +228,7 @@ def test_photographs_that_are_too_long_for_the_crf(small, monkeypatch):
     run_stage(seeds, changed(small, seeds=('raw',)))
 
 
-def test_settings_that_changed_are_not_forgotten_by_a_run_that_fails(small):
+def test_a_failed_run_does_not_forget_changed_settings(small):
     run_stage(seeds, small)
     scores_path = os.path.join(small.snapshot, 'results', 'scores_icd', 'two.npy')
     good = np.load(scores_path)
@@ -299,7 +299,7 @@ BEFORE = {      # found before anything is made
     'saliency text': (saliency_bytes(b'salient'), 'two.png: not an image'),
     'no image': (remove_image, 'two.jpg: no such image'),
 }
-MEANWHILE = {   # what only the whole file tells
+MEANWHILE = {   # what only the whole file shows
     'NaN': (break_npy(lambda p, a: files.save_npy(p, a * np.nan)), 'two.npy: holds NaN .* training diverged'),
     'saliency cut': (saliency_bytes(PNG[:len(PNG) // 2]), 'two.png: the file is cut short: copy or download it again'),
     'saliency without its end': (saliency_bytes(JPEG[:-40]), 'two.png: the file is cut short'),
@@ -307,7 +307,7 @@ MEANWHILE = {   # what only the whole file tells
 
 
 @pytest.mark.parametrize('case', sorted(BEFORE))
-def test_bad_inputs_end_it_before_anything_is_made(small, case):
+def test_bad_inputs_are_reported_before_anything_is_made(small, case):
     damage, message = BEFORE[case]
     damage(small)
     with pytest.raises(UserError, match=message):
@@ -317,7 +317,7 @@ def test_bad_inputs_end_it_before_anything_is_made(small, case):
 
 @pytest.mark.parametrize('case', sorted(MEANWHILE))
 @pytest.mark.parametrize('processes', [1, 2])
-def test_what_turns_bad_later_ends_it_in_one_line(small, case, processes):
+def test_inputs_damaged_during_a_run_end_it_with_one_line(small, case, processes):
     damage, message = MEANWHILE[case]
     damage(small)
     with pytest.raises(UserError, match=message) as raised:
@@ -328,7 +328,7 @@ def test_what_turns_bad_later_ends_it_in_one_line(small, case, processes):
     assert not [path for path in left if path.endswith(files.PARTIAL)]
 
 
-def test_a_saliency_map_in_colours(small):
+def test_a_saliency_map_in_colours_is_refused(small):
     colours = np.full((48, 64, 3), (9, 99, 199), np.uint8)
     saliency_bytes(cv2.imencode('.png', colours)[1].tobytes())(small)
     with pytest.raises(UserError, match='two.png: a colour image: saliency maps are grey, 0 to 255: check --saliency'):
@@ -336,7 +336,7 @@ def test_a_saliency_map_in_colours(small):
 
 
 @pytest.mark.parametrize('value, counted', [(1, True), (2, True), (3, False), (0, False)])
-def test_saliency_maps_of_zeros_and_ones_are_told(small, value, counted, capsys):
+def test_saliency_maps_of_zeros_and_ones_are_reported(small, value, counted, capsys):
     saliency = np.zeros((48, 64), np.uint8)
     saliency[:20] = value
     saliency_bytes(cv2.imencode('.png', saliency)[1].tobytes())(small)
@@ -344,7 +344,7 @@ def test_saliency_maps_of_zeros_and_ones_are_told(small, value, counted, capsys)
     assert (f'1 saliency maps of {small.saliency_root} hold no pixel above 2' in capsys.readouterr().err) == counted
 
 
-def test_a_saliency_map_that_changes_meanwhile(small, monkeypatch):
+def test_a_saliency_map_replaced_after_the_check_is_reported(small, monkeypatch):
     monkeypatch.setattr(seeds.checks, 'check_size', lambda *_: (48, 64))
     saliency_bytes(cv2.imencode('.png', np.zeros((5, 6), np.uint8))[1].tobytes())(small)
     with pytest.raises(UserError, match='two.png: the saliency map has 6x5 pixels, the image 64x48'):
@@ -366,7 +366,7 @@ def test_images_without_classes_need_no_scores(small):
     assert not masks.read_mask(seed_path(small, 'crf', 'nothing')).any()
 
 
-def test_partial_files_of_a_killed_run_go_away(small):
+def test_partial_files_of_a_killed_run_are_removed(small):
     for part in ('', 'sub'):
         files.save_bytes(os.path.join(small.snapshot, 'results', 'seeds', 'crf', part, '.two.png.part'), b'half')
     run_stage(seeds, small)
@@ -378,12 +378,12 @@ def run_in_a_process(options):
     code = ('import pickle, sys\nfrom icd.steps import seeds\nfrom tests.helpers import run_stage\n'
             'if __name__ == "__main__": run_stage(seeds, pickle.loads(bytes.fromhex(sys.argv[1])))')
     root = PROJECT
-    words = pickle.dumps(changed(options, num_process=2)).hex()
-    return subprocess.Popen([sys.executable, '-c', code, words], stderr=subprocess.DEVNULL,
+    pickled = pickle.dumps(changed(options, num_process=2)).hex()
+    return subprocess.Popen([sys.executable, '-c', code, pickled], stderr=subprocess.DEVNULL,
                             env=dict(os.environ, PYTHONPATH=root), start_new_session=True)
 
 
-def test_killed_and_run_again_it_ends_like_an_undisturbed_run(tmp_path):
+def test_killed_and_repeated_runs_end_like_an_undisturbed_one(tmp_path):
     """`ICD_KILLS=20` kills more often."""
     images = {f'{i:02d}': ((60 + i, 90), (i, i + 1)) for i in range(16)}
     options = changed(small_set(tmp_path, images), seeds=('crf', 'raw'), crf_iterations=150)
@@ -398,7 +398,7 @@ def test_killed_and_run_again_it_ends_like_an_undisturbed_run(tmp_path):
         process = run_in_a_process(options)
         if kill:
             time.sleep(chance.uniform(.3, 1) * duration)
-        else:                           # the first one is sure to come in the middle
+        else:                           # the first one always comes in the middle
             while process.poll() is None and not os.path.exists(seed_path(options, 'crf', '15')):
                 time.sleep(.002)
         # Sometimes the workers too, sometimes the main process alone: then they have to notice.

@@ -20,7 +20,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from icd import cli, files, parallel
+from icd import cli, files
 from icd.data import superpixel_map
 from icd.errors import UserError
 from icd.steps import train
@@ -91,7 +91,7 @@ def undisturbed(data, tmp_path_factory):
 
 
 # ------------------------------------------------------------------------------------------------ what is written
-def test_what_a_run_writes(undisturbed):
+def test_a_run_writes_checkpoints_logs_and_previews(undisturbed):
     assert sorted(os.listdir(str(undisturbed))) == [
         'curves.png', 'log.csv', 'log.txt', 'vgg16_icd-0000.params', 'vgg16_icd-0000.states', 'vgg16_icd-0001.params',
         'vgg16_icd-0001.states', 'vgg16_icd_visdemo']
@@ -125,7 +125,7 @@ def test_the_log_has_every_figure_of_every_step(undisturbed):
     assert '--image-size 33' in text and text.count('images/s') == 6 and 'epoch 1 batch 2: loss' in text
 
 
-def test_values_are_those_of_their_step_though_read_late(data, tmp_path, monkeypatch):
+def test_logged_values_belong_to_their_step(data, tmp_path, monkeypatch):
     run(data, tmp_path / 'late', checkpoint_every=0)
     monkeypatch.setattr(training_log, 'LATE', 0)
     run(data, tmp_path / 'at once', checkpoint_every=0)
@@ -140,8 +140,8 @@ def test_a_short_epoch_has_a_line_and_a_preview(data, tmp_path):
     assert len(glob.glob(str(tmp_path / 'snap' / 'vgg16_icd_visdemo' / '*.jpg'))) == 2
 
 
-def test_two_trainings_never_share_a_folder(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, '_PATIENCE', .1)
+def test_a_second_training_in_a_folder_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, 'PATIENCE', .1)
     with files.folder_lock(str(tmp_path / 'snap'), 'is here'):
         with pytest.raises(UserError, match='snap: another run is training here: wait for it, or give another '
                                              '--snapshot'):
@@ -156,7 +156,7 @@ def test_only_the_newest_checkpoints_are_kept(data, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------- settings
-def test_settings_are_those_that_checkpoints_of_earlier_versions_hold(data, tmp_path):
+def test_settings_equal_those_of_earlier_checkpoints(data, tmp_path):
     options = make_options(data, tmp_path, seed=7)
     assert train.settings(options, read_inputs(options)) == {
         'width': 1 / 32, 'no_superpixel': False, 'freeze_bn': False, 'sync_bn': False, 'image_size': 33,
@@ -165,7 +165,7 @@ def test_settings_are_those_that_checkpoints_of_earlier_versions_hold(data, tmp_
         'num_cls': 3, 'data_list': '0437ad4a', 'annotation_root': 'e136f5c8', 'pretrained': 'none'}
 
 
-def test_every_option_changes_the_numbers_of_training_or_is_known_not_to():
+def test_every_option_is_known_to_change_training_or_not():
     marked = cli.names_of(cli.RUN, changes='train')
     # Other values of these give the same weights; of the images and superpixels, the user answers for the content.
     same = ['image_root', 'superpixel_root', 'snapshot', 'class_names', 'model', 'num_save', 'log_frequency', 'resume',
@@ -179,7 +179,7 @@ def test_every_option_changes_the_numbers_of_training_or_is_known_not_to():
 # ------------------------------------------------------------------------------------------------ the same bits
 @pytest.mark.parametrize('values', [dict(num_workers=2), dict(checkpoint_every=0, log_frequency=3),
                                     dict(cache='ram')], ids=str)
-def test_the_machine_does_not_change_the_parameters(data, undisturbed, tmp_path, values):
+def test_workers_cache_and_logging_do_not_change_the_weights(data, undisturbed, tmp_path, values):
     run(data, tmp_path, **values)
     assert results(tmp_path) == results(undisturbed)
 
@@ -187,7 +187,7 @@ def test_the_machine_does_not_change_the_parameters(data, undisturbed, tmp_path,
 @pytest.mark.parametrize('values', [dict(seed=1), dict(augment=('scale',)), dict(learning_rate=2e-3),
                                     dict(no_superpixel=True), dict(freeze_bn=True), dict(backbone_lr=.5),
                                     dict(clip_gradient=.1), dict(ramp_epochs=1.), {}], ids=str)
-def test_options_do_change_them(data, undisturbed, tmp_path, values):
+def test_options_that_change_the_numbers_change_the_weights(data, undisturbed, tmp_path, values):
     run(data, tmp_path, num_epoch=1, **values)      # how many epochs follow changes nothing in the first
     theirs, ours = results(undisturbed), results(tmp_path)
     assert (theirs['vgg16_icd-0000.params'] != ours['vgg16_icd-0000.params']) == bool(values)
@@ -206,7 +206,7 @@ def stop_after(monkeypatch, steps):
 
 
 @pytest.mark.parametrize('steps, every', [(1, 1), (2, 1), (5, 1), (6, 0)])
-def test_an_interrupted_run_goes_on_to_the_same_bits(data, undisturbed, tmp_path, monkeypatch, steps, every):
+def test_an_interrupted_run_resumes_to_the_same_bits(data, undisturbed, tmp_path, monkeypatch, steps, every):
     stop_after(monkeypatch, steps)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path, checkpoint_every=every)
@@ -217,7 +217,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(data, undisturbed, tmp_path
     assert [line['loss'] for line in log_lines(tmp_path)] == [line['loss'] for line in log_lines(undisturbed)]
 
 
-def test_accumulated_batches_go_on_to_the_same_bits(data, tmp_path, monkeypatch):
+def test_accumulated_batches_resume_to_the_same_bits(data, tmp_path, monkeypatch):
     values = dict(batch_size=2, accumulate=2, gpus='cpu:2')
     run(data, tmp_path / 'whole', **values)
     stop_after(monkeypatch, 4)
@@ -235,7 +235,7 @@ def test_a_finished_run_is_not_done_again(data, undisturbed, tmp_path):
     assert before == {name: os.stat(str(tmp_path / 'snap' / name)).st_mtime_ns for name in results(tmp_path / 'snap')}
 
 
-def test_an_epoch_can_be_the_start(data, undisturbed, tmp_path):
+def test_begin_epoch_starts_from_the_epoch_before(data, undisturbed, tmp_path):
     shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
     os.remove(str(tmp_path / 'snap' / 'vgg16_icd-0001.params'))
     run(data, tmp_path / 'snap', begin_epoch=1)
@@ -261,7 +261,7 @@ def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_pat
     assert results(tmp_path / 'snap') == before
 
 
-def test_parameters_of_another_program_are_not_overwritten(data, undisturbed, tmp_path):
+def test_weights_of_another_program_are_not_overwritten(data, undisturbed, tmp_path):
     path = str(tmp_path / 'vgg16_icd-0019.params')
     shutil.copy(str(undisturbed / 'vgg16_icd-0001.params'), path)
     with pytest.raises(UserError, match='0019.params: comes from another program'):
@@ -269,7 +269,7 @@ def test_parameters_of_another_program_are_not_overwritten(data, undisturbed, tm
     assert os.listdir(str(tmp_path)) == ['vgg16_icd-0019.params']
 
 
-def test_starting_over_gives_what_a_first_run_gives(data, undisturbed, tmp_path, monkeypatch):
+def test_starting_over_equals_a_first_run(data, undisturbed, tmp_path, monkeypatch):
     stop_after(monkeypatch, 8)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path, seed=5, num_epoch=9, batch_size=6)
@@ -279,7 +279,7 @@ def test_starting_over_gives_what_a_first_run_gives(data, undisturbed, tmp_path,
     assert results(tmp_path) == results(undisturbed)
 
 
-def test_a_training_that_diverges_says_so_and_leaves_whole_checkpoints_only(data, tmp_path):
+def test_divergence_is_reported_and_leaves_only_whole_checkpoints(data, tmp_path):
     with pytest.raises(UserError, match='training diverged .*smaller --learning-rate'):
         run(data, tmp_path, learning_rate=1e4, num_epoch=5)
     for name in results(tmp_path):
@@ -287,13 +287,13 @@ def test_a_training_that_diverges_says_so_and_leaves_whole_checkpoints_only(data
             assert all(np.isfinite(array.asnumpy()).all() for array in mx.nd.load(str(tmp_path / name)).values())
 
 
-def test_batches_that_devices_cannot_share_are_refused(data, tmp_path):
+def test_batch_sizes_not_divisible_by_the_devices_are_refused(data, tmp_path):
     with pytest.raises(UserError, match='--batch-size 4: not divisible by 3 devices: use a multiple of 3'):
         run(data, tmp_path, gpus='cpu:3')
 
 
 # ------------------------------------------------------------------------------------------------------- watching
-def test_a_profile_of_ten_steps(data, tmp_path):
+def test_profile_holds_ten_steps(data, tmp_path):
     run(data, tmp_path, num_epoch=5, profile=True, checkpoint_every=0)
     with open(str(tmp_path / 'profile.json')) as file:
         events = json.load(file)['traceEvents']
@@ -330,7 +330,7 @@ def test_tensorboard_that_is_not_installed_is_named(data, tmp_path, monkeypatch)
         run(data, tmp_path, tensorboard=True)
 
 
-def test_time_is_counted_where_it_is_spent():
+def test_stopwatch_counts_time_by_kind():
     clock = [0.]
     watch = training_log.Stopwatch(lambda: clock[0])
     for kind, seconds in (('input', 2), ('compute', 3), ('input', 1), (None, 10), ('update', 4)):
@@ -350,17 +350,17 @@ def read_to(process, text, seconds=60):
     """Read a process's error output up to `text`; what was read."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
-    said = b''
-    while text not in said:
+    printed = b''
+    while text not in printed:
         more = os.read(process.stderr.fileno(), 4096)
         if not more:
             break
-        said += more
+        printed += more
     timer.cancel()
-    return said
+    return printed
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bits(data, tmp_path):
+def test_training_killed_at_random_times_ends_in_the_same_bits(data, tmp_path):
     kills, rng = int(os.environ.get('ICD_KILLS', 2)), np.random.default_rng(0)
     values = dict(num_epoch=2 + 3 * kills, num_save=100)
     run(data, tmp_path / 'whole', **values)
@@ -374,9 +374,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(data, tmp_path):
             time.sleep(rng.uniform(0, .4))
             process.send_signal(signal.SIGKILL)
             left -= 1
-        said = process.communicate(timeout=120)[1]
+        printed = process.communicate(timeout=120)[1]
         done = process.returncode == 0
-        assert done or process.returncode == -signal.SIGKILL, said.decode()
+        assert done or process.returncode == -signal.SIGKILL, printed.decode()
         for path in glob.glob(str(tmp_path / 'killed' / '*.params')):
             assert set(mx.nd.load(path)) == set(mx.nd.load(str(tmp_path / 'whole' / 'vgg16_icd-0000.params')))
     assert left == 0
@@ -390,8 +390,8 @@ def test_a_killed_worker_ends_a_distributed_run_everywhere(data, tmp_path):
     options = make_options(data, tmp_path, num_epoch=100000, kvstore='dist_sync', batch_size=4, checkpoint_every=0)
     command = [sys.executable, '-c', launch.COMMAND, '--only-train'] + arguments_of(options)
     roles = ['scheduler', 'server', 'worker', 'worker']
-    output = [open(str(tmp_path / f'said{i}'), 'w+') for i in range(len(roles))]
-    popen, subprocess.Popen = subprocess.Popen, lambda *words, **more: popen(*words, stderr=output.pop(0), **more)
+    output = [open(str(tmp_path / f'stderr{i}'), 'w+') for i in range(len(roles))]
+    popen, subprocess.Popen = subprocess.Popen, lambda *args, **kwargs: popen(*args, stderr=output.pop(0), **kwargs)
     try:
         processes = launch.start(roles, command, dict(os.environ, OMP_NUM_THREADS='1'))
     finally:
@@ -406,8 +406,8 @@ def test_a_killed_worker_ends_a_distributed_run_everywhere(data, tmp_path):
     assert time.monotonic() - began < 60
     assert [process.returncode for process in processes] == [2, 2, 2, -signal.SIGKILL]
     for i in range(3):
-        lines = (tmp_path / f'said{i}').read_text().splitlines()
+        lines = (tmp_path / f'stderr{i}').read_text().splitlines()
         line = fr'icd-run: lost the worker on \S+ \(process {processes[3].pid}\): .*what was finished is kept'
-        assert sum(bool(re.search(line, said)) for said in lines) == 1, lines[-5:]
+        assert sum(bool(re.search(line, printed)) for printed in lines) == 1, lines[-5:]
         assert 'Traceback' not in ''.join(lines)
     assert Checkpoints(options.snapshot, options.model).newest() is not None

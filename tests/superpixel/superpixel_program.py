@@ -32,7 +32,7 @@ def call(*arguments, **kwargs):
 
 
 def files(folder):
-    """All files below a folder {relative path: bytes}."""
+    """All files in a folder {relative path: bytes}."""
     found = {}
     for where, _, names in os.walk(str(folder)):
         for name in names:
@@ -43,7 +43,7 @@ def files(folder):
 
 
 def maps(folder):
-    """The label maps below a folder {relative path: bytes}, where the record is all there is beside them."""
+    """The label maps in a folder {relative path: bytes}, where the record is all else there is."""
     found = files(folder)
     assert found.pop('settings.json') and 'inputs.tsv' in found
     del found['inputs.tsv']

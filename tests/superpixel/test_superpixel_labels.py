@@ -38,10 +38,10 @@ def test_graph_labels_are_the_recorded_ones(path, tmp_path):
 
 
 @pytest.mark.parity
-def test_graph_labels_of_real_images_are_the_recorded_ones(photographs, tmp_path):
-    recorded = os.path.join(photographs, 'parity_voc', 'superpixels_graph_k75')
+def test_graph_labels_of_real_images_are_the_recorded_ones(real_images, tmp_path):
+    recorded = os.path.join(real_images, 'parity_voc', 'superpixels_graph_k75')
     names = sorted(file[:-4] for file in os.listdir(recorded))
-    made = labels_of(tmp_path, names, os.path.join(photographs, 'voc_mini', 'JPEGImages'), '--method', 'graph')
+    made = labels_of(tmp_path, names, os.path.join(real_images, 'voc_mini', 'JPEGImages'), '--method', 'graph')
     wrong = sum((made[name] != superpixel_map.read(os.path.join(recorded, name + '.png'))).sum() for name in names)
     assert wrong <= TIES * sum(labels.size for labels in made.values())
 
@@ -82,22 +82,22 @@ def test_labels_do_not_depend_on_threads(method, tmp_path):
     assert all((one[name] == four[name]).all() for name in names)
 
 
-def test_core_program(tmp_path):
+def test_cpp_tests_of_the_core_pass(tmp_path):
     """The C++ tests of the core: any image up to 64 x 64, all instruction sets, plain and with sanitizers."""
     output = build('test')
     assert output.count('passed:') == 2, output
 
 
 @pytest.mark.slow
-def test_quality_on_real_images(photographs, tmp_path):
+def test_quality_on_real_images(real_images, tmp_path):
     """Boundary recall, undersegmentation error and achievable accuracy against people, at 600 superpixels."""
-    root = os.path.join(photographs, 'bsds_mini')
+    root = os.path.join(real_images, 'bsds_mini')
     names = sorted(file[:-4] for file in os.listdir(os.path.join(root, 'images')))
     labels_of(tmp_path, names, os.path.join(root, 'images'), min_size=72)
     for record in ('inputs.tsv', 'settings.json'):
         os.remove(str(tmp_path / 'labels' / record))         # the tool reads every file of the folder
-    tool = os.path.join(photographs, 'tools', 'superpixel_quality.py')
-    words = subprocess.run([sys.executable, tool, str(tmp_path / 'labels'), os.path.join(root, 'ground_truth')],
+    tool = os.path.join(real_images, 'tools', 'superpixel_quality.py')
+    printed = subprocess.run([sys.executable, tool, str(tmp_path / 'labels'), os.path.join(root, 'ground_truth')],
                            stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    figures = {name: float(words[words.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
+    figures = {name: float(printed[printed.index(name) + 1]) for name in ('BR', 'UE', 'ASA', 'n')}
     assert figures['n'] <= 600 and figures['BR'] >= .84 and figures['UE'] <= .068 and figures['ASA'] >= .966, figures

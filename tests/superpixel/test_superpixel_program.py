@@ -89,7 +89,7 @@ def test_odd_images_are_decoded_as_in_training(method, tmp_path):
         assert given.shape == same.shape and (given == same).all(), name
 
 
-def test_large_image(images):
+def test_image_of_24_megapixels_is_cut(images):
     cv2.imwrite(str(images / 'images/a.jpg'), cv2.resize(draw(400, 600), (6000, 4000)))
     (images / 'list.txt').write_text('a\n')
     code, lines = make(images, min_size='2000')
@@ -136,7 +136,7 @@ BAD_COMMANDS = {
     'no K': (['list.txt', 'images', 'out'], 'DATA_LIST IMAGE_DIR TARGET_DIR K'),
     'too much': (['list.txt', 'images', 'out', '75', '80'], 'DATA_LIST IMAGE_DIR TARGET_DIR K'),
     'K is 0': (['list.txt', 'images', 'out', '0'], "K '0'"),
-    'K below 0': (['list.txt', 'images', 'out', '-75'], "K '-75'"),
+    'negative K': (['list.txt', 'images', 'out', '-75'], "K '-75'"),
     'K no number': (['list.txt', 'images', 'out', 'many'], "K 'many'"),
     'K with more': (['list.txt', 'images', 'out', '75px'], "K '75px'"),
     'K no whole number': (['list.txt', 'images', 'out', '7.5'], "K '7.5'"),
@@ -155,7 +155,7 @@ BAD_COMMANDS = {
     'no images': (['list.txt', 'nowhere', 'out', '75'], 'nowhere: not a folder'),
     'images are a file': (['list.txt', 'list.txt', 'out', '75'], 'list.txt: not a folder'),
     'target is a file': (['list.txt', 'images', 'list.txt', '75'], 'list.txt: this is a file'),
-    'target below a file': (['list.txt', 'images', 'list.txt/a', '75'], 'list.txt/a: a part of this path is a file'),
+    'target inside a file': (['list.txt', 'images', 'list.txt/a', '75'], 'list.txt/a: a part of this path is a file'),
 }
 
 
@@ -170,7 +170,7 @@ def test_bad_command_is_one_line_and_writes_nothing(case, images):
 
 
 @pytest.mark.parametrize('name', ['../a', 'sub/../../a', '/a', '..', 'sub/', 'a.jpg', 'a.PNG'])
-def test_names_stay_below_their_folders(name, images):
+def test_names_that_leave_their_folders_are_refused(name, images):
     cv2.imwrite(str(images / 'a.jpg'), draw(20, 20))
     (images / 'list.txt').write_text(f'b\n{name}\n')
     before = files(images)
@@ -197,11 +197,11 @@ def test_image_is_never_replaced_by_its_map(images):
     assert all(after[name] == before[name] for name in before)
 
 
-def test_help():
+def test_help_shows_every_option():
     done = subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
-    for word in ('--method', '--compactness', '--iterations', '--threads', '--force', 'Exit code'):
-        assert word in done.stdout
+    for text in ('--method', '--compactness', '--iterations', '--threads', '--force', 'Exit code'):
+        assert text in done.stdout
 
 
 # ------------------------------------------------------------------------------------------------ the machine
@@ -216,7 +216,7 @@ def small_disk(images):
     subprocess.run(['umount', target], check=True)
 
 
-def test_full_disk(small_disk):
+def test_full_disk_ends_the_run_with_one_line(small_disk):
     names = [f'n{i}' for i in range(60)]              # of 10 kB each
     for name in names:
         cv2.imwrite(str(small_disk / 'images' / (name + '.png')), draw(200, 200))
@@ -228,7 +228,7 @@ def test_full_disk(small_disk):
     assert all(superpixel_map.read(str(small_disk / 'out' / name)).shape == (200, 200) for name in found)
 
 
-def test_read_only_folder(small_disk):
+def test_read_only_folder_ends_the_run_with_one_line(small_disk):
     subprocess.run(['mount', '-o', 'remount,ro', str(small_disk / 'out')], check=True)
     code, lines = make(small_disk)
     assert code == 2 and len(lines) == 1 and 'read-only' in lines[0], lines
@@ -236,7 +236,7 @@ def test_read_only_folder(small_disk):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='counts memory the Linux way')
 @pytest.mark.parametrize('method', ['slic', 'graph'])
-def test_memory(method, images):
+def test_peak_memory_is_below_60_mb(method, images):
     """An image of 500 x 375 takes less than 60 MB on one thread, OpenCV and its libraries counted."""
     cv2.imwrite(str(images / 'images/a.jpg'), draw(375, 500))
     (images / 'list.txt').write_text('a\n')
@@ -248,7 +248,7 @@ def test_memory(method, images):
     assert int(used) < 60 * 1024
 
 
-def test_without_opencv_make_says_what_to_install():
+def test_without_opencv_make_names_what_to_install():
     done = subprocess.run(['make', '-B', '-C', FOLDER, 'opencv', 'OPENCV_PACKAGE=', 'OPENCV_ROOTS=/nowhere'],
                           capture_output=True, text=True)
     assert done.returncode != 0 and 'apt-get install libopencv-imgcodecs-dev' in done.stderr.splitlines()[0]

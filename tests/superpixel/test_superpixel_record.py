@@ -121,7 +121,7 @@ REPLACED = {
     'linked to other content': (link_to_other_content, 'a'),
     'linked to the same content': (link_to_same_content, ''),
     'PNG instead of JPEG': (another_png_instead, 'a'),
-    'PNG beside JPEG': (lambda root: write(root / 'images/a.png', 7), ''),
+    'PNG next to JPEG': (lambda root: write(root / 'images/a.png', 7), ''),
     'touched': (lambda root: os.utime(str(root / PATHS['a'])), ''),
     'touched, older date': (touch(PAST), ''),
     'touched, future date': (touch(FUTURE), ''),
@@ -149,7 +149,7 @@ REPLACED = {
 
 
 @pytest.mark.parametrize('case', sorted(REPLACED))
-def test_made_again_when_and_only_when_content_or_settings_changed(case, root):
+def test_maps_are_made_again_exactly_when_an_input_changes(case, root):
     change, expected = REPLACED[case]
     again = {name for name, letter in zip(NAMES, 'abc') if letter in expected}
     change(root)
@@ -180,7 +180,7 @@ def test_torn_line_is_made_again(root):
         assert set(record(root)) == set(NAMES)
 
 
-def test_settings_changed_and_changed_back(root):
+def test_settings_changed_and_changed_back_make_all_again(root):
     first = maps(root / 'out')
     changed = 'makeSuperpixel: out: made with other settings before: all maps are made again'
     for options in (dict(min_size='50'), {}):
@@ -195,14 +195,14 @@ def test_another_method_or_setting_makes_all_again(options, root):
     assert make(root, *options) == (0, [summary(0, 3)])
 
 
-def test_what_does_not_decide_labels_makes_nothing_again(root):
+def test_only_settings_that_decide_labels_count(root):
     assert make(root, '--threads', '1') == (0, [summary(0, 3)])
     assert make(root, '--compactness=6.0', '--iterations', '1e1', min_size='7.5e1') == (0, [summary(0, 3)])
     assert make(root, '--method', 'graph')[1][-1] == summary(3, 0)
     assert make(root, '--method', 'graph', '--compactness', '20') == (0, [summary(0, 3)])
 
 
-def test_settings_changed_for_a_part_of_the_list(root):
+def test_names_added_later_are_made_with_the_new_settings(root):
     (root / 'list.txt').write_text('a\n')
     assert make(root, min_size='50')[1][-1] == summary(1, 0)
     (root / 'list.txt').write_text('\n'.join(NAMES))

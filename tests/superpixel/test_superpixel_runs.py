@@ -58,7 +58,7 @@ def test_interrupted_run_is_continued(number, code, root):
     assert sorted(found) == sorted(name + '.png' for name in names) and len(set(found.values())) == 1
 
 
-def test_run_killed_between_a_map_and_its_line(root):
+def test_map_without_its_line_is_made_again(root):
     """The map of another image that was there for a moment is not taken for that of the image before."""
     before = (root / PATHS['a']).read_bytes()
     write(root / PATHS['a'], 7)
@@ -116,6 +116,6 @@ def test_run_waits_for_one_that_is_about_to_end(root):
     assert time.monotonic() - began >= 1
 
 
-def test_file_system_without_locks(root):
+def test_file_system_without_locks_is_tolerated(root):
     environment = preloaded(root, '#include <errno.h>\nint flock(int file, int how) { errno = ENOLCK; return -1; }\n')
     assert make(root, '--force', env=environment) == (0, [summary(3, 0)])

@@ -45,8 +45,8 @@ def test_labels_are_those_of_the_program(method, settings, min_size, tmp_path):
 
 
 @pytest.mark.parametrize('method', ['slic', 'graph'])
-def test_labels_of_real_images_are_those_of_the_program(method, photographs, tmp_path):
-    folder = os.path.join(photographs, 'voc_mini', 'JPEGImages')
+def test_labels_of_real_images_are_those_of_the_program(method, real_images, tmp_path):
+    folder = os.path.join(real_images, 'voc_mini', 'JPEGImages')
     names = sorted(file[:-4] for file in os.listdir(folder))
     expected = labels_of(tmp_path, names, folder, '--method', method)
     for name in names:
@@ -87,7 +87,7 @@ def test_layout_in_memory_does_not_matter(layout, cut):
 
 
 @pytest.mark.parametrize('shape', [(0, 5, 3), (5, 0, 3), (0, 0, 3)])
-def test_image_without_pixels(shape):
+def test_image_without_pixels_is_refused(shape):
     for cut in (superpixels.slic, superpixels.felzenszwalb):
         labels = cut(np.zeros(shape, np.uint8))
         assert labels.shape == shape[:2] and labels.dtype == np.int32
@@ -141,7 +141,7 @@ def test_threads_give_the_same_labels():
 
 
 @pytest.mark.parametrize('cut', [superpixels.slic, superpixels.felzenszwalb])
-def test_other_threads_run_meanwhile(cut):
+def test_other_python_threads_run_during_a_cut(cut):
     image = cv2.resize(draw(400, 600), (1500, 1000))
     inside, seen = threading.Event(), 0
 

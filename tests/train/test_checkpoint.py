@@ -40,7 +40,7 @@ def save_within(checkpoints, net, step):
     return checkpoints.save(net, momentum_of(net), Position(step // 10, step % 10, step), SETTINGS)
 
 
-def test_what_is_saved_is_read_back(checkpoints, net):
+def test_saved_checkpoints_read_back(checkpoints, net):
     name = save(checkpoints, net, 4)
     found = checkpoint.read(name)
     assert (found.path, found.position, found.settings) == (name, (5, 0, 50), SETTINGS)
@@ -54,7 +54,7 @@ def test_what_is_saved_is_read_back(checkpoints, net):
         assert (again.collect_params()[key].data().asnumpy() == value.data().asnumpy()).all()
 
 
-@pytest.mark.parametrize('damage', ['no states', 'short states', 'other states', 'other parameters', 'short parameters',
+@pytest.mark.parametrize('damage', ['no states', 'short states', 'other states', 'other weights', 'short weights',
                                     'pickled states', 'states without header'])
 def test_a_damaged_pair_is_no_checkpoint(checkpoints, net, damage):
     name = save(checkpoints, net, 4)
@@ -69,11 +69,11 @@ def test_a_damaged_pair_is_no_checkpoint(checkpoints, net, damage):
         other = ICDNet(3, 1 / 64)
         set_values(other, initialize_missing(other, {}, 1), mx.cpu())
         os.replace(save(checkpoints, other, 5).replace('.params', '.states'), states)
-    elif damage == 'other parameters':
+    elif damage == 'other weights':
         with open(name, 'r+b') as file:
             file.seek(5000)
             file.write(b'\1\2\3\4')
-    elif damage == 'short parameters':
+    elif damage == 'short weights':
         os.truncate(name, 1000)
     elif damage == 'pickled states':
         with open(states, 'wb') as file:
@@ -85,7 +85,7 @@ def test_a_damaged_pair_is_no_checkpoint(checkpoints, net, damage):
     assert checkpoints.newest().path == before
 
 
-def test_the_furthest_is_found(checkpoints, net):
+def test_the_newest_checkpoint_is_the_furthest(checkpoints, net):
     assert checkpoints.newest() is None
     first, second = save(checkpoints, net, 0), save(checkpoints, net, 1)
     assert checkpoints.newest().path == second
@@ -111,7 +111,7 @@ def test_other_settings_and_other_models_are_left_out(checkpoints, net):
     assert checkpoints.epochs() == [2, 1]
 
 
-def test_names_with_special_characters(tmp_path, net):
+def test_model_names_may_hold_special_characters(tmp_path, net):
     checkpoints = Checkpoints(str(tmp_path / 'a[1]*'), 'm(+).')
     name = save(checkpoints, net, 0)
     assert checkpoints.newest().path == name
@@ -136,11 +136,11 @@ def test_a_save_cut_short_leaves_the_one_before(checkpoints, net, monkeypatch, f
         save(checkpoints, net, 1, scale=2.)
     monkeypatch.undo()
     assert checkpoints.newest().path == before
-    # Parameters never stand there alone, which would look like somebody else's.
+    # Weights never stand there alone, which would look like somebody else's.
     assert checkpoints.epochs() == [0]
 
 
-def test_what_is_removed(checkpoints, net):
+def test_only_checkpoints_asked_for_are_removed(checkpoints, net):
     for epoch in range(4):
         save(checkpoints, net, epoch)
     for step in (25, 26, 27):
@@ -165,7 +165,7 @@ def test_a_missing_epoch_is_named(checkpoints, net):
 
 
 # ------------------------------------------------------------------------------------------------------ the start
-def test_a_training_starts_from_the_newest_of_its_own(checkpoints, net):
+def test_a_training_resumes_from_its_newest_checkpoint(checkpoints, net):
     assert checkpoints.start(SETTINGS, 10) == (None, (0, 0, 0), SETTINGS, None)
     save(checkpoints, net, 0)
     within = save_within(checkpoints, net, 14)
@@ -174,7 +174,7 @@ def test_a_training_starts_from_the_newest_of_its_own(checkpoints, net):
     assert checkpoints.start(SETTINGS, 10, resume=False) == (None, (0, 0, 0), SETTINGS, None)
 
 
-def test_an_epoch_can_be_the_start(checkpoints, net):
+def test_begin_epoch_starts_from_the_epoch_before(checkpoints, net):
     save(checkpoints, net, 1, settings={'seed': 4})
     found = checkpoints.start(SETTINGS, 7, begin_epoch=2)
     assert (found.path, found.position, found.settings) == (checkpoints.path(1), (2, 0, 14), SETTINGS)
@@ -185,7 +185,7 @@ def test_an_epoch_can_be_the_start(checkpoints, net):
         checkpoints.start(SETTINGS, 7, begin_epoch=5)
 
 
-def test_another_training_is_not_written_over(checkpoints, net):
+def test_checkpoints_of_another_training_are_not_overwritten(checkpoints, net):
     save(checkpoints, net, 1, settings={'seed': 4})
     with pytest.raises(UserError, match=r'with another --augment \(None\), --seed \(4\): give the same options'):
         checkpoints.start(SETTINGS, 10)

@@ -15,7 +15,7 @@ COMPLETE = dict(DMLC_ROLE='worker', DMLC_PS_ROOT_URI='127.0.0.1', DMLC_PS_ROOT_P
     ('dist_sync', dict(DMLC_PS_ROOT_PORT='high'), 'DMLC_PS_ROOT_PORT=high: must be a number'),
     ('device', {}, '--kvstore device, but DMLC_ROLE=worker: .*give --kvstore dist_sync'),
 ])
-def test_roles_that_do_not_fit(monkeypatch, kvstore, changes, message):
+def test_invalid_distributed_roles_are_refused(monkeypatch, kvstore, changes, message):
     for name, value in dict(COMPLETE, **changes).items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
@@ -25,7 +25,7 @@ def test_roles_that_do_not_fit(monkeypatch, kvstore, changes, message):
         distributed.check(kvstore)
 
 
-def test_roles_that_fit(monkeypatch):
+def test_valid_distributed_roles_are_accepted(monkeypatch):
     for name in COMPLETE:
         monkeypatch.delenv(name, raising=False)
     distributed.check('device')

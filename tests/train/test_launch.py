@@ -24,13 +24,13 @@ def test_every_process_gets_its_role_and_the_same_address(tmp_path):
     roles = ['scheduler', 'server', 'server', 'worker']
     processes = start(roles, code)
     assert launch.wait(processes) == 0
-    said = [(tmp_path / str(process.pid)).read_text().split() for process in processes]
-    assert [words[:3] for words in said] == [[role, '1', '2'] for role in roles]
-    assert len({tuple(words[3:]) for words in said}) == 1
+    environments = [(tmp_path / str(process.pid)).read_text().split() for process in processes]
+    assert [role[:3] for role in environments] == [[role, '1', '2'] for role in roles]
+    assert len({tuple(role[3:]) for role in environments}) == 1
 
 
 @pytest.mark.parametrize('failure, code', [('raise SystemExit(2)', 2), ('import os; os.kill(os.getpid(), 9)', -9)])
-def test_when_one_fails_the_others_are_ended(failure, code):
+def test_a_failing_process_ends_the_others(failure, code):
     processes = start(['scheduler', 'worker', 'server'],
                       f'import os\nif os.environ["DMLC_ROLE"] == "worker": {failure}\n{PATIENT}')
     began = time.monotonic()
@@ -38,7 +38,7 @@ def test_when_one_fails_the_others_are_ended(failure, code):
     assert all(process.poll() is not None for process in processes) and time.monotonic() - began < 30
 
 
-def test_others_may_end_by_themselves_first():
+def test_processes_may_end_by_themselves_first():
     code = ('import os, time\nif os.environ["DMLC_ROLE"] == "worker": raise SystemExit(2)\n'
             'time.sleep(1); raise SystemExit(5)')
     processes = start(['scheduler', 'worker'], code)
@@ -62,6 +62,6 @@ def test_a_terminated_launcher_ends_what_it_started(tmp_path):
             os.kill(int(pid), 0)
 
 
-def test_numbers_of_processes_are_checked():
+def test_launch_refuses_invalid_numbers_of_processes():
     with pytest.raises(UserError, match='at least one'):
         launch.main(['--workers', '0'])

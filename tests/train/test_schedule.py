@@ -12,7 +12,7 @@ def schedule(images=10582, batch=32, epochs=20, rate=1e-3, **more):
     return Schedule(images, batch, epochs, rate, **more)
 
 
-def test_the_papers_schedule():
+def test_learning_rates_are_those_of_the_paper():
     made = schedule()
     assert (made.batches, made.steps, made.log_every) == (330, 6600, 16)
     for epoch in range(20):
@@ -20,7 +20,7 @@ def test_the_papers_schedule():
             assert made.learning_rate(epoch, batch) == pytest.approx(1e-3 * (1 - epoch / 20) ** .9, rel=1e-12)
 
 
-def test_the_papers_warm_up():
+def test_warm_up_is_that_of_the_paper():
     total = warm_up_steps(10582, 32)
     assert total == 661
     factors = [warm_up(step, total) for step in range(total + 2)]
@@ -28,7 +28,7 @@ def test_the_papers_warm_up():
     assert factors[-2:] == [1, 1] and factors == sorted(factors)
 
 
-def test_what_is_printed():
+def test_printed_schedule_has_a_line_an_epoch():
     lines = str(schedule()).splitlines()
     assert lines[0].startswith('10582 images an epoch in 330 batches of 32, 20 epochs, 6600 steps; a log line')
     assert len(lines) == 21
@@ -37,7 +37,7 @@ def test_what_is_printed():
                         f'learning rate {1e-3 * (1 - epoch / 20) ** .9:.4g}')
 
 
-def test_other_numbers_of_images():
+def test_schedule_follows_the_number_of_images():
     assert schedule(images=100).batches == 3 and schedule(images=100).log_every == 3
     assert schedule(images=320).log_every == 5 and schedule(images=9).log_every == 1
     assert schedule(log_frequency=7).log_every == 7

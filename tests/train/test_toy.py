@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_it_learns_and_its_figures_stand_in_the_log(whole):
+def test_training_learns_and_logs_its_figures(whole):
     columns, rows = log_of(whole)
     assert columns == FIGURES + ['images_per_second', 'seconds_left', 'input_s', 'compute_s', 'update_s']
     assert [row[:3] for row in rows] == [[str(step // 5), str(step % 5), str(step + 1)] for step in range(15)]
@@ -51,7 +51,7 @@ def test_it_learns_and_its_figures_stand_in_the_log(whole):
         assert 'epoch 2 batch 4: loss ' in file.read()
 
 
-def test_killed_it_goes_on_to_the_same_bits(whole, tmp_path):
+def test_killed_training_resumes_to_the_same_bits(whole, tmp_path):
     folder = str(tmp_path)
 
     def run(**environment):
@@ -69,7 +69,7 @@ def test_workers_change_no_bits(whole, tmp_path):
     assert weights_of(str(tmp_path)) == weights_of(whole)
 
 
-def test_what_is_measured_is_that_of_the_whole_batch(tmp_path, monkeypatch):
+def test_measured_sums_are_over_the_whole_batch(tmp_path, monkeypatch):
     """The loss of a batch is the mean over its labelled points, however they are spread over devices and parts."""
     def losses(folder, **how):
         toy.train(str(tmp_path / folder), **how)
@@ -96,7 +96,7 @@ def test_a_log_of_another_task_is_begun_anew(whole, tmp_path):
     assert log_of(str(tmp_path)) == log_of(whole)
 
 
-def test_a_figure_that_is_not_finite_ends_the_training_with_one_line(tmp_path, monkeypatch):
+def test_a_non_finite_figure_ends_training_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(toy.ToyLoss, 'hybrid_forward', lambda self, F, score, label, labelled: (
         F.broadcast_div(F.sum(score), labelled * 0), F.sum(score) / 0, F.sum(label), F.max(score)))
     with pytest.raises(UserError, match='^training diverged .loss (inf|-inf|nan).*: give a smaller --learning-rate$'):

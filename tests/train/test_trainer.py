@@ -56,7 +56,7 @@ def values_of(net, device=None):
 
 def train(number=1, steps=1, accumulate=1, freeze_bn=False, sync_bn=False, kvstore='device', dropout=0., clip=0.,
           rate=RATE, make_task=IcdTask, store=None):
-    """Parameters, and the trainer, after `steps` batches on so many CPU devices."""
+    """Weights, and the trainer, after `steps` batches on so many CPU devices."""
     devices = [mx.cpu(i) for i in range(number)]
     net = start_net(devices, dropout, freeze_bn)
     store = store or create_kvstore(kvstore, devices)
@@ -76,18 +76,18 @@ def assert_same(ours, theirs, but=()):
 
 @pytest.fixture(scope='module')
 def single():
-    """Parameters after a step on one device."""
+    """Weights after a step on one device."""
     return values_of(train()[0])
 
 
 @pytest.fixture(scope='module')
 def single_frozen():
-    """Parameters after a step on one device with running statistics."""
+    """Weights after a step on one device with running statistics."""
     return values_of(train(freeze_bn=True)[0])
 
 
 # ----------------------------------------------------------------------------------------------------- one device
-def test_a_step_is_the_plain_sequence_of_its_parts():
+def test_a_step_equals_the_plain_sequence_of_its_parts():
     ours = values_of(train(steps=3)[0])
     net = start_net([mx.cpu()])
     statistics, update, loss = CalibrationStatistics(), CalibrationUpdate(), ICDLoss(CLASSES)
@@ -105,14 +105,14 @@ def test_a_step_is_the_plain_sequence_of_its_parts():
     assert_same(ours, values_of(net))
 
 
-def test_every_parameter_moves(single):
+def test_every_parameter_is_updated(single):
     start = values_of(start_net([mx.cpu()]))
     for name in single:
         moved = np.abs(single[name] - start[name]).max()
         assert moved == 0 if name == 'feat_bn_gamma' else moved > 5e-5, name     # the tolerance is 1e-5
 
 
-def test_nothing_is_waited_for(monkeypatch):
+def test_a_step_waits_for_no_value(monkeypatch):
     _, trainer = train()
 
     def wait(*_):
@@ -126,7 +126,7 @@ def test_nothing_is_waited_for(monkeypatch):
     assert np.isfinite(result.figures[0]['loss'].asscalar())
 
 
-def test_what_a_step_returns_is_not_overwritten_by_later_ones():
+def test_later_steps_do_not_overwrite_returned_figures():
     _, trainer = train()
     first, second, third = batches(3)
     kept = trainer.step(first, RATE, 1)
@@ -140,7 +140,7 @@ def test_what_a_step_returns_is_not_overwritten_by_later_ones():
 
 
 @pytest.mark.parametrize('number, accumulate', [(2, 1), (1, 2)])
-def test_dropout_differs_between_steps_and_parts_and_repeats_with_the_seed(number, accumulate):
+def test_dropout_is_decided_by_seed_step_and_part(number, accumulate):
     batch = next(batches(1))
     batch = batch._replace(image=mx.nd.concat(batch.image[:4], batch.image[:4], dim=0),
                            label=mx.nd.concat(batch.label[:4], batch.label[:4], dim=0))
@@ -155,7 +155,7 @@ def test_dropout_differs_between_steps_and_parts_and_repeats_with_the_seed(numbe
     assert first == losses(other, 0)
 
 
-def test_clipping_limits_the_gradient_an_image_but_not_the_bottom_up_weight(single):
+def test_clipping_limits_the_norm_without_the_bottom_up_weight(single):
     net, _ = train(clip=.1)
     start, clipped = values_of(start_net([mx.cpu()])), values_of(net)
     np.testing.assert_allclose(clipped['icd_bu_weight'], single['icd_bu_weight'], atol=1e-7)
@@ -171,24 +171,24 @@ def test_clipping_limits_the_gradient_an_image_but_not_the_bottom_up_weight(sing
 # --------------------------------------------------------------------------------------------------------- splits
 @pytest.mark.parametrize('kvstore', ['device', 'local'])
 @pytest.mark.parametrize('number', [2, 4])
-def test_devices_with_common_statistics_give_what_one_gives(single, number, kvstore):
+def test_a_step_with_common_statistics_is_equal_on_any_devices(single, number, kvstore):
     net, _ = train(number, sync_bn=True, kvstore=kvstore)
     for device in (mx.cpu(0), mx.cpu(number - 1)):
         assert_same(values_of(net, device), single)
 
 
-def test_devices_with_running_statistics_give_what_one_gives_after_three_steps():
+def test_three_steps_with_frozen_bn_are_equal_on_two_devices():
     expected = values_of(train(steps=3, freeze_bn=True, rate=SLOW)[0])
     assert_same(values_of(train(2, steps=3, freeze_bn=True, rate=SLOW)[0]), expected)
 
 
-def test_accumulated_batches_give_what_a_whole_one_gives(single_frozen):
+def test_accumulated_batches_equal_one_whole_batch(single_frozen):
     assert_same(values_of(train(accumulate=4, freeze_bn=True)[0]), single_frozen)
     expected = values_of(train(steps=2, freeze_bn=True, rate=SLOW)[0])
     assert_same(values_of(train(2, accumulate=2, steps=2, freeze_bn=True, rate=SLOW)[0]), expected)
 
 
-def test_accumulated_batches_look_ahead_with_the_dropout_they_train_with():
+def test_both_passes_of_accumulation_use_the_same_dropout():
     measured, trained = [], []
 
     class Watched(IcdTask):
@@ -203,7 +203,7 @@ def test_accumulated_batches_look_ahead_with_the_dropout_they_train_with():
     assert len(measured) == len(trained) == 4 and all((a == b).all() for a, b in zip(measured, trained))
 
 
-def test_looking_ahead_leaves_the_running_statistics():
+def test_the_statistics_pass_leaves_running_statistics():
     """On GPUs batch normalisation moves them in the forward pass, on the CPU in the backward pass."""
     class MovesAtOnce(IcdTask):
         def forward(self, batches):
@@ -225,7 +225,7 @@ def test_running_statistics_take_one_step_an_accumulated_batch():
 
 
 @pytest.mark.parametrize('accumulate', [1, 2])
-def test_running_statistics_are_those_of_the_steps_done_whether_waited_for_or_not(accumulate):
+def test_running_statistics_count_steps_that_were_not_waited_for(accumulate):
     net, other = start_net([mx.cpu()]), start_net([mx.cpu()])
     trainer, patient = (Trainer(IcdTask(n), [mx.cpu()], accumulate=accumulate) for n in (net, other))
     for number, batch in enumerate(batches(5)):
@@ -248,7 +248,7 @@ def test_running_statistics_are_averaged_over_devices():
             np.testing.assert_allclose(data.asnumpy(), before.mean(axis=0), atol=1e-6)
 
 
-def test_momentum_goes_on_where_it_was():
+def test_momentum_is_restored_with_a_checkpoint():
     net, trainer = train(2, steps=2, freeze_bn=True)
     expected = values_of(train(2, steps=3, freeze_bn=True)[0])
     devices = [mx.cpu(0), mx.cpu(1)]
@@ -262,7 +262,7 @@ def test_momentum_goes_on_where_it_was():
     assert all((ours[name] == expected[name]).all() for name in expected)
 
 
-def test_a_store_that_this_mxnet_lacks_is_named():
+def test_a_kvstore_missing_in_this_mxnet_is_named():
     with pytest.raises(UserError, match='--kvstore nccl: .*choose device'):
         create_kvstore('nccl', [mx.cpu(0), mx.cpu(1)])
 
@@ -277,7 +277,7 @@ def be_a_worker(path):
     np.savez(path % trainer.rank, **values_of(net))
 
 
-def test_two_workers_and_a_server_give_what_one_process_gives(single_frozen, tmp_path):
+def test_two_workers_and_a_server_equal_one_process(single_frozen, tmp_path):
     code = 'import sys; sys.path.insert(0, {!r}); import icd.mxnet_setup; from tests.train import test_trainer as t; ' \
         't.be_a_worker({!r})'.format(PROJECT, str(tmp_path / 'worker%d.npz'))
     processes = launch.start(['scheduler', 'server', 'worker', 'worker'], [sys.executable, '-c', code],

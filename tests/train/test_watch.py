@@ -74,7 +74,7 @@ PROCESS = f'on {socket.gethostname()} (process {os.getpid()})'
 
 def test_a_lost_process_ends_all_others_with_its_name(job):
     _, _, server = job.start('scheduler', 'worker', 'server')
-    server.close()                          # a dead process says nothing
+    server.close()                          # a dead process sends nothing
     assert job.ended(2) == [2, 2]
     assert job.reported().count(
         f'lost the server {PROCESS}: its connection broke (killed?): what was finished is kept') == 2

@@ -1,4 +1,4 @@
-"""The smallest task: a two-layer network that tells two clouds of points apart, some of which have no label."""
+"""The smallest task: a two-layer network that separates two clouds of points, some of which have no label."""
 import os
 import signal
 import sys

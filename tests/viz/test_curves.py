@@ -60,12 +60,12 @@ def test_the_dotted_lines_stand_where_epochs_begin(tmp_path):
     assert column_of_line(lambda step: step % 21 - 9)[0] > column + 50
 
 
-def test_a_field_without_end_is_no_log(tmp_path):
+def test_a_log_with_an_endless_field_is_refused(tmp_path):
     with pytest.raises(UserError, match='log.csv: not a log of a training: .*remove it'):
         drawing(tmp_path, LINES[0] + '1' * 140000)
 
 
-def test_no_log(tmp_path):
+def test_curves_without_a_log_are_refused(tmp_path):
     with pytest.raises(UserError, match='log.csv: no such file: train first'):
         curves.draw(str(tmp_path / 'log.csv'), str(tmp_path / 'curves.png'))
 

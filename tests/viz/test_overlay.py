@@ -15,7 +15,7 @@ def mask_of_all_kinds():
     return mask
 
 
-def test_an_overlay_shows_the_image_in_the_background_and_colours_elsewhere():
+def test_overlay_shows_the_image_where_the_seed_is_background():
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     mask = mask_of_all_kinds()
     over = overlay.blend(image, mask)

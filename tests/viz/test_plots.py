@@ -65,7 +65,7 @@ def test_long_names_are_cut():
 
 
 @pytest.mark.parametrize('name', ['<b onload=x>&"fish', '$x_1$', r'\alpha', '猫', '-->', ']]>', '%s {0}'])
-def test_names_are_text_whatever_they_are(name):
+def test_names_are_escaped_in_plots(name):
     values = {'background': 1., name: 2.}
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -74,7 +74,7 @@ def test_names_are_text_whatever_they_are(name):
             assert name in texts(svg) and '<b' not in svg
 
 
-def test_the_curve_goes_through_its_points():
+def test_curve_passes_through_its_points():
     svg = plots.precision_coverage(POINTS)
     line, = shapes(svg, 'stroke-width: 2.2')
     whole, fall = line[-1] - line[0]
@@ -86,14 +86,14 @@ def test_the_curve_goes_through_its_points():
         assert 0 < line[:, 1].min() <= line[:, 1].max() < 460
 
 
-def test_as_many_thresholds_have_their_number_as_there_is_room_for():
-    for spread, words in ((.01, ['0.0']), (1, [f'{i / 10:.1f}' for i in range(10)])):
+def test_thresholds_are_labelled_where_there_is_room():
+    for spread, labels in ((.01, ['0.0']), (1, [f'{i / 10:.1f}' for i in range(10)])):
         points = dict(POINTS, ignored=[spread * i for i in range(101)], precision=[90.] * 100 + [None])
-        assert [text for text in texts(plots.precision_coverage(points)) if '.' in text[:-1]] == words
+        assert [text for text in texts(plots.precision_coverage(points)) if '.' in text[:-1]] == labels
 
 
 @pytest.mark.parametrize('least', [0, 1, 37.5, 60, 88, 90, 96, 99.9, 100])
-def test_the_axis_of_the_curve_shows_its_points_and_little_else(least):
+def test_the_axis_of_the_curve_fits_its_points(least):
     svg = plots.precision_coverage(dict(POINTS, precision=[least + (100 - least) * i / 100 for i in range(101)]))
     line, = shapes(svg, 'stroke-width: 2.2')
     assert 16 <= line[:, 1].min() + .01 and line[:, 1].max() <= 414.01
@@ -106,7 +106,7 @@ def test_a_curve_without_points_is_empty():
     assert not shapes(svg, 'stroke-width: 2.2') and 'ignored pixels, %' in texts(svg)
 
 
-def test_cells_of_the_confusion_matrix():
+def test_cells_are_percent_of_their_row():
     svg = plots.confusion_matrix([[8, 1, 1], [3, 1, 0], [9, 9, 9]], ['background', 'cat'],
                                  colours(['background', 'cat']))
     assert [text for text in texts(svg) if text.isdigit()] == ['80', '10', '10', '75', '25']
@@ -130,7 +130,7 @@ def test_a_matrix_of_many_classes_stays_readable():
     assert {text for text in texts(svg) if text.startswith('class')} == {f'class {i}' for i in range(214, 254)}
 
 
-def test_the_same_numbers_give_the_same_bytes_with_any_settings_of_matplotlib():
+def test_plots_do_not_depend_on_matplotlib_settings():
     def drawn():
         return (plots.bars([(VALUES, NO_MARKS)], colours(VALUES)), plots.precision_coverage(POINTS),
                 plots.confusion_matrix([[8, 1, 1], [3, 1, 0], [9, 9, 9]], ['a', 'b'], colours('ab')))

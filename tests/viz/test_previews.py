@@ -6,7 +6,7 @@ from icd.viz import previews
 
 @pytest.mark.parametrize('shape, expected', [((375, 500), (120, 160)), ((500, 375), (120, 90)), ((1, 3000), (1, 600)),
                                              ((3000, 1), (120, 1)), ((1, 1), (120, 120)), ((40, 1000), (24, 600))])
-def test_a_row_of_a_picture_of_any_shape(shape, expected):
+def test_preview_rows_have_five_pictures_of_the_same_height(shape, expected):
     row = previews.row(np.zeros(shape + (3,), np.uint8), [np.ones((3, 3), np.float32)] * 2)
     height, width = expected
     assert row.shape == (height, 5 * width + 4 * 4, 3)
@@ -14,7 +14,25 @@ def test_a_row_of_a_picture_of_any_shape(shape, expected):
     assert preview.shape[:2] == (2 * height + 4, row.shape[1])
 
 
-def test_the_positive_part_of_a_score_is_hot_on_its_side():
+def test_a_row_is_the_image_and_both_signs_of_each_score():
+    image, rng = np.full((120, 100, 3), 60, np.uint8), np.random.default_rng(0)
+    scores = [rng.normal(size=(5, 5)).astype(np.float32) for _ in range(2)]
+    row = previews.row(image, scores)
+    expected = [image] + [previews.heat(image, sign * score) for score in scores for sign in (1, -1)]
+    for i, picture in enumerate(expected):
+        assert (row[:, 104 * i:104 * i + 100] == picture).all()
+        assert (row[:, 104 * i + 100:104 * i + 104] == 255).all()
+
+
+def test_rows_are_stacked_from_the_left_with_white_around():
+    wide, narrow = np.full((10, 30, 3), 5, np.uint8), np.full((6, 20, 3), 9, np.uint8)
+    preview = previews.vstack([wide, narrow])
+    assert preview.shape == (20, 30, 3)
+    assert (preview[:10] == 5).all() and (preview[14:, :20] == 9).all()
+    assert (preview[10:14] == 255).all() and (preview[14:, 20:] == 255).all()
+
+
+def test_positive_scores_are_red_and_others_blue():
     score = np.zeros((5, 5), np.float32)
     score[:, 3:] = 7
     hot = previews.heat(np.zeros((50, 50, 3), np.uint8), score)

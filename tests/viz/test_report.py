@@ -1,4 +1,4 @@
-"""The report: what it says, that it needs nothing else, and what a browser shows of it."""
+"""The report: what it shows, that it needs nothing else, and what a browser makes of it."""
 import base64
 import html.parser
 import json
@@ -17,7 +17,7 @@ from icd.data import masks
 from icd.steps import evaluate
 from icd.viz import plots, report
 
-HOSTILE = '<b onload=x>&"fish of a name that has no room beside a plot'
+HOSTILE = '<b onload=x>&"fish of a name that has no room next to a plot'
 CLASSES = ('cat', 'cow', HOSTILE)
 NAMES = [f'n{i:02d}' for i in range(16)]
 SHAPE = (90, 120)
@@ -143,7 +143,7 @@ def test_overlays_show_the_masks_in_voc_colours(folder, full):
         away = cv2.erode((mask == 0).astype(np.uint8), np.ones((9, 9))) > 0
         assert np.abs(over - image)[away].mean() < 6
     keys = re.findall(r'rgb\((\d+),(\d+),(\d+)\)"></i>([^<]*)', full[1].split('<article>')[1])
-    assert keys == [tuple(map(str, masks.palette()[i])) + (html.escape(word),) for i, word in (
+    assert keys == [tuple(map(str, masks.palette()[i])) + (html.escape(name),) for i, name in (
         (index, CLASSES[index - 1]), (255, 'ignored'))]
 
 
@@ -164,14 +164,14 @@ def test_the_page_names_the_options_that_would_show_more(folder, tmp_path):
         assert re.search(rf'{name}\.jpg: [^<]*{problem}', text)
 
 
-def test_the_table_stands_beside_the_bars_where_there_is_no_curve(folder, full):
-    def beside(text):
+def test_without_a_curve_the_table_is_next_to_the_bars(folder, full):
+    def in_a_row(text):
         return re.findall('<h2>(.*?)</h2>', text.split('<div class="side">')[1])[:3]
     bars, curve = 'IoU of each class, percent', 'Ignoring pixels of low confidence'
     table = 'Figures of each class, percent'
-    assert beside(full[1]) == [bars, curve, table]
+    assert in_a_row(full[1]) == [bars, curve, table]
     text = report.page(compare(folder))
-    assert beside(text)[:2] == [bars, table] and curve not in text and text.count('<table') == 1
+    assert in_a_row(text)[:2] == [bars, table] and curve not in text and text.count('<table') == 1
 
 
 def test_the_mark_is_explained_where_there_is_one(folder, full):
@@ -179,18 +179,18 @@ def test_the_mark_is_explained_where_there_is_one(folder, full):
     assert 'where that differs' not in report.page(compare(folder, pred=str(folder / 'truth')))
 
 
-def test_names_of_folders_that_are_no_text(folder):
+def test_folder_names_that_are_no_text_are_shown(folder):
     strange = os.fsdecode(bytes(str(folder), 'utf-8') + b'/seeds\xff')
     shutil.copytree(str(folder / 'pred'), strange)
     compare(folder, pred=strange, html=str(folder / 'strange.html'))
     assert '/seeds?' in (folder / 'strange.html').read_text(encoding='utf-8')
 
 
-def test_nothing_differs(folder):
+def test_page_reports_that_no_image_differs(folder):
     assert 'No image differs' in report.page(compare(folder, pred=str(folder / 'truth')))
 
 
-def test_seeds_that_ignore_everything(folder, tmp_path):
+def test_page_of_seeds_that_ignore_everything(folder, tmp_path):
     for name in NAMES:
         masks.save_mask(str(tmp_path / (name + '.png')), np.full(SHAPE, 255, np.uint8))
     result = compare(folder, pred=str(tmp_path), scores=str(folder / 'npy'), infer_size=89,
@@ -266,7 +266,7 @@ def opened(chromium, text, tmp_path, width):
 
 
 @pytest.mark.parametrize('width', [1300, 400])
-def test_a_browser_shows_it_all(chromium, full, tmp_path, width):
+def test_a_browser_shows_the_whole_page(chromium, full, tmp_path, width):
     result, text = full
     seen = opened(chromium, text, tmp_path, width)
     columns = [result[key] for key in ('IoU', 'IoU_defined', 'precision', 'recall')]

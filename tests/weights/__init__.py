@@ -1,4 +1,4 @@
-"""What tests of weights share."""
+"""What tests of weights have in common."""
 import mxnet as mx
 import numpy as np
 from mxnet.gluon.model_zoo import vision

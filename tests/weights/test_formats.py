@@ -6,7 +6,7 @@ from icd.errors import UserError
 from icd.weights import formats, mxnet_params
 
 
-def test_a_file_is_read_whatever_its_name(tmp_path):
+def test_the_format_is_recognised_by_content_not_name(tmp_path):
     path = str(tmp_path / 'weights.pth')
     mxnet_params.write(path, {'x': np.arange(3, dtype=np.float32)})
     assert formats.read(path)['x'].tolist() == [0, 1, 2]

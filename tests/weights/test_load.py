@@ -33,7 +33,7 @@ def pretrained_arrays(net):
 
 
 # ------------------------------------------------------------------------------------------------------ round trips
-def test_mxnet_reads_what_is_written_under_the_original_names(tmp_path):
+def test_mxnet_reads_saved_weights_under_the_original_names(tmp_path):
     net, path = network(), str(tmp_path / 'a b' / 'net.params')
     load.save(path, net)
     read = mx.nd.load(path)
@@ -62,7 +62,7 @@ def test_running_statistics_of_devices_are_averaged(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------ pretrained
-def test_pretrained_file_gives_what_it_has_and_the_seed_the_rest(tmp_path):
+def test_layers_missing_from_pretrained_start_from_the_seed(tmp_path):
     net, path = ICDNet(3, WIDTH), str(tmp_path / 'pre.params')
     arrays = pretrained_arrays(net)
     mxnet_params.write(path, arrays)
@@ -110,7 +110,7 @@ def complaint(path, net=None):
     return text
 
 
-@pytest.mark.parametrize('change, words', [
+@pytest.mark.parametrize('change, parts', [
     (lambda a: a.pop('arg:conv3_1_bias'), ['lacks 1 of', 'conv3_1_bias']),
     (lambda a: a.update({'arg:extra': np.zeros(3, np.float32)}), ['does not have', 'extra']),
     (lambda a: a.update({'arg:fc8_bias': np.zeros(5, np.float32)}), ['fc8_bias is (5,), not (3,)', '--num-cls']),
@@ -118,17 +118,17 @@ def complaint(path, net=None):
     (lambda a: a.update({'aux:fc8_bias': np.zeros(3, np.float32)}), ['arg:fc8_bias', 'aux:fc8_bias']),
     (lambda a: a.clear(), ['lacks all']),
 ])
-def test_weights_that_do_not_fit_are_named(tmp_path, change, words):
+def test_weights_that_do_not_fit_are_named(tmp_path, change, parts):
     path = str(tmp_path / 'net.params')
     load.save(path, network())
     arrays = mxnet_params.read(path)
     change(arrays)
     mxnet_params.write(path, arrays)
     text = complaint(path)
-    assert all(word in text for word in words), text
+    assert all(part in text for part in parts), text
 
 
-def test_other_width_is_named(tmp_path):
+def test_weights_of_another_width_are_named(tmp_path):
     path = str(tmp_path / 'net.params')
     load.save(path, network(width=1 / 8))
     text = complaint(path)

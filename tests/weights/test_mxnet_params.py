@@ -12,7 +12,7 @@ from icd.weights import mxnet_params
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64', 'float16', 'uint8', 'int32', 'int8', 'int64'])
-def test_reads_what_mxnet_writes(tmp_path, dtype):
+def test_files_written_by_mxnet_are_read(tmp_path, dtype):
     path = str(tmp_path / 'x.params')
     arrays = {'x': mx.nd.array([[1, 2, 3], [4, 5, 6]], dtype=dtype), 'ä y': mx.nd.zeros((1, 2, 1, 4), dtype=dtype)}
     mx.nd.save(path, arrays)
@@ -41,7 +41,7 @@ def small_file(path):
     return open(path, 'rb').read()
 
 
-def test_every_cut_and_what_follows_is_noticed(tmp_path):
+def test_every_truncation_and_trailing_byte_is_detected(tmp_path):
     path = str(tmp_path / 'net.params')
     whole = small_file(path)
     for content in [whole[:cut] for cut in range(len(whole))] + [whole + b'x']:

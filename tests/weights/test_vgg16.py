@@ -40,7 +40,7 @@ def test_the_zoos_input_is_folded_into_the_first_convolution(zoo):
 @pytest.mark.parametrize('channel_order, mean, std, largest', [
     ('RGB', MEAN, STD, 1.), ('BGR', (103.94, 116.78, 123.68), (1, 1, 1), 255.), ('BGR', MEAN[::-1], STD[::-1], 1.),
     ('RGB', (0, 0, 0), (1, 1, 1), 255.), ('RGB', (.5, .5, .5), (.5, .5, .5), 1.)])
-def test_a_folded_convolution_gives_the_same_whatever_input_it_learned_from(channel_order, mean, std, largest):
+def test_folding_the_input_keeps_the_first_layers_outputs(channel_order, mean, std, largest):
     rng = np.random.default_rng(1)
     weight, bias, rgb = rng.normal(size=(4, 3, 3, 3)), rng.normal(size=4), rng.integers(0, 256, (3, 3, 3))
     theirs = rgb if channel_order == 'RGB' else rgb[::-1]
@@ -60,14 +60,14 @@ def test_convolutions_are_taken_in_order(zoo):
         assert (values[name] == weight).all()
 
 
-def test_what_is_converted_is_what_the_network_takes(zoo):
+def test_converted_weights_fit_the_network(zoo):
     values, parameters = vgg16.convert(zoo[1](0)), ICDNet().collect_params()
     wanted = {name for name in parameters if name.startswith(('conv', 'fc6', 'fc7')) and '_ft_' not in name}
     assert tuple(values) == vgg16.NAMES and set(values) == wanted
     assert all(value.shape == parameters[name].shape and value.dtype == np.float32 for name, value in values.items())
 
 
-def test_dense_layers_are_decimated(zoo):
+def test_dense_layers_keep_every_fourth_unit(zoo):
     rows, columns = (vgg16.convert(zoo[1](axis)) for axis in (0, 1))
     every_fourth = np.arange(0, 4096, 4)
     for name in ('fc6_weight', 'fc7_weight'):

@@ -1,4 +1,4 @@
-"""The rooms of the house: which module may import which, and what no file does."""
+"""The layout of the code: which module may import which, and what no file does."""
 import ast
 import glob
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import PROJECT
 
-# Room (a folder of `icd`, or a module beside the folders): what its modules may import of the others.
+# Room (a folder of `icd`, or a module next to the folders): what its modules may import of the others.
 ARROWS = {
     'errors': '',
     'cpu_quota': '',
@@ -38,13 +38,12 @@ ARROWS = {
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
 NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
-              'icd.demo.',
-              'icd.steps.train', 'icd.steps.infer', 'icd.steps.segment')
+              'icd.demo.', 'icd.steps.train', 'icd.steps.infer')
 NEED_NO_MXNET = {'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures', 'icd.demo.picture', 'icd.steps.run',
                  'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed', 'icd.weights.convert',
                  'icd.weights.formats', 'icd.weights.mxnet_params', 'icd.weights.vgg16'}
 LONGEST = 320               # lines of a file
-OPTIONS_IN = 'cli', 'steps', 'demo'     # rooms that may know the bag of all options
+OPTIONS_IN = 'cli', 'steps', 'demo'     # rooms that may know the namespace of all options
 
 
 def module_files():
@@ -148,7 +147,7 @@ def test_only_mxnet_setup_imports_mxnet():
             if any(target.split('.')[0] == 'mxnet' for target in imports(ast.walk(tree)))] == ['icd.mxnet_setup']
 
 
-def test_functions_import_only_mxnet_and_what_is_optional():
+def test_functions_import_only_mxnet_and_optional_packages():
     """What takes seconds to import (MXNet, Matplotlib) or is not installed everywhere, where it is needed."""
     for name, tree in TREES.items():
         inside = in_functions(tree)
@@ -158,7 +157,7 @@ def test_functions_import_only_mxnet_and_what_is_optional():
 
 
 @pytest.mark.parametrize('name', FREE)
-def test_what_does_not_compute_with_mxnet_does_not_import_it(name):
+def test_modules_that_need_no_mxnet_do_not_import_it(name):
     assert not needs_mxnet(name)
 
 
@@ -172,7 +171,7 @@ def test_model_and_method_open_no_file():
             assert 'open' not in called, name
 
 
-def test_the_bag_of_options_stays_above():
+def test_options_stay_in_steps():
     def takes_options(function):
         arguments = function.args
         return 'options' in [each.arg for each in arguments.args + arguments.kwonlyargs + arguments.posonlyargs]
