@@ -57,7 +57,7 @@ def test_damaged_maps_are_refused(tmp_path, kept):
 def test_jpeg_is_refused_as_a_superpixel_map(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(cv2.imencode('.jpg', np.zeros((9, 9, 3), np.uint8))[1].tobytes())
-    with pytest.raises(UserError, match='no PNG: make the superpixels again'):
+    with pytest.raises(UserError, match='not a PNG: make the superpixels again'):
         superpixel_map.read(str(path))
 
 
