@@ -225,7 +225,7 @@ TABLE = {
     'kind of seed': ('seeds', nothing, ['--seeds', 'best'], r'--seeds.*crf, sal, raw'),
     'superpixels to keep': ('merge', nothing, ['--max-superpixel-num', '0'], r'--max-superpixel-num: .*>= 1'),
     'two stages alone': ('run', nothing, ['--only-infer', '--only-train'], r'--only-train, --only-infer.*give one'),
-    'digits of another kind': ('run', nothing, ['--gpus', '\u00b2'], r'--gpus \u00b2: give different GPU'),
+    'digits of another kind': ('run', nothing, ['--gpus', '\u00b2'], r'--gpus \u00b2: not a list of different'),
     'iterations without end': ('seeds', nothing, ['--crf-iterations', '3000000000'], r'--crf-iterations.*<= 10000'),
     'deviation of a CRF': ('seeds', nothing, ['--crf-gaussian', '1e308,1'], r"--crf-gaussian: '1e308'.*<= 1e\+06"),
     'weight of a CRF': ('seeds', nothing, ['--crf-gaussian', '3,1e39'], r"--crf-gaussian: '1e39'.*<= 1e\+06"),
@@ -250,9 +250,9 @@ TABLE = {
     'merged folder is a file': ('merge', nothing, ['--save-superpixel-root', 'list.txt'], r'list\.txt.*choose another'),
     # devices
     'no such GPU': ('run', nothing, ['--gpus', '7'], r'--gpus 7: .*--gpus cpu'),
-    'devices unreadable': ('run', nothing, ['--gpus', 'all'], r'--gpus all: give different GPU'),
-    'no CPU at all': ('infer', nothing, ['--gpus', 'cpu:0'], r'--gpus cpu:0: give different GPU'),
-    'devices for merging': ('merge', nothing, ['--gpus', '0,0'], r'--gpus 0,0: give different GPU'),
+    'devices unreadable': ('run', nothing, ['--gpus', 'all'], r'--gpus all: not a list of different'),
+    'no CPU at all': ('infer', nothing, ['--gpus', 'cpu:0'], r'--gpus cpu:0: not a list of different'),
+    'devices for merging': ('merge', nothing, ['--gpus', '0,0'], r'--gpus 0,0: not a list of different'),
     # masks to evaluate
     'prediction missing': ('evaluate', remove('pred/a.png'), [], r'pred/a\.png: no such seed: check'),
     'no predictions': ('evaluate', remove('pred'), [], r'--pred pred: no such folder: check'),
