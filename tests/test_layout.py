@@ -39,9 +39,9 @@ OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
 NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
               'icd.demo.', 'icd.steps.train', 'icd.steps.infer')
-NEED_NO_MXNET = {'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures', 'icd.demo.picture', 'icd.steps.run',
-                 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed', 'icd.weights.convert',
-                 'icd.weights.formats', 'icd.weights.mxnet_params', 'icd.weights.vgg16'}
+NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
+                 'icd.demo.picture', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed',
+                 'icd.weights.convert', 'icd.weights.formats', 'icd.weights.mxnet_params', 'icd.weights.vgg16'}
 LONGEST = 320               # lines of a file
 OPTIONS_IN = 'cli', 'steps', 'demo'     # rooms that may know the namespace of all options
 

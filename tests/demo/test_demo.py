@@ -1,6 +1,8 @@
 """The demo, made so small that it takes seconds: what it writes fits together. How good it is, it shows itself."""
 import json
 import os
+import subprocess
+import sys
 
 import cv2
 import mxnet as mx
@@ -9,11 +11,12 @@ import pytest
 
 from icd import cli, files
 from icd.data import geometry, masks, superpixel_map, voc
-from icd.demo import __main__ as demo
 from icd.demo import creatures, figures, picture, pretrain
+from icd.demo import pipeline as demo
 from icd.errors import UserError
 from icd.model.icd_net import ICDNet
 from icd.model.initial import starting_values
+from tests.helpers import PROJECT
 
 SMALL = demo.Scale(pictures=10, parts=32, part_epochs=1, width=1 / 32, epochs=1, batch=4, image_size=97, infer_size=129,
                    thresholds=(.001, .25))
@@ -165,3 +168,21 @@ def test_a_missing_superpixel_program_is_named_with_its_remedy(tmp_path, monkeyp
     with pytest.raises(UserError, match='nothing: not built: run `make -C external/superpixel`'):
         demo.run(options(str(tmp_path / 'demo')), SMALL, program=str(tmp_path / 'nothing'))
     assert not (tmp_path / 'demo').exists()
+
+
+@pytest.mark.parametrize('given, expected', [({}, '1'), ({'OMP_NUM_THREADS': '3'}, '3')])
+def test_the_command_computes_on_one_thread_unless_told(tmp_path, given, expected):
+    """Figures are then the same on any number of cores; MXNet reads the number while it is imported."""
+    code = """if 1:
+        import os, sys, types
+        from icd.demo import __main__ as command
+        assert 'mxnet' not in sys.modules
+
+        def run(options):
+            sys.exit('threads ' + os.environ['OMP_NUM_THREADS'])
+        sys.modules['icd.demo.pipeline'] = types.SimpleNamespace(run=run)
+        command.main([])"""
+    environment = {name: value for name, value in os.environ.items() if name != 'OMP_NUM_THREADS'}
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**environment, **given, 'PYTHONPATH': PROJECT})
+    assert done.stderr == f'threads {expected}\n'
