@@ -110,7 +110,6 @@ def test_every_command_starts(away):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.isdir(os.path.join(PROJECT, 'icd', 'superpixels')), reason='not there')
 def test_installed_superpixels_work_from_another_folder(away):
     assert away('-c', SUPERPIXELS) == '12 2\n'
 

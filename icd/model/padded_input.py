@@ -6,7 +6,7 @@ do from the whole input.
 
 `PaddedInference` is what others use, with `ScoreMaps` or `Features` to say which maps are wanted. Inside, along each
 axis: *extents* are the positions of the feature map that are wanted, few values in all, so that few graphs serve all
-images; a *plan* says what every layer computes for them; *canvases* are the maps of a grey input.
+images; a *plan* says what every layer computes for them; *grey maps* are the maps of a grey input.
 """
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PaddedInference:
     def __init__(self, wanted: type, net: HybridBlock, side: int):
         self._wanted, self._net, self._side = wanted, net, side
         self._extents = self._graph = None
-        self._canvases = {}
+        self._grey_maps = {}
 
     def group(self, fitted: tuple) -> tuple:
         """Something equal for images that can share a batch without more being computed than each needs.
@@ -80,9 +80,9 @@ class PaddedInference:
             self._extents, self._graph = extents, self._wanted(self._net, self._side, extents)
             self._graph.hybridize(static_alloc=True, static_shape=True)
         device, backbone = images.context, self._graph.backbone
-        if device not in self._canvases:
-            self._canvases[device] = _canvases(backbone.backbone, self._side, device)
-        maps = self._graph(images, *backbone.needed(self._canvases[device]))
+        if device not in self._grey_maps:
+            self._grey_maps[device] = _grey_maps(backbone.backbone, self._side, device)
+        maps = self._graph(images, *backbone.needed(self._grey_maps[device]))
         return tuple(maps) if isinstance(maps, (tuple, list)) else (maps,)
 
 
@@ -111,8 +111,8 @@ class ScoreMaps(HybridBlock):
         self.class_activation = net.layers.class_activation
         self.feature_norm, self.top_down = net.layers.feature_norm, net.layers.top_down
 
-    def hybrid_forward(self, F, x, *canvases):
-        conv5_3, lengths = self.backbone(x, *canvases), self.backbone.lengths
+    def hybrid_forward(self, F, x, *grey_maps):
+        conv5_3, lengths = self.backbone(x, *grey_maps), self.backbone.lengths
         pooled = _cut(F, self.class_activation.pool(conv5_3), lengths, self._seen)
         feature = _cut(F, self.feature_norm(conv5_3), lengths, self._seen)
         return tuple(_cut(F, maps, self._seen, self._extents)
@@ -140,8 +140,8 @@ class Features(HybridBlock):
         super().__init__(prefix='')
         self.backbone = _PaddedVGG16(net, side, extents)
 
-    def hybrid_forward(self, F, x, *canvases):
-        return self.backbone(x, *canvases)
+    def hybrid_forward(self, F, x, *grey_maps):
+        return self.backbone(x, *grey_maps)
 
 
 # ----------------------------------------------------------------------------------------------- what is computed
@@ -208,11 +208,11 @@ def _cut(F, x, lengths, wanted):
     return F.slice(x, begin=(None, None, 0, 0), end=(None, None) + tuple(wanted))
 
 
-def _fill(F, x, canvas, inner, outer):
-    """Maps (N, c, *inner) with what is right of them and below on a canvas (1, c, H, W): (N, c, *outer)."""
+def _fill(F, x, grey_map, inner, outer):
+    """Maps (N, c, *inner) with what is right of them and below on a grey map (1, c, H, W): (N, c, *outer)."""
     for axis, first, last in ((3, (0, inner[1]), (inner[0], outer[1])), (2, (inner[0], 0), outer)):
         if first[axis - 2] < last[axis - 2]:
-            grey = F.slice(canvas, begin=(None, None) + first, end=(None, None) + tuple(last))
+            grey = F.slice(grey_map, begin=(None, None) + first, end=(None, None) + tuple(last))
             x = F.concat(x, F.broadcast_like(grey, x, lhs_axes=(0,), rhs_axes=(0,)), dim=axis)
     return x
 
@@ -235,7 +235,7 @@ class _PaddedVGG16(HybridBlock):
     Inputs
     ------
     data (N, 3, side, side) uint8 or float32 : RGB, 0..255
-    canvases (1, c, h, w) float32 : those of `_canvases` that are `needed`
+    grey_maps (1, c, h, w) float32 : those of `_grey_maps` that are `needed`
 
     Outputs
     -------
@@ -267,22 +267,22 @@ class _PaddedVGG16(HybridBlock):
             steps.append((made, computed, wanted, lengths))
         return steps
 
-    def hybrid_forward(self, F, x, *canvases):
+    def hybrid_forward(self, F, x, *grey_maps):
         x = F.cast(_cut(F, x, (self._side,) * 2, self._pixels), 'float32') - self.backbone.mean
-        canvases = iter(canvases)
+        grey_maps = iter(grey_maps)
         for layer, _what, (made, computed, wanted, passed) in zip(
                 self.backbone.layers, _layers(self._side), self._steps()):
             x = layer(x)
             if computed != wanted:
-                x = _fill(F, _cut(F, x, made, computed), next(canvases), computed, wanted)
+                x = _fill(F, _cut(F, x, made, computed), next(grey_maps), computed, wanted)
             else:
                 x = _cut(F, x, made, passed)
         return x
 
-    def needed(self, canvases):
-        """Those of the canvases that these extents call for."""
+    def needed(self, grey_maps):
+        """Those of the grey maps that these extents call for."""
         pairs = [pair for pair, what in zip(self._plans, _layers(self._side)) if what.block in _FILLED]
-        return [canvas for canvas, (wanted, computed) in zip(canvases, pairs) if computed != wanted]
+        return [grey_map for grey_map, (wanted, computed) in zip(grey_maps, pairs) if computed != wanted]
 
 
 class _GreyMaps(HybridBlock):
@@ -302,7 +302,7 @@ class _GreyMaps(HybridBlock):
         return found
 
 
-def _canvases(backbone, side, device):
+def _grey_maps(backbone, side, device):
     """What goes beside an image, the same for all of them: maps (1, c, h, w) of a grey input."""
     grey_maps = _GreyMaps(backbone, side)
     grey_maps.hybridize()
