@@ -62,12 +62,15 @@ setup(
         'cpu': ['mxnet==1.9.1'],
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
+        'keras': ['h5py>=3'],
         'tensorboard': ['tensorboardX>=2'],
-        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pytest>=7', 'ruff>=0.17,<0.18', 'scipy>=1.5'],
+        'dev': ['gluoncv>=0.10.4,<0.11', 'h5py>=3', 'hypothesis>=6', 'pytest>=7', 'ruff>=0.17,<0.18',
+                'safetensors>=0.4', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
+        'icd-weights = icd.steps.weights:command',
     ]},
 )

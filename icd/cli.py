@@ -1,6 +1,7 @@
 """Every option of every command, once: name, default, help and check.
 
-The command lines, docs/options.md (`python -m icd.cli`) and the header of the run log all come from here.
+The command lines, docs/options.md (`make options`) and the header of the run log all come from here; the options of
+`icd-weights` are in `icd.weights_options`.
 """
 from __future__ import annotations
 
@@ -66,7 +67,11 @@ _TRAIN = ('train',)
 _DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', types.path, changes=_TRAIN)
 _IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of NAME.jpg', types.path)
 _PRETRAINED = Option('--pretrained', './data/pretrained/vgg16_20M.params',
-                     "pretrained VGG16 in the original's format; none: a random start", types.path, changes=_TRAIN)
+                     'pretrained VGG16, of any format; none: a random start', types.path, changes=_TRAIN)
+_PRETRAINED_INPUT = Option(
+    '--pretrained-input', None, 'input the pretrained weights were trained with: icd, torchvision, caffe, keras, '
+    'caffe-rgb, or as BGR,103.939:116.779:123.68,1,255 (default: by the names and shapes in the file)',
+    types.pretrained_input, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
 _SEED = Option('--seed', 0, 'seed of everything random', types.number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
@@ -88,7 +93,7 @@ RUN = {
                types.path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', types.path),
         _DATA_LIST,
-        _PRETRAINED,
+        _PRETRAINED, _PRETRAINED_INPUT,
         Option('--snapshot', './snapshot/icd', 'folder for everything the run writes', types.path),
         _CLASS_NAMES,
     ],
@@ -172,7 +177,7 @@ SUPERPIXEL = {
     'Files': [
         Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels',
                types.path),
-        _IMAGE_ROOT, _DATA_LIST, _PRETRAINED,
+        _IMAGE_ROOT, _DATA_LIST, _PRETRAINED, _PRETRAINED_INPUT,
         Option('--save-superpixel-root', './data/superpixels/voc_superpixels', 'folder for the merged superpixels',
                types.path),
         Option('--save-feature-root', './data/cache/features', 'accepted for old command lines; nothing is written '
@@ -297,23 +302,12 @@ def command_line(groups: dict, options: Options) -> str:
     return ' '.join(map(shlex.quote, parts))
 
 
-def tables() -> Iterator[tuple]:
-    """The tables of docs/options.md.
-
-    Yields
-    ------
-    (str, str)
-        Command and Markdown table.
-    """
-    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE)):
+def tables(commands: dict) -> Iterator[tuple]:
+    """Tables of options as Markdown, for docs/options.md: (title, table) of each of `commands`, groups by title."""
+    for title, groups in commands.items():
         lines = ['| option | default | meaning |', '|---|---|---|']
         for option in _all(groups):
             choices = ': ' + ', '.join(option.kwargs['choices']) if 'choices' in option.kwargs else ''
             shown = f'`{option.shown}`' if option.shown else ''
             lines.append(f'| `{option.flag}` | {shown} | {option.text}{choices} |')
         yield title, '\n'.join(lines)
-
-
-if __name__ == '__main__':
-    for _title, _table in tables():
-        print(f'### `{_title}`\n\n{_table}\n')

@@ -10,13 +10,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from icd import __version__, cli, files
+from icd import __version__, cli, files, weights_options
 from icd.data import masks
 from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
-          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO}
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
+          **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
 
 
 def read(name):
@@ -42,6 +43,8 @@ def commands(text):
         for i, argument in enumerate(arguments):
             if argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
                 yield argument, arguments[i + 1:]
+            elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
+                yield f'{arguments[0]} {argument}', arguments[2:]
             elif arguments[i - 2:i] == ['python', '-m']:
                 yield argument, arguments[i + 1:]
 
@@ -87,17 +90,18 @@ def test_commands_are_understood(page, command, arguments):
 
 def test_commands_are_found_on_the_pages():
     shown = [command for text in PAGES.values() for command, _ in commands(text)]
-    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd.weights.convert', 'icd.train.launch'} <= set(shown)
+    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd.train.launch'} <= set(shown)
 
 
 def test_options_are_those_of_the_table():
-    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables())
+    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables(
+        weights_options.PAGE))
     assert re.search(r'^### .*', PAGES['docs/options.md'], re.S | re.M).group(0).strip() == generated.strip(), (
         'docs/options.md is not up to date: make options')
 
 
 def test_flags_exist():
-    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'weights/convert', 'train/launch')]
+    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}
