@@ -69,5 +69,6 @@ setup(
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
+        'icd-labels = icd.data.labels.command:command',
     ]},
 )
