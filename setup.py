@@ -72,5 +72,6 @@ setup(
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
         'icd-weights = icd.steps.weights:command',
+        'icd-labels = icd.data.labels.command:command',
     ]},
 )

@@ -65,7 +65,9 @@ class Option:
 
 _TRAIN = ('train',)
 _DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', types.path, changes=_TRAIN)
-_IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of NAME.jpg', types.path)
+_IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of images (docs/formats.md)', types.path)
+_LABELS = Option('--labels', None, 'image labels in place of --annotation-root: VOC XML, class folders, CSV, JSON, '
+                 'COCO, cls_labels.npy or a list (docs/data.md)', types.path, metavar='SOURCE')
 _PRETRAINED = Option('--pretrained', './data/pretrained/vgg16_20M.params',
                      'pretrained VGG16, of any format; none: a random start', types.path, changes=_TRAIN)
 _PRETRAINED_INPUT = Option(
@@ -89,6 +91,9 @@ RUN = {
         _IMAGE_ROOT,
         Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', types.path,
                changes=_TRAIN),
+        _LABELS,
+        Option('--unlabelled', 'refuse', 'what to do with images without any class; kept, they are all background', str,
+               choices=('refuse', 'skip', 'keep')),
         Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels',
                types.path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', types.path),
@@ -214,13 +219,14 @@ EVALUATE = {
     'Report': [
         Option('--json', None, 'write the figures to this file', types.path, metavar='FILE'),
         Option('--html', None, 'write a page with plots and overlays to this file', types.path, metavar='FILE'),
-        Option('--image-root', None, 'folder of NAME.jpg: images for the page', types.path),
+        Option('--image-root', None, 'folder of images for the page', types.path),
         Option('--worst', 24, 'images to show: those that differ most', types.number(int, 1, 1000)),
     ],
     'Confidence': [
         Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when pixels of low '
-               'confidence are ignored, threshold by threshold; needs --annotation-root', types.path),
+               'confidence are ignored, threshold by threshold; needs image labels', types.path),
         Option('--annotation-root', None, 'folder of NAME.xml: which classes the scores are of', types.path),
+        _LABELS,
         Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', types.image_size),
     ],
     'Machine': [_PROCESSES],
