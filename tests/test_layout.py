@@ -148,11 +148,11 @@ def test_only_mxnet_setup_imports_mxnet():
 
 
 def test_functions_import_only_mxnet_and_optional_packages():
-    """What takes seconds to import (MXNet, Matplotlib) or is not installed everywhere, where it is needed."""
+    """What takes seconds to import (MXNet, GluonCV, Matplotlib) or is not installed everywhere, where it is needed."""
     for name, tree in TREES.items():
         inside = in_functions(tree)
         outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
-        assert outside <= {'matplotlib', 'tensorboardX'}, name
+        assert outside <= {'gluoncv', 'matplotlib', 'tensorboardX'}, name
         assert all(map(needs_mxnet, package_imports(inside))), name
 
 
