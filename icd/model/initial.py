@@ -10,7 +10,7 @@ import numpy as np
 from icd.model.resnet import STAGES
 from icd.mxnet_setup import Block, init, mx
 
-_BACKBONE = 'conv', 'layer', 'fc6', 'fc7'
+_BACKBONE = 'conv', 'stem', 'layer', 'fc6', 'fc7'
 INPUT_DEVIATION = 64.       # standard deviation of an image's values, about
 COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
           'fc7_ft_weight': 'fc7_weight', 'fc7_ft_bias': 'fc7_bias'}

@@ -28,8 +28,8 @@ class ResNet101(HybridBlock):
 
     Every unit of a stage has the stage's dilation: GluonCV's own `dilated=True` gives the first unit of the last two
     half of it. Batch normalisation uses its running statistics in training, too; gamma and beta are not learned.
-    Parameters are called `conv0_weight` and `batchnorm0_gamma` in the stem and, for example,
-    `layer3_22_conv1_weight` in the 23rd unit of stage 3 and `layer3_0_down_conv0_weight` in its shortcut.
+    Parameters are called `stem_conv0_weight` and `stem_batchnorm0_gamma` before the stages and, for example,
+    `layer3_22_conv1_weight` in the 23rd unit of stage 3 and `layer3_0_down_conv0_weight` in the shortcut of its first.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ResNet101(HybridBlock):
         bottleneck = _bottleneck()
         self.channels = scaled(STEM, width)
         self.layers = nn.HybridSequential(prefix='')
-        with self.layers.name_scope():
+        with nn.HybridSequential(prefix='stem_').name_scope():
             self.layers.add(nn.Conv2D(self.channels, 7, 2, 3, in_channels=3, use_bias=False),
                             nn.BatchNorm(in_channels=self.channels, use_global_stats=True),
                             nn.Activation('relu'), nn.MaxPool2D(3, 2, 1))
