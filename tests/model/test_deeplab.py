@@ -66,9 +66,9 @@ def test_batch_normalisation_is_frozen():
     """Its running statistics count in training, too, and neither they nor gamma and beta are learned."""
     net = network('resnet101_largefov')
     net.hybridize(**STATIC)
-    assert {n for n, p in net.collect_params().items() if p.grad_req == 'null'} == {
-        n for n in net.collect_params() if 'batchnorm' in n}
-    before = {n: p.data().asnumpy() for n, p in net.collect_params().items() if 'batchnorm' in n}
+    parameters = {n: p for n, p in net.collect_params().items() if 'batchnorm' in n}
+    assert {n for n, p in net.collect_params().items() if p.grad_req == 'null'} == set(parameters)
+    before = {n: p.data().asnumpy() for n, p in parameters.items()}
     outputs = []
     for mode in autograd.train_mode, autograd.predict_mode:
         with mode():
@@ -77,7 +77,7 @@ def test_batch_normalisation_is_frozen():
         loss = net(images()).sum()
     loss.backward()
     np.testing.assert_array_equal(*outputs)
-    assert all((net.collect_params()[n].data().asnumpy() == value).all() for n, value in before.items())
+    assert all((parameters[n].data().asnumpy() == value).all() for n, value in before.items())
 
 
 def test_every_unit_of_a_stage_has_its_dilation():
