@@ -70,5 +70,6 @@ setup(
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
+        'icd-segment = icd.steps.segment:command',
     ]},
 )

@@ -91,7 +91,7 @@ def read_pretrained(path: str, net: Block) -> dict:
     Parameters
     ----------
     path : str
-        A file with at least conv1_1 to conv5_3, fc6 and fc7; what else in it fits the network is used, too.
+        A file with at least conv1_1 to conv5_3; what else in it fits the network is used, too.
         'none' for a random start.
     net : ICDNet or VGG16
         A backbone alone needs only the convolutions. It need not be initialised.
@@ -111,7 +111,8 @@ def read_pretrained(path: str, net: Block) -> dict:
     arrays = formats.read(path, 'see data/README.md for where to get pretrained weights, or give --pretrained none '
                                 'for a random start')
     parameters, values = net.collect_params(), _without_prefix(path, arrays)
-    _check(path, parameters, values, [name for name in parameters if name in vgg16.NAMES])
+    _check(path, parameters, values, [name for name in parameters if name in vgg16.NAMES and
+                                      (name.startswith('conv') or name in values)])
     return {name: value for name, value in values.items()
             if name in parameters and value.shape == parameters[name].shape}
 
