@@ -1,6 +1,7 @@
 """Every option of every command, once: name, default, help and check.
 
-The command lines, docs/options.md (`python -m icd.cli`) and the header of the run log all come from here.
+The command lines, docs/options.md (`make options`) and the header of the run log all come from here; the options of
+`icd-segment` are in `icd.segment_options`.
 """
 from __future__ import annotations
 
@@ -297,23 +298,12 @@ def command_line(groups: dict, options: Options) -> str:
     return ' '.join(map(shlex.quote, parts))
 
 
-def tables() -> Iterator[tuple]:
-    """The tables of docs/options.md.
-
-    Yields
-    ------
-    (str, str)
-        Command and Markdown table.
-    """
-    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE)):
+def tables(commands: dict) -> Iterator[tuple]:
+    """Tables of options as Markdown, for docs/options.md: (title, table) of each of `commands`, groups by title."""
+    for title, groups in commands.items():
         lines = ['| option | default | meaning |', '|---|---|---|']
         for option in _all(groups):
             choices = ': ' + ', '.join(option.kwargs['choices']) if 'choices' in option.kwargs else ''
             shown = f'`{option.shown}`' if option.shown else ''
             lines.append(f'| `{option.flag}` | {shown} | {option.text}{choices} |')
         yield title, '\n'.join(lines)
-
-
-if __name__ == '__main__':
-    for _title, _table in tables():
-        print(f'### `{_title}`\n\n{_table}\n')

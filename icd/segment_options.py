@@ -67,3 +67,9 @@ SEGMENT_TRAIN = {
 }
 
 COMMANDS = {'train': SEGMENT_TRAIN}             # tables by the second word of the command line
+PAGE = {'run_icd.py': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE,
+        **{f'icd-segment {stage}': table for stage, table in COMMANDS.items()}}      # of docs/options.md
+
+if __name__ == '__main__':
+    for _title, _table in cli.tables(PAGE):
+        print(f'### `{_title}`\n\n{_table}\n')

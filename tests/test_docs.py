@@ -10,13 +10,15 @@ import subprocess
 import numpy as np
 import pytest
 
-from icd import __version__, cli, files
+from icd import __version__, cli, files, segment_options
 from icd.data import masks
 from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
-          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO}
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
+          'run_deeplab.py': segment_options.SEGMENT_TRAIN,
+          **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()}}
 
 
 def read(name):
@@ -42,6 +44,8 @@ def commands(text):
         for i, argument in enumerate(arguments):
             if argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
                 yield argument, arguments[i + 1:]
+            elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
+                yield f'{arguments[0]} {argument}', arguments[2:]
             elif arguments[i - 2:i] == ['python', '-m']:
                 yield argument, arguments[i + 1:]
 
@@ -91,7 +95,8 @@ def test_commands_are_found_on_the_pages():
 
 
 def test_options_are_those_of_the_table():
-    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables())
+    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables(
+        segment_options.PAGE))
     assert re.search(r'^### .*', PAGES['docs/options.md'], re.S | re.M).group(0).strip() == generated.strip(), (
         'docs/options.md is not up to date: make options')
 

@@ -19,6 +19,7 @@ ARROWS = {
     'console': 'errors',
     'cli': 'console option_types',
     'option_types': '',
+    'segment_options': 'cli option_types',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
@@ -31,14 +32,14 @@ ARROWS = {
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data errors files method model mxnet_setup outputs parallel predict train '
-             'viz weights',
+    'steps': 'checks cli console counting data errors files method model mxnet_setup outputs parallel predict '
+             'segment_options train viz weights',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
 NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
-              'icd.demo.', 'icd.steps.train', 'icd.steps.infer')
+              'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed',
                  'icd.weights.convert', 'icd.weights.formats', 'icd.weights.mxnet_params', 'icd.weights.vgg16'}

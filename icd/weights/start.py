@@ -37,9 +37,10 @@ def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None) ->
     backbone = load.read_pretrained(icd, net.layers.backbone) if icd else {}
     notes = []
     if pretrained != 'none':
-        notes.append(_note(pretrained, [name for name in given if name not in backbone]))
+        notes.append(_note(pretrained, [name for name in net.collect_params() if name in given and
+                                        name not in backbone]))
     if icd:
-        notes.append(_note(icd, backbone))
+        notes.append(_note(icd, [name for name in net.collect_params() if name in backbone]))
     return {**given, **backbone}, notes
 
 
