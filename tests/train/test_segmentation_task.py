@@ -228,8 +228,9 @@ def test_the_preview_shows_image_label_and_prediction():
     task = SegmentationTask(deeplab.create('vgg16_largefov', CLASSES, 1 / 32))
     scores = np.full((3, CLASSES, SIDE, SIDE), -1.)
     scores[:, 2] = 1
-    shown = mx.nd.full((3, 3, SIZE, SIZE), 200, dtype='uint8'), mx.nd.zeros((3, SIDE, SIDE), dtype='uint8'), mx.nd.array(scores)
-    first, second = task.preview(shown)
+    images, labels = (mx.nd.full(shape, value, dtype='uint8') for shape, value in (
+        ((3, 3, SIZE, SIZE), 200), ((3, SIDE, SIDE), 0)))
+    first, second = task.preview((images, labels, mx.nd.array(scores)))
     assert first.shape == second.shape == (120, 3 * 120 + 2 * 4, 3)
     image, label, predicted = (first[:, i * 124:i * 124 + 120] for i in range(3))
     assert (image == 200).all() and (label == 200).all()                # background shows the image
