@@ -63,6 +63,7 @@ setup(
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
         'keras': ['h5py>=3'],
+        'resnet': ['gluoncv>=0.10.4,<0.11'],
         'tensorboard': ['tensorboardX>=2'],
         'dev': ['gluoncv>=0.10.4,<0.11', 'h5py>=3', 'hypothesis>=6', 'pytest>=7', 'ruff>=0.17,<0.18',
                 'safetensors>=0.4', 'scipy>=1.5'],
@@ -73,5 +74,6 @@ setup(
         'icd-evaluate = icd.steps.evaluate:command',
         'icd-weights = icd.steps.weights:command',
         'icd-labels = icd.data.labels.command:command',
+        'icd-segment = icd.steps.segment:command',
     ]},
 )

@@ -1,7 +1,7 @@
 """Every option of every command, once: name, default, help and check.
 
 The command lines, docs/options.md (`make options`) and the header of the run log all come from here; the options of
-`icd-weights` are in `icd.weights_options`.
+`icd-segment` and `icd-weights` are in `icd.segment_options` and `icd.weights_options`.
 """
 from __future__ import annotations
 

@@ -24,9 +24,3 @@ CHECK = {'Check': [
     _OF_ICD['--pretrained-input'], _OF_ICD['--width'], _OF_ICD['--gpus'],
 ]}
 COMMANDS = {'show': SHOW, 'convert': CONVERT, 'check': CHECK}      # tables by the second word of the command line
-PAGE = {'run_icd.py': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE,
-        **{f'icd-weights {name}': table for name, table in COMMANDS.items()}}       # of docs/options.md
-
-if __name__ == '__main__':
-    for _title, _table in cli.tables(PAGE):
-        print(f'### `{_title}`\n\n{_table}\n')

@@ -10,13 +10,15 @@ import subprocess
 import numpy as np
 import pytest
 
-from icd import __version__, cli, files, weights_options
+from icd import __version__, cli, files, option_page, segment_options, weights_options
 from icd.data import masks
 from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
           'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
+          'run_deeplab.py': segment_options.SEGMENT_TRAIN,
+          **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
 
 
@@ -95,7 +97,7 @@ def test_commands_are_found_on_the_pages():
 
 def test_options_are_those_of_the_table():
     generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables(
-        weights_options.PAGE))
+        option_page.PAGE))
     assert re.search(r'^### .*', PAGES['docs/options.md'], re.S | re.M).group(0).strip() == generated.strip(), (
         'docs/options.md is not up to date: make options')
 

@@ -20,6 +20,8 @@ ARROWS = {
     'cli': 'console option_types',
     'option_types': 'weights.source_input',
     'weights_options': 'cli option_types',
+    'segment_options': 'cli option_types',
+    'option_page': 'cli segment_options weights_options',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
@@ -33,13 +35,13 @@ ARROWS = {
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
     'steps': 'checks cli console counting data errors files method model mxnet_setup outputs parallel predict train '
-             'viz weights weights_options',
+             'segment_options viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
 NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
-              'icd.demo.', 'icd.steps.train', 'icd.steps.infer')
+              'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed'} | {f'icd.weights.{name}' for name in (
                      'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained',
@@ -150,11 +152,11 @@ def test_only_mxnet_setup_imports_mxnet():
 
 
 def test_functions_import_only_mxnet_and_optional_packages():
-    """What takes seconds to import (MXNet, Matplotlib) or is not installed everywhere, where it is needed."""
+    """What takes seconds to import (MXNet, GluonCV, Matplotlib) or is not installed everywhere, where it is needed."""
     for name, tree in TREES.items():
         inside = in_functions(tree)
         outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
-        assert outside <= {'h5py', 'matplotlib', 'tensorboardX'}, name
+        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'tensorboardX'}, name
         assert all(map(needs_mxnet, package_imports(inside))), name
 
 

@@ -57,13 +57,15 @@ def random_view(height: int, width: int, size: int, rng: np.random.Generator, sc
     return View(height, width, flip, top, left, size)
 
 
-def cut_image(image: np.ndarray, view: View) -> np.ndarray:
-    """Apply a view to an image, with bilinear scaling and padding of 127.
+def cut_image(image: np.ndarray, view: View, padding=geometry.GREY) -> np.ndarray:
+    """Apply a view to an image, with bilinear scaling and padding.
 
     Parameters
     ----------
     image : ndarray (H, W, C) uint8
     view : View
+    padding : int or sequence of C int
+        Value of what is beside the image.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def cut_image(image: np.ndarray, view: View) -> np.ndarray:
     inside = image[view.top:view.top + view.size, view.left:view.left + view.size]
     if inside.shape[:2] == (view.size, view.size):
         return inside
-    square = np.full((view.size, view.size) + image.shape[2:], geometry.GREY, np.uint8)
+    square = np.full((view.size, view.size) + image.shape[2:], padding, np.uint8)
     square[:inside.shape[0], :inside.shape[1]] = inside
     return square
 
