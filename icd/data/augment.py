@@ -125,7 +125,7 @@ def pad_labels(labels: np.ndarray, side: int, fill: int = PADDING_LABEL) -> np.n
     return square
 
 
-def letterbox(image: np.ndarray, size: int, padding: tuple = (geometry.GREY,) * 3) -> tuple:
+def letterbox(image: np.ndarray, size: int, padding=geometry.GREY) -> tuple:
     """Pad an image at the right and bottom to a square; a larger one is scaled down first.
 
     Parameters
@@ -133,8 +133,8 @@ def letterbox(image: np.ndarray, size: int, padding: tuple = (geometry.GREY,) * 
     image : ndarray (H, W, 3) uint8
     size : int
         Side of the square.
-    padding : (int, int, int)
-        Colour of what is padded, in the order of the image's channels.
+    padding : int or sequence of 3 int
+        As in `cut_image`.
 
     Returns
     -------
@@ -145,6 +145,4 @@ def letterbox(image: np.ndarray, size: int, padding: tuple = (geometry.GREY,) * 
     height, width = geometry.fitted_size(*image.shape[:2], size=size)
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)    # bilinear would skip pixels
-    square = np.full((size, size, 3), padding, np.uint8)
-    square[:height, :width] = image
-    return square, (height, width)
+    return cut_image(image, View(height, width, False, 0, 0, size), padding), (height, width)
