@@ -30,7 +30,7 @@ def make(root, valid):
                          rng.choice([0, 12], (height, width)).astype(np.uint8))
     net = deeplab.create('vgg16_largefov', 21, 1 / 32)
     values = initialize_missing(net, {}, 0, he=True)
-    values['fc8_weight'] = rng.randn(*values['fc8_weight'].shape).astype(np.float32) / 40
+    values['fc8_weight'] = rng.randn(*values['fc8_weight'].shape).astype(np.float32) * 4
     set_values(net, values, mxnet.cpu())
     load.save(os.path.join(root, 'segment', 'net-0001.params'), net)
     files.save_json(os.path.join(root, 'segment', 'net.json'), {'class_names': voc.CATEGORIES})
