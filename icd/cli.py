@@ -154,6 +154,7 @@ RUN = {
         Option('--infer-size', 513, 'side of the padded network input, 8k+1', types.image_size),
         Option('--infer-batch-size', 4, 'images a batch', types.POSITIVE),
         Option('--only-infer', False, 'skip training; stop after inference'),
+        Option('--onnx', None, 'scores by this file of icd-export: no training, and MXNet is not needed', types.path),
         Option('--export-scores', None, 'also write the score maps for other programs: a folder (NAME.npz each) or '
                'one FILE.npz', types.path, metavar='DIR|FILE.npz'),
         Option('--export-full-size', False, 'exported maps at image size, too'),
@@ -177,7 +178,6 @@ RUN = {
     ],
 }
 
-
 SUPERPIXEL = {
     'Files': [
         Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels',
@@ -200,7 +200,8 @@ SUPERPIXEL = {
 
 EVALUATE = {
     'Files': [
-        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate', types.path, required=True),
+        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate, or --out of icd-segment predict: with and '
+               'without CRF', types.path, required=True),
         Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds",
                types.path, required=True),
         Option('--list', None, 'names, one a line', types.path, required=True),
@@ -213,7 +214,7 @@ EVALUATE = {
                types.number(int, 2, 255)),
         Option('--skip-bad', False, 'leave out names whose masks are missing, damaged or do not fit, and report which; '
                'otherwise they end the command'),
-        Option('--resamples', 1000, "draws of the images for the interval of --versus", types.number(int, 20, 100000)),
+        Option('--resamples', 1000, 'draws of the images for the interval of --versus', types.number(int, 20, 100000)),
         _SEED,
     ],
     'Report': [
