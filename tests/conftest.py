@@ -1,5 +1,6 @@
 """Where the tests find recordings and real images."""
 import os
+import resource
 
 import pytest
 
@@ -28,3 +29,14 @@ def valid(tmp_path_factory):
     root = str(tmp_path_factory.mktemp('valid'))
     small_data.make(root)
     return root
+
+
+@pytest.fixture
+def little_memory():
+    """Two more gigabytes of address space than there are now: a terabyte cannot be reserved by accident."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open('/proc/self/statm') as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -41,7 +41,8 @@ OPEN_NO_FILE = 'model', 'method'
 NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
               'icd.demo.', 'icd.steps.train', 'icd.steps.infer')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
-                 'icd.demo.picture', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed'} | {f'icd.weights.{name}' for name in (
+                 'icd.demo.picture', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch',
+                 'icd.train.distributed'} | {f'icd.weights.{name}' for name in (
                      'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained',
                      'safetensors_file', 'source_input', 'torch_file', 'vgg16', 'vgg16_layers', 'zip_archive')}
 LONGEST = 320               # lines of a file
