@@ -1,4 +1,4 @@
-"""Networks, losses and gradients equal those of an independent implementation in PyTorch (`tests/fixtures/segmentation`).
+"""Networks, losses and gradients equal those of an independent implementation (PyTorch, `tests/fixtures/segmentation`).
 
 "Equal" is within 1e-4 of the largest value, for every parameter's gradient by itself. Of the gradients one value in a
 hundred may be off by ten times that: a unit whose input is 0 but for rounding is on with one processor and off with
