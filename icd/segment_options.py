@@ -1,6 +1,7 @@
-"""Every option of `icd-segment`, once; see `icd.cli` for what an option is."""
+"""Every option of `icd-segment` and `icd-export`, once; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
+import argparse
 import itertools
 
 from icd import cli
@@ -16,6 +17,14 @@ _OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.R
 def _options(*flags):
     """Options that are those of `icd-run`."""
     return [_OF_ICD[flag] for flag in flags]
+
+
+def scales(text: str) -> tuple:
+    """Different numbers from 0.1 to 4, separated by commas."""
+    values = tuple(types.number(float, .1, 4)(part) for part in text.split(','))
+    if len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f'{text!r}: give different numbers')
+    return values
 
 
 NETWORK = Option('--network', 'vgg16_largefov', 'backbone and head', str, choices=NETWORKS, changes=_TRAIN)
@@ -66,10 +75,70 @@ SEGMENT_TRAIN = {
     'Watching': _options('--profile', '--tensorboard', '--dry-run'),
 }
 
-COMMANDS = {'train': SEGMENT_TRAIN}             # tables by the second word of the command line
-PAGE = {'run_icd.py': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE,
-        **{f'icd-segment {stage}': table for stage, table in COMMANDS.items()}}      # of docs/options.md
+SEGMENT_PREDICT = {
+    'Files': [
+        Option('--snapshot', './snapshot/deeplab', 'folder of a training of icd-segment train', types.path),
+        Option('--model', None, 'weights in place of --snapshot: a checkpoint, or an ONNX file of icd-export, which '
+               'onnxruntime runs without MXNet', types.path),
+        Option('--epoch', None, 'checkpoint of this epoch, from 0 (default: the last)', types.COUNT),
+        Option('--image-root', None, 'folder of the images', types.path, required=True),
+        Option('--data-list', None, 'names, one a line (default: all images below --image-root)', types.path),
+        Option('--out', None, 'folder to write to: raw/NAME.png, and crf/NAME.png', types.path, required=True),
+        Option('--class-names', None, 'class names, one a line, background left out (default: those recorded with the '
+               'network)', types.path),
+        Option('--annotation-root', None, 'folder of NAME.xml, for --only-known-classes', types.path),
+    ],
+    'Prediction': [
+        Option('--infer-size', 513, 'side of the padded network input at scale 1, 8k+1; larger images are scaled down '
+               'to it, and their scores back', types.image_size),
+        Option('--scales', (.75, 1., 1.25), 'scales of the input, separated by commas', scales),
+        Option('--no-flip', False, 'do not average with the scores of mirrored images'),
+        Option('--fusion', 'mean+max', 'one score from those of all scales: their mean, their largest, or the mean of '
+               'them and of their largest', str, choices=('mean', 'max', 'mean+max')),
+        Option('--infer-batch-size', 4, 'images a batch; ONNX files take one at a time', types.POSITIVE),
+        Option('--only-known-classes', False, 'exclude the classes that an image is not annotated with: for seeds of a '
+               'second round'),
+    ],
+    'CRF': [
+        Option('--crf', 'both', 'none: masks of the scores alone, raw; only: refined by a dense CRF, crf; both', str,
+               choices=('none', 'only', 'both')),
+        Option('--crf-iterations', None, "mean-field iterations (default: the network's)", types.number(int, 0, 10000)),
+        Option('--crf-gaussian', None, "SXY,COMPAT of the Gaussian pairwise term (default: the network's)",
+               types.numbers(2, 1)),
+        Option('--crf-bilateral', None, "SXY,SRGB,COMPAT of the bilateral pairwise term (default: the network's)",
+               types.numbers(3, 2)),
+    ],
+    'Outputs': [
+        Option('--colour', False, 'also write copies in VOC colours and overlays for the eye'),
+        Option('--save-logits', 'none', 'also write logits/NAME.npy, the fused scores: at every eighth pixel of the '
+               'network input, or at all of them', str, choices=('none', 'eighth', 'full')),
+        *_options('--force'),
+    ],
+    'Machine': _options('--gpus', '--num-workers', '--num-process'),
+}
 
-if __name__ == '__main__':
-    for _title, _table in cli.tables(PAGE):
-        print(f'### `{_title}`\n\n{_table}\n')
+SEGMENT_SUBMIT = {
+    'Files': [
+        Option('--pred', None, 'folder of NAME.png: the predictions', types.path, required=True),
+        Option('--data-list', None, 'names of the test set, one a line', types.path, required=True),
+        Option('--out', './results.tgz', 'archive to write, .tgz or .tar.gz', types.path, metavar='FILE.tgz'),
+        Option('--image-root', None, 'folder of the images, to compare sizes with', types.path),
+    ],
+    'Task': [
+        Option('--competition', 'comp6', 'comp6: trained with other data, too, such as ImageNet weights; comp5: VOC '
+               'alone', str, choices=('comp6', 'comp5')),
+    ],
+}
+
+EXPORT = {
+    'Files': [
+        Option('--snapshot', None, 'folder of a training, of icd-run or icd-segment train', types.path),
+        Option('--model', None, 'a checkpoint in place of --snapshot', types.path, metavar='FILE'),
+        Option('--epoch', None, 'checkpoint of this epoch, from 0 (default: the last)', types.COUNT),
+        Option('--class-names', None, 'class names, one a line, background left out (default: those recorded with the '
+               "network, or VOC's)", types.path),
+    ],
+}
+
+# Tables by the second word of the command line.
+COMMANDS = {'train': SEGMENT_TRAIN, 'predict': SEGMENT_PREDICT, 'evaluate': cli.EVALUATE, 'submit': SEGMENT_SUBMIT}

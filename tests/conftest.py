@@ -1,5 +1,6 @@
 """Where the tests find recordings and real images."""
 import os
+import shutil
 
 import pytest
 
@@ -7,7 +8,7 @@ import pytest
 os.environ.setdefault('OMP_NUM_THREADS', '2')
 
 import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumPy before any test imports it)
-from tests.helpers import PROJECT, small_data  # noqa: E402
+from tests.helpers import PROJECT, segment_data, small_data  # noqa: E402
 
 
 @pytest.fixture(scope='session')
@@ -27,4 +28,21 @@ def valid(tmp_path_factory):
     """A folder with a small, valid data set (`small_data`); copy it before changing anything."""
     root = str(tmp_path_factory.mktemp('valid'))
     small_data.make(root)
+    return root
+
+
+@pytest.fixture(scope='session')
+def with_networks(valid, tmp_path_factory):
+    """`valid` with trained networks, their ONNX files and masks (`segment_data`); copy it before changing anything."""
+    root = str(tmp_path_factory.mktemp('networks') / 'data')
+    segment_data.make(root, valid)
+    return root
+
+
+@pytest.fixture
+def segmented(with_networks, tmp_path, monkeypatch):
+    """The current folder is a copy of `with_networks`."""
+    root = str(tmp_path / 'segmented')
+    shutil.copytree(with_networks, root)
+    monkeypatch.chdir(root)
     return root

@@ -145,7 +145,7 @@ class IcdTrainingSet:
 
 
 class InferenceSet:
-    """Whole images, padded with 127 to a square.
+    """Whole images, padded to a square.
 
     Parameters
     ----------
@@ -154,10 +154,13 @@ class InferenceSet:
         Folder of NAME.jpg.
     size : int
         Side of the square. Larger images are scaled down to it.
+    padding : sequence of 3 int
+        RGB.
     """
 
-    def __init__(self, names: Sequence[str], image_root: str, size: int):
-        self.names, self.size, self.image_root = list(names), size, image_root
+    def __init__(self, names: Sequence[str], image_root: str, size: int,
+                 padding: Sequence[int] = (geometry.GREY,) * 3):
+        self.names, self.size, self.image_root, self.padding = list(names), size, image_root, tuple(padding)
 
     def __len__(self):
         return len(self.names)
@@ -165,7 +168,7 @@ class InferenceSet:
     def __getitem__(self, index):
         """The image (3, size, size) uint8 RGB, its size (H, W) on disk and its size (h, w) in the square."""
         image = images.read_image(images.image_path(self.image_root, self.names[index]))
-        square, scaled = augment.letterbox(image, self.size)
+        square, scaled = augment.letterbox(image, self.size, self.padding[::-1])
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
 
 

@@ -120,13 +120,18 @@ def save_mask(path: str, mask: np.ndarray):
     files.save_image(path, _checked(mask))
 
 
-def save_colour(path: str, mask: np.ndarray):
-    """Write class indices (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
+def colour_png(mask: np.ndarray) -> bytes:
+    """Class indices (H, W) uint8 as the content of a palette PNG in VOC's colours."""
     image = Image.fromarray(_checked(mask), 'P')
     image.putpalette(palette().tobytes())
     data = io.BytesIO()
     image.save(data, 'PNG')
-    files.save_bytes(path, data.getvalue())
+    return data.getvalue()
+
+
+def save_colour(path: str, mask: np.ndarray):
+    """Write class indices (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
+    files.save_bytes(path, colour_png(mask))
 
 
 def _checked(mask):

@@ -8,7 +8,9 @@ from icd.errors import UserError
 
 STAGES = {              # module of each, and what it does
     'train': ('icd.steps.train_segmentation', 'images and seeds to a network'),
+    'predict': ('icd.steps.predict_segmentation', 'images to masks, with and without a CRF'),
     'evaluate': ('icd.steps.evaluate', 'compare masks with truth (icd-evaluate)'),
+    'submit': ('icd.steps.submit', "predictions to the archive that VOC's evaluation server takes"),
 }
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 
-from icd import cli, files, parallel
+from icd import cli, console, files, parallel
 from icd.data.datasets import IcdTrainingSet
 from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
@@ -20,7 +20,7 @@ from icd.train.schedule import Schedule
 from icd.train.session import Machine, Recipe
 from icd.train.trainer import Sgd
 from icd.viz import curves
-from icd.weights import load
+from icd.weights import load, source_input
 
 
 def settings(options: cli.Options, inputs: Inputs) -> dict:
@@ -32,6 +32,8 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
     values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
+    if options.pretrained_input is None:        # a training from before there was this option can be resumed
+        del values['pretrained_input']
     values['num_cls'] = inputs.num_classes
     names = '\n'.join(inputs.names).encode()
     values['data_list'] = f'{zlib.crc32(names):08x}'
@@ -52,7 +54,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tu
         if options.begin_epoch:
             load.read_trained(checkpoints.before(options.begin_epoch), net)
         else:
-            load.read_pretrained(options.pretrained, net)
+            load.read_pretrained(options.pretrained, net, _source(options))
     except UserError as error:
         problems.add_error(error)
     values = 40e6 * options.width ** 2 + 1e5            # float32 values of a VGG16 with all branches
@@ -102,6 +104,10 @@ def _recipe(options, inputs):
                   settings(options, inputs))
 
 
+def _source(options):
+    return source_input.parse(options.pretrained_input) if options.pretrained_input else None
+
+
 def _task(options, inputs, devices, path):
     """The network on its devices, from the checkpoint `path` or pretrained, and how it is trained."""
     net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn)
@@ -110,6 +116,7 @@ def _task(options, inputs, devices, path):
     if path:
         load.load_trained(path, net, devices)
     else:
-        load.load_pretrained(options.pretrained, net, options.seed, devices)
+        given = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
+        console.log(given.description)
     schedule = _schedule(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn)
