@@ -47,7 +47,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
-    package_data={'icd.viz': ['report.html']},
+    package_data={'icd.viz': ['*.html', '*.css']},
     ext_modules=[MEAN_FIELD, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
@@ -72,11 +72,12 @@ setup(
                 'safetensors>=0.4', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
+        'icd-pipeline = icd.steps.pipeline:command',
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
         'icd-weights = icd.steps.weights:command',
-        'icd-labels = icd.data.labels.command:command',
+        'icd-labels = icd.steps.labels:command',
         'icd-segment = icd.steps.segment:command',
         'icd-export = icd.steps.export_onnx:command',
     ]},

@@ -21,7 +21,10 @@ ARROWS = {
     'option_types': 'weights.source_input',
     'weights_options': 'cli option_types',
     'segment_options': 'cli option_types',
-    'option_page': 'cli segment_options weights_options',
+    'pipeline_options': 'cli option_types',
+    'option_page': 'cli pipeline_options segment_options weights_options',
+    'plan': 'data',
+    'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
@@ -36,8 +39,9 @@ ARROWS = {
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
     'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
-             'parallel predict segment_options train viz weights weights_options',
-    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
+             'parallel pipeline_options plan predict segment_options speed superpixels train '
+             'viz weights weights_options',
+    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps superpixels train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.

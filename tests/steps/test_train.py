@@ -22,8 +22,8 @@ import pytest
 
 from icd import cli, files
 from icd.data import superpixel_map
-from icd.data.labels import command
 from icd.errors import UserError
+from icd.steps import labels as command
 from icd.steps import train
 from icd.train import launch
 from icd.train import log as training_log
