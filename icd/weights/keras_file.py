@@ -1,6 +1,8 @@
 """Keras' weights (`.h5`, `.weights.h5`), which are HDF5 files: the package h5py reads them (the extra `keras`)."""
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from icd.data import images
@@ -41,7 +43,8 @@ def read(path: str) -> dict:
         import h5py
     except ImportError:
         raise UserError('an HDF5 file, and h5py is not installed', path, 'pip install icd-seeds[keras]') from None
-    size = len(images.read_bytes(path, 'check the path'))
+    images.read_bytes(path, 'check the path', 1)
+    size = os.path.getsize(path)
     try:
         with h5py.File(path, 'r') as file:
             arrays, left = {}, [_PACKED * size + _SMALL]
