@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from icd.errors import printable
+
 _MARK = object()
 _LONGEST_NUMBER = 4000          # digits; Python takes a time that is quadratic in them
 _IN_NUMBERS = b'0123456789_+-L \t\r\n'
@@ -63,7 +65,7 @@ class Machine:
 
     def named(self, module, name):
         if (module, name) not in self.allowed:
-            raise ValueError(f'it names {shown(module)}.{shown(name)}, which is not allowed')
+            raise ValueError(f'it names {printable(module)}.{printable(name)}, which is not allowed')
         self.stack.append(_Function(self.allowed[module, name]))
 
     def call(self, function, arguments):
@@ -191,9 +193,3 @@ class _Lines:
         if len(line) > _LONGEST_NUMBER and not line.strip(_IN_NUMBERS):
             raise ValueError('it holds a number that is too long')
         return line
-
-
-def shown(text):
-    """`text` as a message can hold it: printable, short."""
-    text = ''.join(character if character.isprintable() else '?' for character in text[:200])
-    return text if len(text) <= 120 else text[:117] + '...'

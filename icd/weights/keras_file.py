@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from icd.data import images
-from icd.errors import UserError
+from icd.errors import UserError, printable
 
 _SIGNATURE = b'\x89HDF\r\n\x1a\n'
 _PACKED, _SMALL = 16, 16 << 20      # times its own size that a file may unpack to, and bytes besides
@@ -53,8 +53,8 @@ def read(path: str) -> dict:
                 if array is not None:
                     arrays[name] = array
     except _DAMAGE as error:
-        text = ' '.join(str(error).split())[:200]
-        raise UserError(f'not a whole HDF5 file of weights ({text})', path, 'copy or download it again') from None
+        raise UserError(f'not a whole HDF5 file of weights ({printable(str(error))})', path,
+                        'copy or download it again') from None
     return arrays
 
 

@@ -15,7 +15,7 @@ import re
 import numpy as np
 
 from icd.data import images
-from icd.errors import UserError
+from icd.errors import UserError, printable
 
 _TYPES = {1: '<f4', 2: 'u1', 3: 'i1', 4: '<u2', 5: '<i2', 6: '<i4', 7: '<i8', 9: '?', 10: '<f2', 11: '<f8',
           16: 'bfloat16'}
@@ -199,5 +199,5 @@ def read(path: str) -> dict:
     try:
         return _parse(memoryview(data))
     except (ValueError, TypeError, OverflowError) as error:
-        text = ' '.join(str(error).split())[:200]
-        raise UserError(f'not a whole ONNX model ({text})', path, 'copy or download it again') from None
+        raise UserError(f'not a whole ONNX model ({printable(str(error))})', path,
+                        'copy or download it again') from None
