@@ -5,8 +5,8 @@ have their numbers from onnx.proto3): nothing is copied, and the package `onnx` 
 
 Exporters name initialisers as they like, often by numbers. So the layers of the graph name them: what a convolution,
 a dense layer or a batch normalisation reads is called `STEM.weight`, `STEM.bias`, `STEM.running_mean` and
-`STEM.running_var`, as in PyTorch; where the stems do not count the layers, a number in front of them does. Nothing is
-transposed: a dense layer's weights are (outputs, inputs) where the graph has `transB`, else (inputs, outputs).
+`STEM.running_var`, as in PyTorch; where stems are numbers in no order, another one in front counts the layers. Nothing
+is transposed: a dense layer's weights are (outputs, inputs) where the graph has `transB`, else (inputs, outputs).
 """
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _INPUT, _OUTPUT, _OPERATOR = 1, 2, 4                            # of NodeProto
 _DIMS, _TYPE, _FLOATS, _INTS, _LONGS, _NAME, _RAW, _DOUBLES, _EXTERNAL, _LOCATION = 1, 2, 4, 5, 7, 8, 9, 10, 13, 14
 _FLOATING = 1, 11                                               # types whose values are listed as they are
 _DEEPEST = 32
+_NUMBER = re.compile(r'(onnx::)?([A-Za-z]+_)?[0-9]+')           # names that exporters make up
 _LAYERS = {                     # what the inputs of a layer after the first are
     'Conv': ('weight', 'bias'), 'Gemm': ('weight', 'bias'), 'MatMul': ('weight',),
     'BatchNormalization': ('weight', 'bias', 'running_mean', 'running_var')}
@@ -165,8 +166,8 @@ def _named(arrays, nodes):
         stem = re.sub(r'[._/:]weight$', '', given['weight'])
         layers[stem] = {part: arrays[name] for part, name in given.items() if name in arrays}
         used.update(given.values())
-    counted = sorted(layers, key=natural) == list(layers)
-    found = {f'{stem if counted else f"{number}.{stem}"}.{part}': array
+    named = sorted(layers, key=natural) == list(layers) or not any(map(_NUMBER.fullmatch, layers))
+    found = {f'{stem if named else f"{number}.{stem}"}.{part}': array
              for number, (stem, parts) in enumerate(layers.items()) for part, array in parts.items()}
     found.update((name, array) for name, array in arrays.items() if name not in used)
     return found

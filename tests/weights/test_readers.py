@@ -94,6 +94,10 @@ def test_layers_of_onnx_name_their_weights_in_the_order_of_the_graph(tmp_path):
     nodes = [('Conv', ('x', '2', '1'), 'a'), ('Gemm', ('a', '9', '3'), 'b')]
     (tmp_path / 'x').write_bytes(sources.model([sources.tensor(name, BASE[0, 0] * int(name)) for name in names], nodes))
     assert list(formats.read(str(tmp_path / 'x'))) == ['2.weight', '2.bias', '9.weight', '9.bias', '4', '5']
+    initialisers = [sources.tensor(name, BASE[0, 0]) for name in ('features.0.weight', 'classifier.0.weight')]
+    nodes = [('Conv', ('x', 'features.0.weight'), 'a'), ('Gemm', ('a', 'classifier.0.weight'), 'b')]
+    (tmp_path / 'x').write_bytes(sources.model(initialisers, nodes))
+    assert list(formats.read(str(tmp_path / 'x'))) == ['features.0.weight', 'classifier.0.weight']
 
 
 def test_what_the_optimiser_keeps_is_left_out_of_keras_files(tmp_path):
