@@ -62,8 +62,10 @@ setup(
         'cpu': ['mxnet==1.9.1'],
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
+        'coco': ['pycocotools>=2.0.6'],
         'tensorboard': ['tensorboardX>=2'],
-        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pytest>=7', 'ruff>=0.17,<0.18', 'scipy>=1.5'],
+        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pycocotools>=2.0.6', 'pytest>=7',
+                'ruff>=0.17,<0.18', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
         'icd-run = icd.steps.run:command',

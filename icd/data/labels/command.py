@@ -83,7 +83,7 @@ def _class_names(table, path, found):
     return names
 
 
-def _show(options, table, found, class_names):
+def _show(asked, table, found, class_names):
     counts, unknown, without = Counter(), Counter(), []
     for name, classes in found.items():
         for one in classes:
@@ -103,25 +103,25 @@ def _show(options, table, found, class_names):
     print(f"unknown classes: {len(unknown)}{_some([f'{one} ({count})' for one, count in unknown.most_common()])}")
     if table.truth:
         print('the classes are those of masks: pixel truth')
-    if options.save_class_names:
-        files.save_bytes(options.save_class_names, ''.join(f'{name}\n' for name in class_names).encode())
-    if options.save_list:
+    if asked.save_class_names:
+        files.save_bytes(asked.save_class_names, ''.join(f'{name}\n' for name in class_names).encode())
+    if asked.save_list:
         names = ''.join(f'{name}\n' for name, classes in found.items() if classes)
-        files.save_bytes(options.save_list, names.encode())
+        files.save_bytes(asked.save_list, names.encode())
 
 
 def _some(names):
     return ': ' + ', '.join(map(str, names[:10])) + (', ...' if len(names) > 10 else '') if names else ''
 
 
-def _convert(options, found, class_names):
-    kind = options.to or write.kind_of(options.out)
-    known = {name: voc.indices(classes, class_names, f'{options.source} ({name})') for name, classes in found.items()}
-    write.write(options.out, kind, known, class_names, options.image_root)
+def _convert(asked, found, class_names):
+    kind = asked.to or write.kind_of(asked.out)
+    known = {name: voc.indices(classes, class_names, f'{asked.source} ({name})') for name, classes in found.items()}
+    write.write(asked.out, kind, known, class_names, asked.image_root)
     without = sum(not classes for classes in known.values())
-    print(f'{options.out}: {len(known)} images, {without} of them without any class')
+    print(f'{asked.out}: {len(known)} images, {without} of them without any class')
     if kind in ('npy', 'list'):
-        print(f"classes in the order of {options.class_names or ', '.join(class_names)}")
+        print(f"classes in the order of {asked.class_names or ', '.join(class_names)}")
 
 
 def command() -> int:
