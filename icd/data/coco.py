@@ -59,7 +59,7 @@ def read(path: str) -> tuple:
     Raises
     ------
     UserError
-        When it is no such file.
+        When it is no such file, or polygons or run lengths in it are damaged.
     """
     value = json_files.load(path, _compact)
     try:
@@ -74,6 +74,11 @@ def read(path: str) -> tuple:
     found, names = list(pictures.values()), tuple(name for _, name in categories)
     if len({one.name for one in found}) < len(value['images']) or len(set(names)) < len(value['categories']):
         raise UserError('two images or two classes have one id or one name', path, 'correct it')
+    for picture in found:
+        for one in picture.instances:
+            problem = _problem(one.shape, picture.height, picture.width)
+            if problem:
+                raise UserError(problem, f'{path} ({picture.name})', 'correct it')
     return names, found
 
 
@@ -223,7 +228,6 @@ def main(arguments: list):
     if options.image_root:
         _check_images(options.image_root, pictures)
     if not options.no_masks:
-        _check_shapes(pictures)
         write = functools.partial(_write_mask, os.path.join(options.out, 'SegmentationClass'))
         for _ in parallel.process_map(write, pictures, options.num_process, desc='masks'):
             pass
@@ -237,16 +241,6 @@ def main(arguments: list):
         files.save_bytes(os.path.join(options.out, name), text.encode())
     print(f'{options.out}: {len(pictures)} images, {len(labelled)} with an instance, {len(class_names)} classes')
     print(wrong or (f'OK: the counts of {part}' if part in COUNTS else f'{part}: no counts to compare with'))
-
-
-def _check_shapes(pictures):
-    problems = Problems()
-    for picture in pictures:
-        for one in picture.instances:
-            problem = _problem(one.shape, picture.height, picture.width)
-            if problem:
-                problems.add(problem, picture.name, 'correct the file of instances')
-    problems.raise_if_any()
 
 
 def _check_images(folder, pictures):
