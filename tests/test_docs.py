@@ -17,6 +17,7 @@ from tests.helpers import PROJECT
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
           'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO}
+OTHERS = {'icd-labels': 'icd.data.labels.command'}      # commands whose options are their own
 
 
 def read(name):
@@ -40,7 +41,9 @@ def commands(text):
     for line in lines_of_code(text):
         arguments = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
         for i, argument in enumerate(arguments):
-            if argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
+            if argument in OTHERS and i == 0:
+                yield OTHERS[argument], arguments[1:]
+            elif argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
                 yield argument, arguments[i + 1:]
             elif arguments[i - 2:i] == ['python', '-m']:
                 yield argument, arguments[i + 1:]
@@ -97,7 +100,8 @@ def test_options_are_those_of_the_table():
 
 
 def test_flags_exist():
-    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'weights/convert', 'train/launch')]
+    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'data/labels/command',
+                                                      'weights/convert', 'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}
