@@ -163,7 +163,7 @@ def test_functions_import_only_mxnet_and_optional_packages():
     for name, tree in TREES.items():
         inside = in_functions(tree)
         outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
-        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'onnx', 'onnxruntime', 'tensorboardX'}, name
+        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'onnx', 'onnxruntime', 'pycocotools', 'tensorboardX'}, name
         assert all(map(needs_mxnet, package_imports(inside))), name
 
 
