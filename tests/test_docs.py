@@ -12,6 +12,7 @@ import pytest
 
 from icd import __version__, cli, files, option_page, segment_options, weights_options
 from icd.data import masks
+from icd.steps import export_onnx
 from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
@@ -43,7 +44,8 @@ def commands(text):
     for line in lines_of_code(text):
         arguments = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
         for i, argument in enumerate(arguments):
-            if argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
+            first = arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0
+            if first and (argument in TABLES or argument == 'icd-export'):
                 yield argument, arguments[i + 1:]
             elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
                 yield f'{arguments[0]} {argument}', arguments[2:]
@@ -84,6 +86,8 @@ def dotted_names(text):
 def test_commands_are_understood(page, command, arguments):
     if command in TABLES:
         cli.parse(TABLES[command], command, '', arguments)
+    elif command == 'icd-export':
+        export_onnx.parse(arguments)
     elif command == 'icd.train.launch':
         cli.parse(cli.RUN, 'icd-run', '', arguments[arguments.index('--') + 1:])
     elif hasattr(importlib.import_module(command), 'parse'):

@@ -89,16 +89,6 @@ def names_below(folder: str) -> list:
                    if os.path.splitext(path)[1].lower() in ENDINGS})
 
 
-def names_below(folder: str) -> list:
-    """Names of all images below a folder, as a list has them: relative, without ending, sorted."""
-    found = set()
-    for root, parts, names in os.walk(folder):
-        parts[:] = [part for part in parts if not part.startswith('.')]
-        found.update(os.path.relpath(os.path.join(root, name[:-len('.jpg')]), folder).replace(os.sep, '/')
-                     for name in names if name.endswith('.jpg') and not name.startswith('.'))
-    return sorted(found)
-
-
 def cut_short(data: bytes) -> bool:
     """True for the content of a JPEG or PNG file whose end is missing: decoders may fill the rest with grey."""
     if data[:8] == PNG_SIGNATURE:

@@ -24,6 +24,7 @@ _LONGEST_PART = 230                 # bytes of a file's name, which gets an endi
 _LINE_END = re.compile('\r\n|\r|\n')
 _BLANKS = ' \t\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a' \
           '\u200b\u2028\u2029\u202f\u205f\u3000\ufeff'
+_ABSOLUTE = re.compile(r'[/\\]|[A-Za-z]:[/\\]')
 _CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
 # What people write for <difficult> and <deleted>; whatever else they write is refused.
 _FLAGS = {'': False, '0': False, 'false': False, 'no': False, 'unspecified': False,
@@ -61,7 +62,7 @@ def read_lines(path: str, remedy: str, holds: str = 'names') -> list:
 
 def _name_problem(name):
     """What keeps `name` from being the name of a file below a given folder, or None."""
-    if name.startswith(('/', '\\')) or name[1:3] in (':/', ':\\'):
+    if _ABSOLUTE.match(name):
         return 'an absolute path: give names relative to the image folder, without an ending'
     if '\\' in name or _CONTROL.search(name):
         return 'it holds a backslash or an unprintable character: put / between folders'

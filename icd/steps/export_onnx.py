@@ -40,12 +40,17 @@ def run(options: cli.Options):
                 f'{os.path.getsize(options.output) / 1e6:.1f} MB')
 
 
-def main(arguments: list):
-    """Run the command with a list of command-line arguments."""
+def parse(arguments: list) -> cli.Options:
+    """Read the command line: the options of `icd.segment_options.EXPORT`, `format` and `output`."""
     parser = cli.parser(segment_options.EXPORT, 'icd-export', __doc__.strip())
     parser.add_argument('format', choices=['onnx'], help='format of the file')
     parser.add_argument('output', metavar='OUT.onnx', help='file to write')
-    run(parser.parse_args(arguments, cli.Options()))
+    return parser.parse_args(arguments, cli.Options())
+
+
+def main(arguments: list):
+    """Run the command with a list of command-line arguments."""
+    run(parse(arguments))
 
 
 def command() -> int:

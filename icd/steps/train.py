@@ -6,10 +6,11 @@ import json
 import os
 import zlib
 
-from icd import cli, console, files, parallel
-from icd.data.datasets import IcdTrainingSet
+from icd import cli, files, parallel
+from icd.data.datasets import IcdTrainingSet, sample_images
 from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
+from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.train import session
 from icd.train.checkpoint import Checkpoints
@@ -95,13 +96,17 @@ def _machine(options):
 
 
 def _recipe(options, inputs):
-    dataset = functools.partial(
-        IcdTrainingSet, inputs.names, inputs.labels, options.image_root,
-        None if options.no_superpixel else options.superpixel_root, options.image_size, options.seed,
-        scale='scale' in options.augment, mirror='mirror' in options.augment, cache=options.cache)
+    dataset = functools.partial(_dataset, options, inputs, options.cache)
     return Recipe(dataset, functools.partial(_task, options, inputs), _schedule(options, inputs), options.batch_size,
                   options.accumulate, options.seed, Sgd(clip_gradient=options.clip_gradient),
                   settings(options, inputs))
+
+
+def _dataset(options, inputs, cache):
+    return IcdTrainingSet(
+        inputs.names, inputs.labels, options.image_root, None if options.no_superpixel else options.superpixel_root,
+        options.image_size, options.seed, scale='scale' in options.augment, mirror='mirror' in options.augment,
+        cache=cache)
 
 
 def _source(options):
@@ -115,8 +120,13 @@ def _task(options, inputs, devices, path):
         parameter.lr_mult = options.backbone_lr
     if path:
         load.load_trained(path, net, devices)
+        notes = [f'weights from {path}']
     else:
-        given = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
-        console.log(given.description)
+        start = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
+        notes = [start.description]
+        if start.values and 'fc6_weight' not in start.values:
+            images = sample_images(_dataset(options, inputs, 'none'), options.seed)
+            notes += data_dependent.described(data_dependent.fit_scales(net, start.values, images))
     schedule = _schedule(options, inputs)
-    return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn)
+    return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
+                   notes)

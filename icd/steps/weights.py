@@ -194,7 +194,8 @@ def parse(arguments: list) -> tuple:
     if command not in weights_options.COMMANDS:
         raise UserError(f"{command!r} is none of {', '.join(weights_options.COMMANDS)} (icd-weights --help)")
     about = _COMMANDS[command].__doc__.splitlines()[0]
-    options = cli.parse(weights_options.COMMANDS[command], f'icd-weights {command}', about, arguments[1:])
+    parser = cli.parser(weights_options.COMMANDS[command], f'icd-weights {command}', about)
+    options = parser.parse_intermixed_args(arguments[1:], cli.Options())        # options may stand between files
     if command == 'convert' and bool(options.file) == bool(options.from_zoo):
         raise UserError('give either FILE or --from-zoo vgg16 (icd-weights convert --help)')
     return command, options

@@ -7,7 +7,7 @@ from icd.data import images
 from icd.errors import UserError
 
 _SIGNATURE = b'\x89HDF\r\n\x1a\n'
-_PACKED, _SMALL = 16, 64 << 20      # times its own size that a file may unpack to, and bytes besides
+_PACKED, _SMALL = 16, 16 << 20      # times its own size that a file may unpack to, and bytes besides
 _DEEPEST, _MOST = 16, 20000         # folders in folders, and entries
 _OPTIMISER = 'optimizer', 'optimizer_weights'
 # What h5py raises on damaged files.

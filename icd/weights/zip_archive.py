@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import zipfile
 import zlib
 
@@ -9,7 +10,7 @@ from icd.errors import UserError
 
 _SIGNATURE = b'PK\x03\x04'
 _PACKED = 16                    # times its own size that an archive may unpack to, and besides:
-_SMALL = 64 << 20               # bytes
+_SMALL = 16 << 20               # bytes
 _MOST = 100000                  # files
 # What `zipfile` raises on damaged archives.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError,
@@ -49,6 +50,8 @@ def opened(path: str, what: str):
             if len(entries) > _MOST or unpacked > _PACKED * size + _SMALL:
                 raise ValueError(f'it would unpack {size} bytes to {unpacked}')
             yield archive
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:      # a place before the beginning of the file
+            raise
         text = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'not a whole {what} ({text[:200]})', path, 'copy or download it again') from None

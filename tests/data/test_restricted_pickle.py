@@ -3,7 +3,6 @@ import collections
 import io
 import os
 import pickle
-import resource
 
 import numpy as np
 import pytest
@@ -103,17 +102,6 @@ HOSTILE = {
     'an unknown opcode': (b'\xee', 'unknown'), 'a place that is not there': (b'h\x07.', 'KeyError'),
     'other encodings': (b'c_codecs\nencode\nX\x01\0\0\0aX\x03\0\0\0hex\x86R.', 'text in hex'),
 }
-
-
-@pytest.fixture
-def little_memory():
-    """Two more gigabytes of address space than there are now: a terabyte cannot be reserved by accident."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    with open('/proc/self/statm') as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize('kind', HOSTILE)

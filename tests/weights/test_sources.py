@@ -9,8 +9,8 @@ from icd.model.initial import initialize_missing, set_values
 from icd.model.vgg import VGG16
 from icd.mxnet_setup import mx
 from icd.weights import formats, load, mxnet_params, pretrained, source_input, vgg16
-from tests.weights import sources
-from tests.weights.sources import SOURCES, WIDTH
+from tests.helpers import weights_files as sources
+from tests.helpers.weights_files import SOURCES, WIDTH
 
 SIDE, REACH = 241, 105      # of the image; pixels that a position of conv5_3 sees on each side of its own
 INNER = np.s_[:, :, REACH // 8 + 1:-(REACH // 8 + 1), REACH // 8 + 1:-(REACH // 8 + 1)]
