@@ -39,6 +39,7 @@ SEGMENT_TRAIN = {
         *_options('--data-list', '--class-names'),
         Option('--pretrained', None, 'pretrained weights of the backbone; none: a random start (default: '
                './data/pretrained/vgg16_20M.params, resnet101_v1b.params for ResNet-101)', types.path, changes=_TRAIN),
+        *_options('--pretrained-input'),
         Option('--init-from-icd', None, 'weights of a trained ICD: its convolutions take the place of the pretrained '
                'ones (VGG16 only)', types.path, changes=_TRAIN),
         SNAPSHOT,

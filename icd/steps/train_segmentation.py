@@ -27,7 +27,7 @@ from icd.train.segmentation_task import SegmentationTask
 from icd.train.session import Machine, Recipe
 from icd.train.trainer import Sgd
 from icd.viz import curves
-from icd.weights import load
+from icd.weights import load, source_input
 from icd.weights.start import read_start, segmentation_start
 
 _RATES = {'vgg16': 1e-3, 'resnet101': 2.5e-4}
@@ -113,7 +113,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems):
         return
     try:
         net = _network(options, inputs)
-        read_start(net, options.pretrained, options.init_from_icd)
+        read_start(net, options.pretrained, options.init_from_icd, _source(options))
         values = sum(math.prod(parameter.shape) for parameter in net.collect_params().values())
         present = _saving(options).checkpoints.size()
         checks.check_folder(problems, options.snapshot, max(0, 2 * 4 * values * (options.num_save + 2) - present))
@@ -187,6 +187,10 @@ def main(arguments: list):
 
 
 # ------------------------------------------------------------------------------- options as training takes them
+def _source(options):
+    return source_input.parse(options.pretrained_input) if options.pretrained_input else None
+
+
 def _network(options, inputs):
     return deeplab.create(options.network, len(inputs.class_names), options.width)
 
@@ -233,7 +237,7 @@ def _task(options, inputs, devices, path):
         load.load_trained(path, net, devices)
         notes = [f'weights from {path}']
     else:
-        given, notes = read_start(net, options.pretrained, options.init_from_icd)
+        given, notes = read_start(net, options.pretrained, options.init_from_icd, _source(options))
         values, drawn = segmentation_start(net, given, options.seed)
         set_values(net, values, devices)
         notes += drawn

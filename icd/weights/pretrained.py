@@ -5,13 +5,13 @@ import os
 
 from icd import files
 from icd.errors import UserError, printable
-from icd.weights import formats, vgg16
+from icd.weights import formats, resnet101, vgg16
 from icd.weights.converted import Converted
 from icd.weights.source_input import SourceInput
 
 # A converter is a module with `convert(arrays, source)`, which returns a `Converted`, and `required(parameters,
 # values)`: names of a network's parameters that a file must hold, given those and what was converted.
-CONVERTERS = {'vgg16': vgg16}
+CONVERTERS = {'vgg16': vgg16, 'resnet101': resnet101}
 _REMEDY = 'see data/README.md for where to get pretrained weights, or give --pretrained none for a random start'
 
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import re
 
-from icd import files
 from icd.model import deeplab
 from icd.model.initial import initialize_missing
 from icd.weights import load
+from icd.weights.source_input import SourceInput
 
 
-def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None) -> tuple:
+def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None,
+               source: SourceInput | None = None) -> tuple:
     """Weights that files give a segmentation network which is not trained yet.
 
     Parameters
@@ -21,27 +22,28 @@ def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None) ->
         unless it holds their own.
     icd : str, optional
         Weights of a trained ICD, of which the convolutions are taken in place of the pretrained ones.
+    source : SourceInput, optional
+        The input the pretrained weights were trained with; by default what the file's layout says.
 
     Returns
     -------
     values : dict of str to ndarray
     notes : list of str
-        A line for each file.
+        A line for each file: what it is, its checksum, what was taken.
 
     Raises
     ------
     UserError
         When a file is missing, damaged or of another network.
     """
-    given = _pretrained(pretrained, net)
-    backbone = load.read_pretrained(icd, net.layers.backbone) if icd else {}
+    given, description = _pretrained(pretrained, net, source)
+    backbone = load.pretrained_for(icd, net.layers.backbone) if icd else load.Pretrained({}, '')
     notes = []
     if pretrained != 'none':
-        notes.append(_note(pretrained, [name for name in net.collect_params() if name in given and
-                                        name not in backbone]))
+        notes.append(_note(description, net, [name for name in given if name not in backbone.values]))
     if icd:
-        notes.append(_note(icd, [name for name in net.collect_params() if name in backbone]))
-    return {**given, **backbone}, notes
+        notes.append(_note(backbone.description, net, backbone.values))
+    return {**given, **backbone.values}, notes
 
 
 def segmentation_start(net: deeplab.DeepLab, given: dict, seed: int) -> tuple:
@@ -62,29 +64,31 @@ def segmentation_start(net: deeplab.DeepLab, given: dict, seed: int) -> tuple:
         A line for what is drawn.
     """
     drawn = [name for name in net.collect_params() if name not in given]
-    notes = [f'weights drawn at random (seed {seed}): {_layers(drawn)}'] if drawn else []
+    notes = [f'weights drawn at random (seed {seed}): {_layers(net, drawn)}'] if drawn else []
     return initialize_missing(net, given, seed, he=not given), notes
 
 
-def _pretrained(path, net):
-    given = load.read_pretrained(path, net)
+def _pretrained(path, net, source):
+    """What a file of pretrained weights gives, by name, and what it is."""
+    found = load.pretrained_for(path, net, source)
+    given = dict(found.values)
     if net.network == 'vgg16_aspp' and given:
-        shared = load.read_pretrained(path, deeplab.create('vgg16_largefov', net.num_classes, net.width))
+        shared = load.read_pretrained(path, deeplab.create('vgg16_largefov', net.num_classes, net.width), source)
         for name in net.collect_params():
-            source = re.sub('^(fc[67])_aspp[0-9]+', r'\1', name)
-            if name not in given and source in shared:
-                given[name] = shared[source]
-    return given
+            shared_name = re.sub('^(fc[67])_aspp[0-9]+', r'\1', name)
+            if name not in given and shared_name in shared:
+                given[name] = shared[shared_name]
+    return given, found.description
 
 
-def _note(path, names):
-    return f'weights from {path} (CRC-32 {files.checksum(path):08x}): {_layers(names)}'
+def _note(description, net, taken):
+    return f"weights from {description.partition('; not in it')[0]}; taken: {_layers(net, taken)}"
 
 
-def _layers(names):
-    """Layers of parameters, named by the first and the last where they are many."""
-    found = list(dict.fromkeys(re.sub('_(weight|bias|gamma|beta|running_mean|running_var)$', '', name)
-                               for name in names))
-    if len(found) <= 4:
-        return ', '.join(found) or 'nothing'
-    return f'{found[0]} to {found[-1]} ({len(found)} layers)'
+def _layers(net, names):
+    """Layers of parameters in the order of the network, named by the first and the last where they are many."""
+    layers = list(dict.fromkeys(re.sub('_(weight|bias|gamma|beta|running_mean|running_var)$', '', name)
+                                for name in net.collect_params() if name in names))
+    if len(layers) <= 4:
+        return ', '.join(layers) or 'nothing'
+    return f'{layers[0]} to {layers[-1]} ({len(layers)} layers)'
