@@ -44,7 +44,7 @@ bench: $(INSTALLED) $(PROGRAM)
 
 options: $(INSTALLED)
 	sed -i '/^### /,$$d' docs/options.md
-	$(PYTHON) -m icd.segment_options >> docs/options.md
+	$(PYTHON) -m icd.option_page >> docs/options.md
 
 clean:
 	$(MAKE) -C external/superpixel clean

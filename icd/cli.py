@@ -1,7 +1,7 @@
 """Every option of every command, once: name, default, help and check.
 
 The command lines, docs/options.md (`make options`) and the header of the run log all come from here; the options of
-`icd-segment` are in `icd.segment_options`.
+`icd-segment` and `icd-weights` are in `icd.segment_options` and `icd.weights_options`.
 """
 from __future__ import annotations
 
@@ -65,9 +65,15 @@ class Option:
 
 _TRAIN = ('train',)
 _DATA_LIST = Option('--data-list', './data/VOC2012/train_aug.txt', 'names, one a line', types.path, changes=_TRAIN)
-_IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of NAME.jpg', types.path)
+_IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of images (docs/formats.md)', types.path)
+_LABELS = Option('--labels', None, 'image labels in place of --annotation-root: VOC XML, class folders, CSV, JSON, '
+                 'COCO, cls_labels.npy or a list (docs/data.md)', types.path, metavar='SOURCE')
 _PRETRAINED = Option('--pretrained', './data/pretrained/vgg16_20M.params',
-                     "pretrained VGG16 in the original's format; none: a random start", types.path, changes=_TRAIN)
+                     'pretrained VGG16, of any format; none: a random start', types.path, changes=_TRAIN)
+_PRETRAINED_INPUT = Option(
+    '--pretrained-input', None, 'input the pretrained weights were trained with: icd, torchvision, caffe, keras, '
+    'caffe-rgb, or as BGR,103.939:116.779:123.68,1,255 (default: by the names and shapes in the file)',
+    types.pretrained_input, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
 _SEED = Option('--seed', 0, 'seed of everything random', types.number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
@@ -85,11 +91,14 @@ RUN = {
         _IMAGE_ROOT,
         Option('--annotation-root', './data/VOC2012/Annotations', 'folder of NAME.xml (VOC annotations)', types.path,
                changes=_TRAIN),
+        _LABELS,
+        Option('--unlabelled', 'refuse', 'what to do with images without any class; kept, they are all background', str,
+               choices=('refuse', 'skip', 'keep')),
         Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels',
                types.path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', types.path),
         _DATA_LIST,
-        _PRETRAINED,
+        _PRETRAINED, _PRETRAINED_INPUT,
         Option('--snapshot', './snapshot/icd', 'folder for everything the run writes', types.path),
         _CLASS_NAMES,
     ],
@@ -173,7 +182,7 @@ SUPERPIXEL = {
     'Files': [
         Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels',
                types.path),
-        _IMAGE_ROOT, _DATA_LIST, _PRETRAINED,
+        _IMAGE_ROOT, _DATA_LIST, _PRETRAINED, _PRETRAINED_INPUT,
         Option('--save-superpixel-root', './data/superpixels/voc_superpixels', 'folder for the merged superpixels',
                types.path),
         Option('--save-feature-root', './data/cache/features', 'accepted for old command lines; nothing is written '
@@ -211,13 +220,14 @@ EVALUATE = {
     'Report': [
         Option('--json', None, 'write the figures to this file', types.path, metavar='FILE'),
         Option('--html', None, 'write a page with plots and overlays to this file', types.path, metavar='FILE'),
-        Option('--image-root', None, 'folder of NAME.jpg: images for the page', types.path),
+        Option('--image-root', None, 'folder of images for the page', types.path),
         Option('--worst', 24, 'images to show: those that differ most', types.number(int, 1, 1000)),
     ],
     'Confidence': [
         Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when pixels of low '
-               'confidence are ignored, threshold by threshold; needs --annotation-root', types.path),
+               'confidence are ignored, threshold by threshold; needs image labels', types.path),
         Option('--annotation-root', None, 'folder of NAME.xml: which classes the scores are of', types.path),
+        _LABELS,
         Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', types.image_size),
     ],
     'Machine': [_PROCESSES],

@@ -9,7 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from icd import console, parallel
-from icd.data import masks, score_map, voc
+from icd.data import masks, score_map
 from icd.errors import UserError
 from icd.method import metrics
 
@@ -25,13 +25,13 @@ class Masks:
     folders : folders of NAME.png by role: 'truth', 'pred' and, where there are other seeds, 'versus'
     class_names : all classes, background first
     scores : folder of NAME.npy, the scores of the classes of each image; None: confidence is not counted
-    annotation_root : folder of NAME.xml, which classes the scores are of
+    classes : which classes the scores of an image are of, background not counted, or the error that hides it, by name
     infer_size : side of the network input the scores were made with
     """
     folders: dict[str, str]
     class_names: Sequence[str]
     scores: str | None = None
-    annotation_root: str | None = None
+    classes: dict[str, tuple | UserError] = field(default_factory=dict)
     infer_size: int = 513
 
 
@@ -103,8 +103,9 @@ def _mask_problems(given, name, read):
 
 def _confidence_counts(given, name, truth, pred):
     """Confidence counts of one image; raises `UserError`."""
-    path = voc.annotation_path(given.annotation_root, name)
-    classes = voc.read_annotation(path, given.class_names[1:])
+    classes = given.classes[name]
+    if isinstance(classes, UserError):
+        raise classes
     scores = os.path.join(given.scores, name + '.npy')
     maps = score_map.read(scores, len(classes), given.infer_size) if classes else ()
     full = score_map.at_image_size(maps, pred.shape, given.infer_size)

@@ -142,10 +142,3 @@ EXPORT = {
 
 # Tables by the second word of the command line.
 COMMANDS = {'train': SEGMENT_TRAIN, 'predict': SEGMENT_PREDICT, 'evaluate': cli.EVALUATE, 'submit': SEGMENT_SUBMIT}
-PAGE = {'run_icd.py': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE,
-        **{f'icd-segment {stage}': table for stage, table in COMMANDS.items() if table is not cli.EVALUATE},
-        'icd-export': EXPORT}                   # of docs/options.md
-
-if __name__ == '__main__':
-    for _title, _table in cli.tables(PAGE):
-        print(f'### `{_title}`\n\n{_table}\n')

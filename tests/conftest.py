@@ -1,5 +1,6 @@
 """Where the tests find recordings and real images."""
 import os
+import resource
 import shutil
 
 import pytest
@@ -46,3 +47,14 @@ def segmented(with_networks, tmp_path, monkeypatch):
     shutil.copytree(with_networks, root)
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture
+def little_memory():
+    """Two more gigabytes of address space than there are now: a terabyte cannot be reserved by accident."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open('/proc/self/statm') as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from icd import __version__, cli, files, segment_options
+from icd import __version__, cli, files, option_page, segment_options, weights_options
 from icd.data import masks
 from icd.steps import export_onnx
 from tests.helpers import PROJECT
@@ -19,7 +19,8 @@ PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
           'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
           'run_deeplab.py': segment_options.SEGMENT_TRAIN,
-          **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()}}
+          **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
+          **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
 
 
 def read(name):
@@ -95,18 +96,18 @@ def test_commands_are_understood(page, command, arguments):
 
 def test_commands_are_found_on_the_pages():
     shown = [command for text in PAGES.values() for command, _ in commands(text)]
-    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd.weights.convert', 'icd.train.launch'} <= set(shown)
+    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd.train.launch'} <= set(shown)
 
 
 def test_options_are_those_of_the_table():
     generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables(
-        segment_options.PAGE))
+        option_page.PAGE))
     assert re.search(r'^### .*', PAGES['docs/options.md'], re.S | re.M).group(0).strip() == generated.strip(), (
         'docs/options.md is not up to date: make options')
 
 
 def test_flags_exist():
-    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'weights/convert', 'train/launch')]
+    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}

@@ -18,8 +18,10 @@ ARROWS = {
     'gpu': 'errors',
     'console': 'errors',
     'cli': 'console option_types',
-    'option_types': '',
+    'option_types': 'weights.source_input',
+    'weights_options': 'cli option_types',
     'segment_options': 'cli option_types',
+    'option_page': 'cli segment_options weights_options',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
@@ -33,8 +35,8 @@ ARROWS = {
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs parallel '
-             'predict segment_options train viz weights',
+    'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
+             'parallel predict segment_options train viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
@@ -43,8 +45,10 @@ NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.'
               'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores', 'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.steps.infer_onnx', 'icd.steps.run', 'icd.train.schedule',
-                 'icd.train.launch', 'icd.train.distributed', 'icd.weights.convert', 'icd.weights.formats',
-                 'icd.weights.mxnet_params', 'icd.weights.onnx_export', 'icd.weights.trained', 'icd.weights.vgg16'}
+                 'icd.train.launch', 'icd.train.distributed', 'icd.weights.onnx_export', 'icd.weights.trained'}
+NEED_NO_MXNET |= {f'icd.weights.{name}' for name in (
+    'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained', 'safetensors_file',
+    'source_input', 'torch_file', 'vgg16', 'vgg16_layers', 'zip_archive')}
 LONGEST = 320               # lines of a file
 OPTIONS_IN = 'cli', 'steps', 'demo'     # rooms that may know the namespace of all options
 
@@ -155,7 +159,7 @@ def test_functions_import_only_mxnet_and_optional_packages():
     for name, tree in TREES.items():
         inside = in_functions(tree)
         outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
-        assert outside <= {'gluoncv', 'matplotlib', 'onnx', 'onnxruntime', 'tensorboardX'}, name
+        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'onnx', 'onnxruntime', 'tensorboardX'}, name
         assert all(map(needs_mxnet, package_imports(inside))), name
 
 

@@ -22,6 +22,7 @@ from icd.data import augment, geometry, images, superpixel_map
 from icd.errors import UserError
 
 VIEW = 2                # first word of the seeds of views; that of orders is another (`icd.data.loader.EpochSampler`)
+_SAMPLE = 3             # and that of samples
 
 
 class IcdBatch(NamedTuple):
@@ -170,6 +171,26 @@ class InferenceSet:
         image = images.read_image(images.image_path(self.image_root, self.names[index]))
         square, scaled = augment.letterbox(image, self.size, self.padding[::-1])
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
+
+
+def sample_images(dataset: Sequence, seed: int, count: int = 16) -> np.ndarray:
+    """Some training images, as a training sees them; the same ones for the same seed.
+
+    Parameters
+    ----------
+    dataset : data set for training
+        The first array of its samples is the image.
+    seed : int
+    count : int
+        How many; where the data set has fewer, all.
+
+    Returns
+    -------
+    ndarray (count, 3, size, size) uint8
+        RGB.
+    """
+    chosen = np.random.default_rng([_SAMPLE, seed]).permutation(len(dataset))[:count]
+    return np.stack([dataset[0, position, int(index)][0] for position, index in enumerate(chosen)])
 
 
 # ------------------------------------------------------------------------------------------------- reading files

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -10,8 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from icd.data import listing
 from icd.errors import UserError
 
+ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')   # of images, in any case
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # What Pillow raises on damaged files, besides OSError.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -32,6 +35,10 @@ def _opening(path, remedy):
         raise UserError('this is a folder, not a file', path, remedy) from None
     except PermissionError:
         raise UserError('permission denied', path, 'change its permissions') from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError('a link that leads to itself', path, remedy) from None
 
 
 def read_bytes(path: str, remedy: str, count: int = -1) -> bytes:
@@ -55,22 +62,31 @@ def read_bytes(path: str, remedy: str, count: int = -1) -> bytes:
         When there is no such file, or permission to read it is denied. Read errors of the disk stay `OSError`.
     """
     with _opening(path, remedy), open(path, 'rb') as file:
+        if count > 1 << 16:                 # Python takes the memory for all of them before it reads
+            count = min(count, os.fstat(file.fileno()).st_size or 1 << 16)
         return file.read(count)
 
 
 def image_path(image_root: str, name: str) -> str:
-    """Where the image `name` of a list is."""
-    return os.path.join(image_root, name + '.jpg')
+    """Where the image `name` of a list is: NAME.jpg, or another of `ENDINGS` in any case.
+
+    Where there is none, NAME.jpg, and where there are several, the first; `check_single` reports these.
+    """
+    found = listing.find(image_root, name, ENDINGS)
+    return found[0] if found else os.path.join(image_root, name + '.jpg')
+
+
+def check_single(image_root: str, name: str):
+    """Raise a `UserError` when several files of a folder may be the image `name`."""
+    found = listing.find(image_root, name, ENDINGS)
+    if len(found) > 1:
+        raise UserError('several files for one image', ', '.join(found), 'keep one of them under this name')
 
 
 def names_below(folder: str) -> list:
     """Names of all images below a folder, as a list has them: relative, without ending, sorted."""
-    found = set()
-    for root, parts, names in os.walk(folder):
-        parts[:] = [part for part in parts if not part.startswith('.')]
-        found.update(os.path.relpath(os.path.join(root, name[:-len('.jpg')]), folder).replace(os.sep, '/')
-                     for name in names if name.endswith('.jpg') and not name.startswith('.'))
-    return sorted(found)
+    return sorted({os.path.splitext(path)[0] for path in listing.walk(folder)
+                   if os.path.splitext(path)[1].lower() in ENDINGS})
 
 
 def cut_short(data: bytes) -> bool:

@@ -1,13 +1,13 @@
 """What a run reads first: names, class names, image labels and image sizes."""
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from icd import checks
-from icd.data import images, superpixel_map, voc
+from icd.data import images, labels, superpixel_map, voc
+from icd.data.labels import folders
 from icd.errors import Problems, UserError
 
 
@@ -23,12 +23,15 @@ class Inputs:
         1 where the image shows the class, else 0.
     sizes : list of (int, int)
         Height and width of the images, pixels; None where anything of an image is missing.
+    notes : tuple of str
+        What the user is told of the labels: images that are left out, classes without any image.
     """
 
     names: list
     class_names: tuple
     labels: np.ndarray
     sizes: list
+    notes: tuple = ()
 
     @property
     def num_classes(self) -> int:
@@ -37,7 +40,7 @@ class Inputs:
 
 
 def read_inputs(data_list: str, image_root: str, annotation_root: str, class_names: str | None, num_cls: int | None,
-                problems: Problems) -> Inputs:
+                problems: Problems, source: str | None = None, unlabelled: str = 'refuse') -> Inputs:
     """Read the images of a run; files that are missing or wrong go to `problems`.
 
     Parameters
@@ -45,12 +48,16 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
     data_list : str
         File with a name a line.
     image_root, annotation_root : str
-        Folders of NAME.jpg and NAME.xml.
+        Folders of images and of NAME.xml.
     class_names : str, optional
         File with a class name a line; by default the classes of VOC.
     num_cls : int, optional
         Number of classes expected; by default as many as there are class names.
     problems : Problems
+    source : str, optional
+        Image labels of any format (`icd.data.labels`), in place of `annotation_root`.
+    unlabelled : {'refuse', 'skip', 'keep'}
+        What becomes of images without any class: they are problems, they are left out, or they are all background.
 
     Raises
     ------
@@ -59,35 +66,87 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
     """
     known = voc.read_class_names(class_names)
     if num_cls not in (None, len(known)):
-        source = 'VOC has 20 classes' if class_names is None else f'{class_names} names {len(known)} classes'
-        raise UserError(source, f'--num-cls {num_cls}', 'give the names of all classes with --class-names FILE')
-    there = (checks.check_input_folder(problems, '--image-root', image_root),
-             checks.check_input_folder(problems, '--annotation-root', annotation_root))
+        described = 'VOC has 20 classes' if class_names is None else f'{class_names} names {len(known)} classes'
+        raise UserError(described, f'--num-cls {num_cls}', 'give the names of all classes with --class-names FILE')
+    there = checks.check_input_folder(problems, '--image-root', image_root)
+    table = _read_table(annotation_root, source, problems)
     try:
         names = voc.read_list(data_list)
+        found = labels.classes_of(table, names, known) if table else [()] * len(names)
     except UserError as error:
         problems.add_error(error)
         problems.raise_if_any()
-    labels, sizes = voc.no_labels(names, known), []
-    for row, name in zip(labels, names):
-        labelled = there[1] and _read_labels(problems, voc.annotation_path(annotation_root, name), row, known)
-        size = there[0] and checks.check_size(problems, images.image_path(image_root, name), None, 'image',
-                                              'check --image-root and the list of names')
+    notes, kept = _check_labels(table, names, found, unlabelled, problems) if table else ((), names)
+    rows, sizes = np.zeros((len(kept), len(known)), np.float32), []
+    by_name = dict(zip(names, found))
+    for row, name in zip(rows, kept):
+        size = there and _size(image_root, name, problems)
+        labelled = table and isinstance(by_name[name], tuple)
+        if labelled:
+            row[list(by_name[name])] = 1
         sizes.append(size if labelled and size else None)
-    return Inputs(names, known, labels, sizes)
+    return Inputs(kept, known, rows, sizes, notes + _absent(rows, known))
 
 
-def _read_labels(problems, path, row, class_names):
-    """Read the classes of an image into its row of labels; whether they are known."""
-    if not os.path.isfile(path):
-        problems.add('no such annotation', path, 'check --annotation-root and the list of names')
-        return False
+def _read_table(annotation_root, source, problems):
+    """The labels of `source`, by default of a folder of VOC XML; None, and a problem, when there are none."""
     try:
-        row[list(voc.read_annotation(path, class_names))] = 1
+        if source is not None:
+            return labels.read_source(source)
+        if checks.check_input_folder(problems, '--annotation-root', annotation_root):
+            return folders.annotations(annotation_root)
     except UserError as error:
         problems.add_error(error)
-        return False
-    return True
+    return None
+
+
+def _check_labels(table, names, found, unlabelled, problems):
+    """What is to be said of images without classes, and the names that are used; what is wrong goes to `problems`."""
+    kept, without = [], 0
+    answers = [one for one in found if not isinstance(one, labels.Missing)]
+    nothing = bool(answers) and not any(answers)        # an error is none, but an answer
+    for name, one in zip(names, found):
+        if one == () or unlabelled == 'skip' and isinstance(one, labels.Missing):
+            without += 1
+            if unlabelled == 'skip':
+                continue
+        kept.append(name)
+        if isinstance(one, UserError):
+            problems.add_error(one)
+        elif not one and unlabelled == 'refuse' and not nothing:
+            problems.add('has no class', table.expected(name), 'label the image, leave such images out with '
+                         '--unlabelled skip, or take them for background with --unlabelled keep')
+    if nothing or not kept:
+        problems.add(f'none of the {len(names)} images has a class', table.path,
+                     f'check that it is a {table.kind} as docs/data.md describes it')
+    notes = ()
+    if without:
+        done = 'left out' if unlabelled == 'skip' else 'taken for background'
+        notes += (f'{table.path}: {without} of {len(names)} images have no class and are {done}',)
+    if table.truth:
+        notes += (f'{table.path}: the image labels are the classes of the masks it names: pixel truth that somebody '
+                  'drew decides which classes an image has (and nothing else)',)
+    return notes, kept
+
+
+def _absent(rows, class_names):
+    """A sentence on classes that no image has."""
+    absent = [name for name, count in zip(class_names, rows.sum(0)) if not count]
+    if not absent or len(absent) == len(class_names):
+        return ()
+    shown = ', '.join(absent[:10]) + (', ...' if len(absent) > 10 else '')
+    return (f'{len(absent)} of {len(class_names)} classes are in no image of the list: {shown}',)
+
+
+def _size(image_root, name, problems):
+    """Height and width of an image; None, and a problem, when it is not there once and readable."""
+    try:
+        images.check_single(image_root, name)
+    except UserError as error:
+        problems.add_error(error)
+        return None
+    return checks.check_size(problems, images.image_path(image_root, name), None, 'image',
+                             'check --image-root and the list of names')
 
 
 def check_superpixels(superpixel_root: str, inputs: Inputs, problems: Problems):

@@ -7,6 +7,7 @@ Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab", TPAMI 2018 (LargeFOV: ICL
 from __future__ import annotations
 
 from icd.data.geometry import GREY
+from icd.model.data_dependent import Layer
 from icd.model.fast_dropout import ByMode, FullyConnected
 from icd.model.resnet import PADDING, ResNet101
 from icd.model.vgg import VGG16, convolution, scaled
@@ -104,6 +105,14 @@ class DeepLab(HybridBlock):
 
     def forward(self, x):
         return self.graphs(x)
+
+    def chains(self, x) -> list:
+        """What the branches of a VGG16 read, and their layers before fc8 (`icd.model.data_dependent`)."""
+        if self.architecture != 'vgg16':
+            return []
+        pooled = self.layers.head.shared(self.layers.backbone(x))
+        return [(pooled, [Layer('fc6' + branch, dilation), Layer('fc7' + branch)])
+                for dilation, branch in _branches(self.network.endswith('aspp'))]
 
 
 def create(network: str, num_classes: int, width: float = 1., dropout: float = .5) -> DeepLab:

@@ -6,7 +6,8 @@ import os
 import numpy as np
 
 from icd import checks, cli, console, counting, files, parallel
-from icd.data import voc
+from icd.data import images, labels, voc
+from icd.data.labels import folders
 from icd.errors import Problems, UserError
 from icd.method import bootstrap, metrics
 from icd.viz import report, table
@@ -49,10 +50,10 @@ def check(options: cli.Options, problems: Problems):
         folder = getattr(options, flag.lstrip('-').replace('-', '_'))
         if folder is not None and not os.path.isdir(folder):
             problems.add('no such folder', f'{flag} {folder}', 'check the path')
-    read = [os.path.realpath(path) for path in (options.list, options.class_names) if path]
-    folders = [(os.path.join(os.path.realpath(folder), ''), ending) for folder, ending in (
+    read = [os.path.realpath(path) for path in (options.list, options.class_names, options.labels) if path]
+    inputs = [(os.path.join(os.path.realpath(folder), ''), ending) for folder, ending in (
         (options.pred, '.png'), (options.truth, '.png'), (options.versus, '.png'), (options.scores, '.npy'),
-        (options.annotation_root, '.xml'), (options.image_root, '.jpg')) if folder]
+        (options.annotation_root, '.xml'), *((options.image_root, ending) for ending in images.ENDINGS)) if folder]
     for flag, path in (('--json', options.json), ('--html', options.html)):
         if path is None:
             continue
@@ -61,13 +62,21 @@ def check(options: cli.Options, problems: Problems):
         else:
             checks.check_folder(problems, os.path.dirname(path) or '.')
         real = os.path.realpath(path)
-        if real in read or any(real.startswith(folder) and real.endswith(ending) for folder, ending in folders):
+        if real in read or any(real.startswith(folder) and real.lower().endswith(ending) for folder, ending in inputs):
             problems.add('would overwrite an input', f'{flag} {path}', 'name another file')
     if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
         problems.add('both name the same file', f'--json and --html {options.html}', 'give them different names')
-    if options.scores and not options.annotation_root:
+    if options.scores and not (options.annotation_root or options.labels):
         problems.add('needs to know which classes the scores are of', f'--scores {options.scores}',
-                     'give --annotation-root, too')
+                     'give --labels or --annotation-root, too')
+
+
+def _classes(options, names, class_names):
+    """Classes of the scores by name, or the error that hides them; see `icd.counting.Masks`."""
+    if not options.scores:
+        return {}
+    table = labels.read_source(options.labels) if options.labels else folders.annotations(options.annotation_root)
+    return dict(zip(names, labels.classes_of(table, names, class_names[1:])))
 
 
 def _worst(names, counts, number):
@@ -151,10 +160,10 @@ def run(options: cli.Options) -> dict:
     problems.raise_if_any()
     class_names = _class_names(options)
     names = voc.read_list(options.list)
-    folders = {role: getattr(options, role) for role in ('truth', 'pred', 'versus') if getattr(options, role)}
+    compared = {role: getattr(options, role) for role in ('truth', 'pred', 'versus') if getattr(options, role)}
     counts = counting.count(
-        counting.Masks(folders, class_names, options.scores, options.annotation_root, options.infer_size), names,
-        options.num_process or parallel.number_of_cores())
+        counting.Masks(compared, class_names, options.scores, _classes(options, names, class_names),
+                       options.infer_size), names, options.num_process or parallel.number_of_cores())
     _report_problems(counts, names, options.skip_bad)
     if not counts.by_image['pred'][:, 1].any():
         raise UserError('ignores every pixel of every image (index 255): nothing can be compared with it',

@@ -138,7 +138,8 @@ def _out_of_date(options, outputs, jobs):
 
 def _check_owner(problems, options, outputs):
     """Record when the folder or file belongs to an input or another stage."""
-    path, others = options.export_scores, [options.data_list, options.class_names, options.pretrained]
+    path, others = options.export_scores, [options.data_list, options.class_names, options.pretrained,
+                                             options.labels]
     if not _is_file(path):
         results = os.path.join(options.snapshot, 'results')
         others += [options.snapshot, results, os.path.join(results, 'scores_demo'), options.image_root,

@@ -27,10 +27,12 @@ def run(options: cli.Options):
                for name in names]
     problems = Problems()
     inputs = read_inputs(options.data_list, options.image_root, options.annotation_root, options.class_names,
-                         options.num_cls, problems)
+                         options.num_cls, problems, options.labels, options.unlabelled)
     needed = sum(module.check(options, inputs, problems, names[:i]) for i, module in enumerate(modules))
     checks.check_folder(problems, options.snapshot, needed)
     problems.raise_if_any()
+    for note in inputs.notes:
+        console.log(note)
     if options.dry_run:
         print(plan(options, names, modules, inputs))
         return

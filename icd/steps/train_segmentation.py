@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from icd import checks, cli, files, parallel
 from icd.data import seed_check, voc
+from icd.data.datasets import sample_images
 from icd.data.segmentation_set import SegmentationTrainingSet
 from icd.errors import Problems, UserError
-from icd.model import deeplab
+from icd.model import data_dependent, deeplab
 from icd.model.initial import set_values
 from icd.model.segmentation_loss import PERIOD
 from icd.segment_options import SEGMENT_TRAIN
@@ -205,12 +206,16 @@ def _machine(options):
     return Machine(options.gpus, options.kvstore, parallel.number_of_readers(options.num_workers))
 
 
+def _dataset(options, inputs, cache):
+    return SegmentationTrainingSet(
+        inputs.names, options.image_root, options.seed_root, options.image_size, options.seed,
+        scale='scale' in options.augment, mirror='mirror' in options.augment,
+        padding=_network(options, inputs).padding, cache=cache)
+
+
 def _recipe(options, inputs):
-    dataset = functools.partial(
-        SegmentationTrainingSet, inputs.names, options.image_root, options.seed_root, options.image_size,
-        options.seed, scale='scale' in options.augment, mirror='mirror' in options.augment,
-        padding=_network(options, inputs).padding, cache=options.cache)
     about = {'network': options.network, 'class_names': list(inputs.class_names[1:]), 'width': options.width}
+    dataset = functools.partial(_dataset, options, inputs, options.cache)
     return Recipe(dataset, functools.partial(_task, options, inputs), _schedule(options, inputs), options.batch_size,
                   options.accumulate, options.seed, Sgd(clip_gradient=options.clip_gradient),
                   settings(options, inputs), about)
@@ -228,8 +233,13 @@ def _task(options, inputs, devices, path):
         load.load_trained(path, net, devices)
         notes = [f'weights from {path}']
     else:
-        values, notes = segmentation_start(net, options.pretrained, options.seed, options.init_from_icd)
+        given, notes = read_start(net, options.pretrained, options.init_from_icd)
+        values, drawn = segmentation_start(net, given, options.seed)
         set_values(net, values, devices)
+        notes += drawn
+        if given:
+            images = sample_images(_dataset(options, inputs, 'none'), options.seed)
+            notes += data_dependent.described(data_dependent.fit_scales(net, given, images))
     validate = inputs.validation and functools.partial(inputs.validation.lines, net, devices)
     notes += inputs.seeds.lines(inputs.class_names)
     return SegmentationTask(net, options.class_balance,

@@ -44,30 +44,25 @@ def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None) ->
     return {**given, **backbone}, notes
 
 
-def segmentation_start(net: deeplab.DeepLab, pretrained: str, seed: int, icd: str | None = None) -> tuple:
+def segmentation_start(net: deeplab.DeepLab, given: dict, seed: int) -> tuple:
     """Values of all parameters of a segmentation network that is not trained yet.
 
     Parameters
     ----------
-    net, pretrained, icd : see `read_start`
+    net : DeepLab
+    given : dict of str to ndarray
+        What files give, see `read_start`.
     seed : int
-        Of what no file gives.
+        Of what they do not.
 
     Returns
     -------
     values : dict of str to ndarray
     notes : list of str
-        A line for each file and for what is drawn.
-
-    Raises
-    ------
-    UserError
-        See `read_start`.
+        A line for what is drawn.
     """
-    given, notes = read_start(net, pretrained, icd)
     drawn = [name for name in net.collect_params() if name not in given]
-    if drawn:
-        notes.append(f'weights drawn at random (seed {seed}): {_layers(drawn)}')
+    notes = [f'weights drawn at random (seed {seed}): {_layers(drawn)}'] if drawn else []
     return initialize_missing(net, given, seed, he=not given), notes
 
 

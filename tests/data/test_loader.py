@@ -27,14 +27,14 @@ def folder(tmp_path):
         small = rng.integers(0, 256, (5, 7, 3)).astype(np.uint8)
         image = cv2.resize(small, (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(tmp_path / (name + '.jpg')), image)
-        superpixel_map.write(superpixel_map.path(str(tmp_path), name),
+        superpixel_map.write(superpixel_map.path(str(tmp_path / 'superpixels'), name),
                              np.arange(height)[:, None] // 9 * 1000 + np.arange(width) // 9)
     return str(tmp_path)
 
 
 def training_set(folder, seed=3, **changes):
-    return datasets.IcdTrainingSet(NAMES, LABELS, folder, **dict(dict(superpixel_root=folder, size=SIZE, seed=seed),
-                                                                **changes))
+    values = dict(superpixel_root=os.path.join(folder, 'superpixels'), size=SIZE, seed=seed)
+    return datasets.IcdTrainingSet(NAMES, LABELS, folder, **dict(values, **changes))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_sample_equals_the_view_of_its_files(folder):
         path = os.path.join(folder, name)
         whole = images.read_image(path + '.jpg')
         view = augment.random_view(*whole.shape[:2], SIZE, np.random.default_rng([2, 3, 2, 5]))
-        crop, labels = cut(whole, superpixel_map.read(path + '.png'), view)
+        crop, labels = cut(whole, superpixel_map.read(os.path.join(folder, 'superpixels', name + '.png')), view)
         assert image.dtype == np.uint8 and (image == crop[..., ::-1].transpose(2, 0, 1)).all()
         assert label.dtype == np.float32 and (label == LABELS[index]).all()
         assert superpixel.dtype == np.int32
@@ -204,14 +204,14 @@ def test_impossible_batch_sizes_are_refused():
 
 
 def test_without_superpixels_every_position_has_its_own_label(folder):
-    os.remove(os.path.join(folder, NAMES[0] + '.png'))
+    os.remove(os.path.join(folder, 'superpixels', NAMES[0] + '.png'))
     image, _, superpixel = training_set(folder, superpixel_root=None)[0, 0, 0]
     assert superpixel.dtype == np.int32 and (superpixel == np.arange(49).reshape(7, 7)).all()
 
 
 # -------------------------------------------------------------------------------------------------- what breaks
 def break_file(folder, kind):
-    path = os.path.join(folder, NAMES[4] + ('.png' if 'superpixel' in kind else '.jpg'))
+    path = os.path.join(folder, *(('superpixels', NAMES[4] + '.png') if 'superpixel' in kind else (NAMES[4] + '.jpg',)))
     if 'missing' in kind:
         os.remove(path)
     elif 'cut' in kind:

@@ -14,17 +14,19 @@ NAMES = ('cat', 'dog', 'person')
 
 
 @pytest.mark.parametrize('content', [
-    'a\nb/c\nd\n', 'a\r\nb/c\r\nd', '\n\n a  \n\tb/c\n\n\nd\t\n', '\ufeffa\nb/c\nd\n', 'a\rb/c\rd'])
+    'a\nb/c\nd\n', 'a\r\nb/c\r\nd', '\n\n a  \n\tb/c\n\n\nd\t\n', '\ufeffa\nb/c\nd\n', 'a\rb/c\rd', './a\nb//c\n././d',
+    '\u200ba\xa0\nb/c\u3000\n\ufeffd'])
 def test_list_tolerates_byte_order_marks_blank_lines_and_crlf(tmp_path, content):
     assert voc.read_list(write(tmp_path / 'list.txt', content)) == ['a', 'b/c', 'd']
 
 
 @pytest.mark.parametrize('content, message', [
     ('', ['no names']), ('\n  \n', ['no names']), ('a\nb\na\n', ['line 3', 'already on line 1', 'remove']),
-    (b'\xff\xd8\xff\xe0', ['not a text file']), (b'a\0b', ['not a text file']),
+    (b'a\r\xff\xd8\xff\xe0', ['line 2 is not UTF-8', 'save']), (b'a\0b', ['not a text file']),
     ('/etc/passwd', ['absolute', 'relative']), ('\\\\host\\a', ['absolute']), ('c:\\a', ['absolute']),
     ('../a', ['leaves the folder']), ('a/../../b', ['leaves the folder']), ('..', ['leaves the folder']),
-    ('a\\b', ['backslash']), ('a\x07b', ['unprintable']), ('./a', ['not a plain']), ('a//b', ['not a plain']),
+    ('a\\b', ['backslash']), ('a\x07b', ['unprintable']), ('.', ['not a plain']),
+    ('a\n./a', ['line 2', 'already on line 1']),
     ('a/', ['not a plain']), ('-rf', ['not a plain']), ('a.jpg', ['without .jpg']), ('a/b.PNG', ['without .PNG']),
     ('x' * 300, ['too long']),
     ('/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png', ['absolute', 'without an ending'])])
@@ -78,6 +80,10 @@ EASY, DIFFICULT = '<difficult>0</difficult>', '<difficult>1</difficult>'
     ([], ()), ([('dog', EASY)], (1,)), ([('person', EASY), ('cat', EASY), ('cat', EASY)], (0, 2)),
     ([('dog', '')], (1,)), ([('dog', '<difficult> </difficult>')], (1,)), ([(' dog\n', EASY)], (1,)),
     ([('dog', EASY), ('cat', DIFFICULT)], (1,)), ([('dog', DIFFICULT), ('cat', DIFFICULT)], (0, 1)),
+    ([('dog', '<difficult>Unspecified</difficult>'), ('cat', '<difficult>true</difficult>')], (1,)),
+    ([('dog', '<difficult>FALSE</difficult>'), ('cat', '<difficult>Yes</difficult>')], (1,)),
+    ([('dog', '<deleted>0</deleted>'), ('cat', '<deleted>1</deleted>')], (1,)),
+    ([('dog', '<deleted>1</deleted>')], ()), ([('', '<deleted>true</deleted>'), ('dog', '')], (1,)),
     ([('dog', EASY + '<part><name>head</name><difficult>1</difficult></part>')], (1,))])
 def test_annotation_gives_the_classes_of_its_objects(tmp_path, objects, classes):
     assert voc.read_annotation(write(tmp_path / 'a.xml', annotation(*objects)), NAMES) == classes
@@ -103,6 +109,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY x "dog"><!ENTITY y "&x;&x;">]>'
     ('<annotation><object/></annotation>', ['has no name']),
     (annotation(('sphinx', EASY)), ["'sphinx'", 'class-names']),
     (annotation(('dog', '<difficult>maybe</difficult>')), ['maybe']),
+    (annotation(('dog', '<difficult>2</difficult>')), ['not 0 or 1']),
     (BOMB + annotation(('&y;', EASY)), ['document type']), (BOMB.encode('utf-16'), ['document type']),
     ('<!DOCTYPE a SYSTEM "file:///etc/passwd">' + annotation(), ['document type']),
     ('<?xml version="1.0" encoding="klingon"?>' + annotation(), ['not a usable']),

@@ -41,7 +41,8 @@ def read_inputs(options, problems=None):
     """The inputs of a run; what is wrong with them goes to `problems`, or is raised."""
     found = Problems() if problems is None else problems
     inputs = icd.data.inputs.read_inputs(options.data_list, options.image_root, options.annotation_root,
-                                         options.class_names, options.num_cls, found)
+                                         options.class_names, options.num_cls, found, options.labels,
+                                         options.unlabelled)
     if problems is None:
         found.raise_if_any()
     return inputs

@@ -112,3 +112,8 @@ def test_names_do_not_depend_on_what_was_made_before():
 def test_a_network_that_does_not_exist_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match='vgg16_large'):
         deeplab.create('vgg16', 21)
+
+
+def test_a_random_resnet_lets_a_signal_through():
+    feature = network('resnet101_largefov').layers.backbone(images()).asnumpy()
+    assert .1 < feature.std() < 100

@@ -11,6 +11,7 @@ from PIL import ImageFile
 
 from icd import cli, counting, parallel
 from icd.data import masks, score_map, voc
+from icd.data.labels import command
 from icd.errors import UserError
 from icd.method import bootstrap, metrics
 from icd.steps import evaluate
@@ -328,6 +329,15 @@ def test_curve_equals_thresholding_the_seeds(case):
         at = curve['threshold'].index(threshold)
         assert curve['ignored'][at] == pytest.approx(100 * (1 - kept / known), abs=.02)
         assert curve['precision'][at] == pytest.approx(100 * right / kept, abs=.05)
+
+
+def test_labels_of_any_source_give_the_same_curve(case, tmp_path):
+    folder, masks = case
+    asked = add_scores(folder, masks)
+    command.main(['convert', asked.pop('annotation_root'), str(tmp_path / 'labels.json')])
+    curves = [evaluate.run(options(folder, **asked, **source))['curve'] for source in (
+        dict(annotation_root=str(folder / 'xml')), dict(labels=str(tmp_path / 'labels.json')))]
+    assert curves[0] == curves[1]
 
 
 def test_bad_scores_and_annotations_are_named(case):

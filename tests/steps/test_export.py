@@ -34,6 +34,7 @@ def small(tmp_path):
     return cli.defaults(
         cli.RUN, image_root=str(tmp_path / 'images'), annotation_root=str(tmp_path / 'xml'),
         data_list=str(tmp_path / 'list.txt'), snapshot=str(tmp_path / 'snapshot'), infer_size=SIDE, num_process=1,
+        unlabelled='keep',
         export_scores=str(tmp_path / 'out' / 'maps'))
 
 

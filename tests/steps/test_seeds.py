@@ -72,7 +72,7 @@ def small_set(folder, images):
     return cli.defaults(
         cli.RUN, image_root=str(folder / 'images'), annotation_root=str(folder / 'xml'),
         data_list=str(folder / 'list.txt'), saliency_root=str(folder / 'saliency'),
-        snapshot=str(folder / 'snapshot'), infer_size=SIDE, num_process=1)
+        snapshot=str(folder / 'snapshot'), infer_size=SIDE, num_process=1, unlabelled='keep')
 
 
 @pytest.fixture

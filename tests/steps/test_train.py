@@ -22,6 +22,7 @@ import pytest
 
 from icd import cli, files
 from icd.data import superpixel_map
+from icd.data.labels import command
 from icd.errors import UserError
 from icd.steps import train
 from icd.train import launch
@@ -168,9 +169,9 @@ def test_settings_equal_those_of_earlier_checkpoints(data, tmp_path):
 def test_every_option_is_known_to_change_training_or_not():
     marked = cli.names_of(cli.RUN, changes='train')
     # Other values of these give the same weights; of the images and superpixels, the user answers for the content.
-    same = ['image_root', 'superpixel_root', 'snapshot', 'class_names', 'model', 'num_save', 'log_frequency', 'resume',
-            'checkpoint_every', 'only_train', 'gpus', 'kvstore', 'num_workers', 'num_process', 'cache', 'profile',
-            'tensorboard', 'dry_run']
+    same = ['image_root', 'labels', 'unlabelled', 'superpixel_root', 'snapshot', 'class_names', 'model', 'num_save',
+            'log_frequency', 'resume', 'checkpoint_every', 'only_train', 'gpus', 'kvstore', 'num_workers',
+            'num_process', 'cache', 'profile', 'tensorboard', 'dry_run']
     # Used by the other stages only.
     later = [option.name for title in ('Inference', 'Seeds') for option in cli.RUN[title]] + ['saliency_root']
     assert sorted(marked + same + later) == sorted(vars(cli.defaults(cli.RUN)))
@@ -215,6 +216,20 @@ def test_an_interrupted_run_resumes_to_the_same_bits(data, undisturbed, tmp_path
     assert results(tmp_path) == results(undisturbed)
     assert [line['step'] for line in log_lines(tmp_path)] == [str(i + 1) for i in range(6)]
     assert [line['loss'] for line in log_lines(tmp_path)] == [line['loss'] for line in log_lines(undisturbed)]
+
+
+def test_labels_from_another_source_resume_a_training(data, undisturbed, tmp_path, capsys):
+    source = str(tmp_path / 'labels.csv')
+    command.main(['convert', os.path.join(data, 'annotations'), source])
+    shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
+    capsys.readouterr()
+    run(data, tmp_path / 'snap', labels=source, annotation_root='nowhere')
+    assert 'all 2 epochs are done' in capsys.readouterr().err
+    assert results(tmp_path / 'snap') == results(undisturbed)
+    with open(source, 'a', encoding='utf-8') as file:
+        file.write(f'image00,{CLASSES[2]}\n')
+    with pytest.raises(UserError, match='another --annotation-root'):
+        run(data, tmp_path / 'snap', labels=source)
 
 
 def test_accumulated_batches_resume_to_the_same_bits(data, tmp_path, monkeypatch):

@@ -69,6 +69,11 @@ def draw(height, width, seed=0):
     return np.clip(rough + rng.normal(0, 4, rough.shape), 0, 255).astype(np.uint8)
 
 
+def encoded(ending, height=1, width=1):
+    """Bytes of a drawn image."""
+    return cv2.imencode(ending, draw(height, width))[1].tobytes()
+
+
 def write(path, seed, modified=None):
     """Write a drawn image; all PNG files of these have one size."""
     cv2.imwrite(str(path), draw(60, 80, seed), [cv2.IMWRITE_PNG_COMPRESSION, 0])

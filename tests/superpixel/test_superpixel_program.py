@@ -35,7 +35,7 @@ def make(folder, *options, min_size='75', **kwargs):
 
 # ------------------------------------------------------------------------------------------------ what it reads
 def test_lists_from_any_editor(images):
-    (images / 'list.txt').write_bytes(b'\xef\xbb\xbfa\r\n\r\n  b \t\r\na\r\n./a\r\nsub//with space')
+    (images / 'list.txt').write_bytes(b'\xef\xbb\xbfa\r\n\r\n  b \t\r\n./sub//with space')
     code, lines = make(images)
     assert code == 0 and lines == ['makeSuperpixel: 3 made, 0 already there, 0 bad']
     assert sorted(maps(images / 'out')) == ['a.png', 'b.png', 'sub/with space.png']
@@ -48,11 +48,13 @@ def test_size_and_encoding_of_maps(images):
     assert (superpixel_map.read(str(images / 'out/a.png')) == encoded.astype(int) @ [1, 256, 65536]).all()
 
 
-def test_jpg_is_taken_before_png(images):
+def test_two_files_of_one_name_are_refused(images):
     shutil.copy(str(images / 'images/b.png'), str(images / 'images/a.png'))
-    cv2.imwrite(str(images / 'images/a.png'), draw(30, 30))
-    assert make(images)[0] == 0
-    assert superpixel_map.read(str(images / 'out/a.png')).shape == (60, 80)
+    code, lines = make(images)
+    assert code == 1 and lines == [
+        'makeSuperpixel: images/a.jpg, images/a.png: several files for one image: keep one of them under this name',
+        'makeSuperpixel: 2 made, 0 already there, 1 bad']
+    assert sorted(maps(images / 'out')) == ['b.png', 'sub/with space.png']
 
 
 def odd_images(folder):
@@ -63,12 +65,20 @@ def odd_images(folder):
             'grey16.png': drawn[..., 0].astype(np.uint16) * 257, 'alpha.png': np.dstack([drawn, drawn[..., :1]])}
     for name, image in made.items():
         cv2.imwrite(os.path.join(folder, name), image)
+    made = {'colour.bmp': drawn, 'grey.BMP': drawn[..., 0], 'lossy.webp': drawn, 'transparent.webp': made['alpha.png'],
+            'rgb.tif': drawn, 'grey_of.tiff': drawn[..., 0], '16bit.TIF': made['16bit.png']}
+    for name, image in made.items():
+        cv2.imwrite(os.path.join(folder, 'of_' + name), image)
+    Image.fromarray(drawn).save(os.path.join(folder, 'lossless.webp'), lossless=True)
+    Image.fromarray(drawn).convert('P').save(os.path.join(folder, 'palette_of.bmp'))
+    Image.fromarray(drawn).convert('P').save(os.path.join(folder, 'palette_lzw.tif'), compression='tiff_lzw')
     Image.fromarray(drawn).convert('CMYK').save(os.path.join(folder, 'cmyk.jpg'))
     Image.fromarray(drawn).convert('P').save(os.path.join(folder, 'palette.png'))
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x112] = orientation
-        Image.fromarray(drawn).save(os.path.join(folder, f'exif{orientation}.jpg'), exif=exif)
+        for ending in ('jpg', 'png', 'webp', 'tif'):
+            Image.fromarray(drawn).save(os.path.join(folder, f'{ending}_exif{orientation}.{ending}'), exif=exif)
     return sorted(os.listdir(folder))
 
 
@@ -78,6 +88,7 @@ def test_odd_images_are_decoded_as_in_training(method, tmp_path):
     os.makedirs(str(tmp_path / 'same'))
     found = odd_images(str(tmp_path / 'images'))
     names = [os.path.splitext(file)[0] for file in found]
+    assert len(set(names)) == len(names) > 40
     for file, name in zip(found, names):       # the training's decoding, without loss
         cv2.imwrite(str(tmp_path / 'same' / (name + '.png')), read_image(str(tmp_path / 'images' / file)))
     (tmp_path / 'list.txt').write_text('\n'.join(names))
@@ -151,7 +162,7 @@ BAD_COMMANDS = {
     'negative compactness': (['list.txt', 'images', 'out', '75', '--compactness', '-1'], "--compactness '-1'"),
     'no list': (['nowhere.txt', 'images', 'out', '75'], 'nowhere.txt: no such file'),
     'list is a folder': (['images', 'images', 'out', '75'], 'images: this is a folder'),
-    'empty list': (['empty.txt', 'images', 'out', '75'], 'empty.txt: no names'),
+    'empty list': (['empty.txt', 'images', 'out', '75'], 'empty.txt: holds no names'),
     'no images': (['list.txt', 'nowhere', 'out', '75'], 'nowhere: not a folder'),
     'images are a file': (['list.txt', 'list.txt', 'out', '75'], 'list.txt: not a folder'),
     'target is a file': (['list.txt', 'images', 'list.txt', '75'], 'list.txt: this is a file'),
@@ -187,11 +198,11 @@ def test_links_out_of_the_folder_are_not_followed(images):
     assert code == 1 and 'link' in lines[0] and not os.listdir(str(images / 'elsewhere')), lines
 
 
-def test_image_is_never_replaced_by_its_map(images):
+@pytest.mark.parametrize('options', [[], ['--force']])
+def test_image_is_never_replaced_by_its_map(images, options):
     before = files(images / 'images')
-    for options in ([], ['--force']):
-        code, lines = call('list.txt', 'images', 'images/.', '75', *options, cwd=str(images))
-        assert code == 1 and len(lines) == 2 and 'images/b.png: its label map would replace it' in lines[0], lines
+    code, lines = call('list.txt', 'images', 'images/.', '75', *options, cwd=str(images))
+    assert code == 1 and len(lines) == 2 and 'images/b.png: its label map would replace it' in lines[0], lines
     after = files(images / 'images')
     assert sorted(set(after) - set(before)) == ['a.png', 'inputs.tsv', 'settings.json', 'sub/with space.png']
     assert all(after[name] == before[name] for name in before)

@@ -121,7 +121,6 @@ REPLACED = {
     'linked to other content': (link_to_other_content, 'a'),
     'linked to the same content': (link_to_same_content, ''),
     'PNG instead of JPEG': (another_png_instead, 'a'),
-    'PNG next to JPEG': (lambda root: write(root / 'images/a.png', 7), ''),
     'touched': (lambda root: os.utime(str(root / PATHS['a'])), ''),
     'touched, older date': (touch(PAST), ''),
     'touched, future date': (touch(FUTURE), ''),
@@ -238,7 +237,7 @@ def test_format_of_the_record(root):
         assert text == json.dumps(json.loads(text), indent=2) + '\n'
 
 
-@pytest.mark.parametrize('name', ['a\tb', 'ü', '日本', ' .x', "o'clock", 'a,b'])
+@pytest.mark.parametrize('name', ['ü', '日本', ' .x', "o'clock", 'a,b'])
 def test_any_name_can_be_recorded(name, root):
     shutil.copy(str(root / PATHS['a']), str(root / f'images/{name.strip()}.jpg'))
     (root / 'list.txt').write_text(name + '\n', encoding='utf-8')

@@ -5,13 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <thread>
-#include <unordered_set>
 
 namespace fs = std::filesystem;
 
@@ -94,63 +92,6 @@ void remove_partial(const std::string &folder, const std::vector<std::string> &e
         }
     }
     for (const fs::path &path : found) ::unlink(path.c_str());
-}
-
-// ------------------------------------------------------------------------------------------------------ names
-namespace {
-
-// What keeps `name` from naming a file inside a folder, or nothing.
-std::string problem_of(const std::string &name) {
-    const fs::path path(name);
-    if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end())
-        return "it leads out of the folders: give names like 2007_000032 or folder/2007_000032";
-    if (!path.has_filename() || path.filename() == "." || name.find('\0') != std::string::npos)
-        return "not the name of a file: give names like 2007_000032";
-    std::string ending = path.extension().string();
-    std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
-    if (ending == ".jpg" || ending == ".jpeg" || ending == ".png") return "write names without " + ending;
-    return "";
-}
-
-// For a line on the terminal: not too long, and no control characters.
-std::string printable(const std::string &name) {
-    std::string shown = name.substr(0, 80);
-    std::replace_if(shown.begin(), shown.end(), [](unsigned char c) { return std::iscntrl(c); }, '?');
-    return shown;
-}
-
-std::string stripped(const std::string &line) {
-    static const char kSpace[] = " \t\r\n\v\f";
-    const std::size_t begin = line.find_first_not_of(kSpace);
-    return begin == std::string::npos ? "" : line.substr(begin, line.find_last_not_of(kSpace) - begin + 1);
-}
-
-}  // namespace
-
-std::vector<std::string> read_names(const std::string &path) {
-    Bytes bytes;
-    const File file(path, O_RDONLY);
-    if (const int error = file.descriptor < 0 ? errno : read_bytes(file, bytes))
-        throw UserError(path + ": " + reason(error));
-    std::string text(bytes.begin(), bytes.end());
-    if (text.compare(0, 3, "\xef\xbb\xbf") == 0) text.erase(0, 3);  // the mark some editors put in front
-    std::vector<std::string> names;
-    std::unordered_set<std::string> seen;
-    int number = 0;
-    for (std::size_t begin = 0; begin < text.size();) {
-        const std::size_t end = std::min(text.find('\n', begin), text.size());
-        const std::string line = stripped(text.substr(begin, end - begin));
-        begin = end + 1;
-        ++number;
-        if (line.empty()) continue;
-        const std::string problem = problem_of(line);
-        if (!problem.empty())
-            throw UserError(path + ": line " + std::to_string(number) + ", '" + printable(line) + "': " + problem);
-        const std::string name = fs::path(line).lexically_normal().string();
-        if (seen.insert(name).second) names.push_back(name);
-    }
-    if (names.empty()) throw UserError(path + ": no names in it: write one a line");
-    return names;
 }
 
 // ---------------------------------------------------------------------------------------------------- folders

@@ -1,4 +1,4 @@
-// Files and folders on disk: lists of names, whole reads, atomic writes, one lock a folder.
+// Files and folders on disk: whole reads, atomic writes, one lock a folder.
 #ifndef SUPERPIXEL_FILES_H
 #define SUPERPIXEL_FILES_H
 
@@ -39,11 +39,6 @@ int write_atomic(const std::string &path, const Bytes &bytes);
 
 // Removes the .FILE.part of killed runs from a folder whose lock this run holds, where FILE ends in one of `endings`.
 void remove_partial(const std::string &folder, const std::vector<std::string> &endings);
-
-// Names, one a line, "./" and "//" removed; blank lines, spaces around names, CR at line ends and repetitions are
-// ignored. UserError: no such file, no names, a name that is absolute, leads out of its folder by "..", or has an
-// ending.
-std::vector<std::string> read_names(const std::string &path);
 
 bool is_readable_folder(const std::string &path);
 

@@ -34,17 +34,10 @@ bool jpeg_is_cut_short(const std::vector<uchar> &bytes) {
 
 }  // namespace
 
-std::string image_path(const std::string &folder, const std::string &name) {
-    const std::string path = folder + "/" + name;
-    struct stat status;
-    const bool is_png = ::stat((path + ".jpg").c_str(), &status) != 0 && ::stat((path + ".png").c_str(), &status) == 0;
-    return path + (is_png ? ".png" : ".jpg");
-}
-
 Identity read_image(const std::string &path, Bytes &bytes) {
     Identity identity;
     const int error = read_with_identity(path, bytes, identity);
-    if (error == ENOENT) throw BadImage(path + ": no such file, nor .png: restore it or take the name off the list");
+    if (error == ENOENT) throw BadImage(path + ": no such file, nor one with another ending: restore it or take the name off the list");
     if (error) throw BadImage(path + ": " + reason(error));
     return identity;
 }

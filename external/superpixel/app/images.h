@@ -10,9 +10,6 @@
 #include "files.h"
 #include "record.h"
 
-// FOLDER/NAME.jpg, or FOLDER/NAME.png where only that exists.
-std::string image_path(const std::string &folder, const std::string &name);
-
 // The bytes of an image file and their identity. BadImage: missing, unreadable.
 Identity read_image(const std::string &path, Bytes &bytes);
 

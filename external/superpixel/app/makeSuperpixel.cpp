@@ -19,6 +19,7 @@
 #include "files.h"
 #include "images.h"
 #include "messages.h"
+#include "names.h"
 #include "options.h"
 #include "record.h"
 #include "superpixel.h"
@@ -50,8 +51,9 @@ void make_map(const Options &options, const LabelMaps &maps, const Record &recor
 enum class Outcome { kMade, kKept, kForeign };
 
 // Brings the label map of one image up to date.
-Outcome update_map(const Options &options, const LabelMaps &maps, const Record &record, const std::string &name) {
-    const std::string path = image_path(options.image_dir, name);
+Outcome update_map(const Options &options, const ImageFolder &images, const LabelMaps &maps, const Record &record,
+                   const std::string &name) {
+    const std::string path = images.path(name);
     if (maps.would_replace(path, name))
         throw BadImage(path + ": its label map would replace it: choose another TARGET_DIR");
     const Identity *recorded = nullptr;
@@ -78,12 +80,12 @@ struct Tally {
 };
 
 // `update_map` that counts and reports. Never throws: exceptions may not leave a parallel loop.
-void process(const Options &options, const LabelMaps &maps, const Record &record, const std::string &name, Tally &tally,
-             Progress &progress) {
+void process(const Options &options, const ImageFolder &images, const LabelMaps &maps, const Record &record,
+             const std::string &name, Tally &tally, Progress &progress) {
     std::string bad, fatal;
     Outcome outcome = Outcome::kMade;
     try {
-        outcome = update_map(options, maps, record, name);
+        outcome = update_map(options, images, maps, record, name);
     } catch (const BadImage &error) {
         bad = error.what();
     } catch (const std::bad_alloc &) {
@@ -111,6 +113,7 @@ int run(const Options &options) {
     const std::vector<std::string> names = read_names(options.list);
     if (!is_readable_folder(options.image_dir))
         throw UserError(options.image_dir + ": not a folder that can be read: give the folder of the images");
+    const ImageFolder images(options.image_dir, names);
     make_folder(options.target_dir);
     const FolderLock lock(options.target_dir);
     std::signal(SIGINT, on_signal);
@@ -128,7 +131,7 @@ int run(const Options &options) {
     const int threads = static_cast<int>(std::min({static_cast<std::size_t>(wanted), names.size(), kMostThreads}));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (std::size_t i = 0; i < names.size(); ++i)
-        if (!stop) process(options, maps, record, names[i], tally, progress);
+        if (!stop) process(options, images, maps, record, names[i], tally, progress);
 
     if (!tally.fatal.empty()) {
         progress.report(tally.fatal);

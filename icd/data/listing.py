@@ -1,0 +1,135 @@
+"""Files by name, whatever their ending: one listing a folder, not a question a file.
+
+Names of a list and names on disk are the same when they are so after canonical decomposition (Unicode's NFD): a list
+that was written on one system is read on another. `external/superpixel/app/listing.cpp` has the same rule.
+"""
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from typing import Iterator, Sequence
+
+from icd.errors import UserError
+
+_SETTLED = 2_000_000_000    # nanoseconds after which a folder's date tells every change: file systems count coarsely
+_PATIENCE = 20              # a folder that changes all the time is listed for one part of this of the time
+_QUICK = .005               # seconds: a folder that is listed faster is listed whenever it changed
+_MOST_FILES = 5_000_000
+
+
+def normal(name: str) -> str:
+    """A name as names are compared: NFD."""
+    return name if name.isascii() else unicodedata.normalize('NFD', name)
+
+
+class _Listing:
+    """The entries of a folder by stem, as it was when it was read."""
+
+    def __init__(self, folder):
+        begin = time.monotonic()
+        self.changed = _changed(folder)
+        self._settled = time.time_ns() - self.changed > _SETTLED
+        self.by_stem, self.by_name = {}, {}
+        try:
+            found = os.listdir(folder)
+        except OSError:                                     # nothing there; opening a file of it says what is wrong
+            found = ()
+        for entry in found:
+            stem = normal(os.path.splitext(entry)[0])
+            before = self.by_stem.get(stem)
+            self.by_stem[stem] = entry if before is None else (*_several(before), entry)
+            if not entry.isascii():
+                self.by_name[normal(entry)] = entry
+        end = time.monotonic()
+        self._due = end + _PATIENCE * (end - begin) if end - begin > _QUICK else end
+
+    def is_current(self, folder):
+        return self._settled and _changed(folder) == self.changed or time.monotonic() < self._due
+
+
+def _several(found):
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _changed(folder):
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+_LISTINGS = {}
+
+
+def _listing(folder):
+    known = _LISTINGS.get(folder)
+    if known is None or not known.is_current(folder):
+        known = _LISTINGS[folder] = _Listing(folder)
+    return known
+
+
+def _folder(root, part):
+    """The folder `part` (a/b) of `root`, by the names its parts have on disk."""
+    path = os.path.join(root, part)
+    if part.isascii() or os.path.isdir(path):
+        return path
+    path = root
+    for name in part.split('/'):
+        path = os.path.join(path, _listing(path).by_name.get(normal(name), name))
+    return path
+
+
+def find(root: str, name: str, endings: Sequence[str]) -> list:
+    """Files that a name of a list may mean.
+
+    Parameters
+    ----------
+    root : str
+        Folder.
+    name : str
+        Relative to it, without an ending; / between folders.
+    endings : sequence of str
+        Lower case, with their dot; any case is found.
+
+    Returns
+    -------
+    list of str
+        Paths, in the order of `endings`; empty when there is none.
+    """
+    part, stem = os.path.split(name)
+    folder = _folder(root, part)
+    entries = _several(_listing(folder).by_stem.get(normal(stem), ()))
+    ranked = sorted((endings.index(ending), entry) for entry in entries
+                    for ending in [os.path.splitext(entry)[1].lower()] if ending in endings)
+    return [os.path.join(folder, entry) for _, entry in ranked]
+
+
+def walk(root: str) -> Iterator[str]:
+    """Paths of all files below a folder, relative to it, sorted within each folder; hidden ones are left out.
+
+    Links to folders are followed, each folder once.
+
+    Raises
+    ------
+    UserError
+        When there are more than five million files, or a folder cannot be read.
+    """
+    seen, count = set(), 0
+
+    def stop(error):
+        raise UserError(error.strerror, error.filename, 'check the path and its permissions')
+    for folder, parts, names in os.walk(root, followlinks=True, onerror=stop):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            parts.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        parts[:] = sorted(part for part in parts if not part.startswith('.'))
+        count += len(names)
+        if count > _MOST_FILES:
+            raise UserError(f'more than {_MOST_FILES} files', root, 'give the folder of one data set')
+        relative = os.path.relpath(folder, root).replace(os.sep, '/')
+        for name in sorted(names):
+            if not name.startswith('.'):
+                yield name if relative == '.' else f'{relative}/{name}'
