@@ -119,6 +119,9 @@ def test_only_known_classes_of_an_image_win(segmented):
         expected = np.array(known, np.uint8)[best_class(scores[known], SIZES[name])]
         assert (read('raw', name) == expected).all() and set(np.unique(read('crf', name))) <= set(known)
     assert any(excluded)            # where scores multiplied by 0 would be the largest
+    files.save_json('labels.json', {name: ['tvmonitor'] if name != 'b' else [] for name in NAMES})
+    assert run('predict', '--only-known-classes', '--labels', 'labels.json', '--out', 'other') == 0
+    assert all((read('raw', name) == read('raw', name, 'other')).all() for name in NAMES)
 
 
 def stamps(out='out'):
