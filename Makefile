@@ -34,7 +34,7 @@ demo: $(INSTALLED) $(PROGRAM)
 	$(PYTHON) -m icd.demo
 
 test: lint $(PROGRAM)
-	$(PYTHON) -m pytest -q --durations=15
+	$(PYTHON) -m pytest -q -n auto --maxprocesses=4 --durations=15
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
@@ -44,7 +44,7 @@ bench: $(INSTALLED) $(PROGRAM)
 
 options: $(INSTALLED)
 	sed -i '/^### /,$$d' docs/options.md
-	$(PYTHON) -m icd.cli >> docs/options.md
+	$(PYTHON) -m icd.option_page >> docs/options.md
 
 clean:
 	$(MAKE) -C external/superpixel clean

@@ -18,6 +18,8 @@ CUDA_11 = [f'nvidia-{name}-cu11' for name in (
     'cublas', 'cuda-nvrtc', 'cuda-runtime', 'cufft', 'curand', 'cusolver', 'cusparse', 'nccl', 'nvtx')]
 CUDA_11.append('nvidia-cudnn-cu11>=8,<9')
 
+ONNX = ['onnx>=1.14', 'onnxruntime>=1.16']
+
 # Contracted multiplications would change the results' bits; what sqrt reports and what traps does not matter, but keeps
 # loops from being vectorised.
 EXACT = ['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math']
@@ -45,7 +47,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
-    package_data={'icd.viz': ['report.html']},
+    package_data={'icd.viz': ['*.html', '*.css']},
     ext_modules=[MEAN_FIELD, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
@@ -63,14 +65,21 @@ setup(
         'cu112': ['mxnet-cu112==1.9.1'] + CUDA_11,
         'cu117': ['mxnet-cu117==1.9.1'] + CUDA_11,
         'coco': ['pycocotools>=2.0.6'],
+        'keras': ['h5py>=3'],
+        'resnet': ['gluoncv>=0.10.4,<0.11'],
+        'onnx': ONNX,
         'tensorboard': ['tensorboardX>=2'],
-        'dev': ['gluoncv>=0.10.4,<0.11', 'hypothesis>=6', 'pycocotools>=2.0.6', 'pytest>=7',
-                'ruff>=0.17,<0.18', 'scipy>=1.5'],
+        'dev': ONNX + ['gluoncv>=0.10.4,<0.11', 'h5py>=3', 'hypothesis>=6', 'pycocotools>=2.0.6', 'pytest>=7',
+                'pytest-xdist>=3', 'ruff>=0.17,<0.18', 'safetensors>=0.4', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
+        'icd-pipeline = icd.steps.pipeline:command',
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
-        'icd-labels = icd.data.labels.command:command',
+        'icd-weights = icd.steps.weights:command',
+        'icd-labels = icd.steps.labels:command',
+        'icd-segment = icd.steps.segment:command',
+        'icd-export = icd.steps.export_onnx:command',
     ]},
 )

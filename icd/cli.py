@@ -1,6 +1,7 @@
 """Every option of every command, once: name, default, help and check.
 
-The command lines, docs/options.md (`python -m icd.cli`) and the header of the run log all come from here.
+The command lines, docs/options.md (`make options`) and the header of the run log all come from here; the options of
+`icd-segment` and `icd-weights` are in `icd.segment_options` and `icd.weights_options`.
 """
 from __future__ import annotations
 
@@ -68,7 +69,11 @@ _IMAGE_ROOT = Option('--image-root', './data/VOC2012/JPEGImages', 'folder of ima
 _LABELS = Option('--labels', None, 'image labels in place of --annotation-root: VOC XML, class folders, CSV, JSON, '
                  'COCO, cls_labels.npy or a list (docs/data.md)', types.path, metavar='SOURCE')
 _PRETRAINED = Option('--pretrained', './data/pretrained/vgg16_20M.params',
-                     "pretrained VGG16 in the original's format; none: a random start", types.path, changes=_TRAIN)
+                     'pretrained VGG16, of any format; none: a random start', types.path, changes=_TRAIN)
+_PRETRAINED_INPUT = Option(
+    '--pretrained-input', None, 'input the pretrained weights were trained with: icd, torchvision, caffe, keras, '
+    'caffe-rgb, or as BGR,103.939:116.779:123.68,1,255 (default: by the names and shapes in the file)',
+    types.pretrained_input, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
 _SEED = Option('--seed', 0, 'seed of everything random', types.number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
@@ -93,7 +98,7 @@ RUN = {
                types.path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', types.path),
         _DATA_LIST,
-        _PRETRAINED,
+        _PRETRAINED, _PRETRAINED_INPUT,
         Option('--snapshot', './snapshot/icd', 'folder for everything the run writes', types.path),
         _CLASS_NAMES,
     ],
@@ -149,6 +154,7 @@ RUN = {
         Option('--infer-size', 513, 'side of the padded network input, 8k+1', types.image_size),
         Option('--infer-batch-size', 4, 'images a batch', types.POSITIVE),
         Option('--only-infer', False, 'skip training; stop after inference'),
+        Option('--onnx', None, 'scores by this file of icd-export: no training, and MXNet is not needed', types.path),
         Option('--export-scores', None, 'also write the score maps for other programs: a folder (NAME.npz each) or '
                'one FILE.npz', types.path, metavar='DIR|FILE.npz'),
         Option('--export-full-size', False, 'exported maps at image size, too'),
@@ -172,12 +178,11 @@ RUN = {
     ],
 }
 
-
 SUPERPIXEL = {
     'Files': [
         Option('--superpixel-root', './external/superpixel/data/VOC', 'folder of NAME.png: raw superpixels',
                types.path),
-        _IMAGE_ROOT, _DATA_LIST, _PRETRAINED,
+        _IMAGE_ROOT, _DATA_LIST, _PRETRAINED, _PRETRAINED_INPUT,
         Option('--save-superpixel-root', './data/superpixels/voc_superpixels', 'folder for the merged superpixels',
                types.path),
         Option('--save-feature-root', './data/cache/features', 'accepted for old command lines; nothing is written '
@@ -195,7 +200,8 @@ SUPERPIXEL = {
 
 EVALUATE = {
     'Files': [
-        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate', types.path, required=True),
+        Option('--pred', None, 'folder of NAME.png: the seeds to evaluate, or --out of icd-segment predict: with and '
+               'without CRF', types.path, required=True),
         Option('--truth', None, "folder of NAME.png: ground truth, or somebody's released seeds",
                types.path, required=True),
         Option('--list', None, 'names, one a line', types.path, required=True),
@@ -208,7 +214,7 @@ EVALUATE = {
                types.number(int, 2, 255)),
         Option('--skip-bad', False, 'leave out names whose masks are missing, damaged or do not fit, and report which; '
                'otherwise they end the command'),
-        Option('--resamples', 1000, "draws of the images for the interval of --versus", types.number(int, 20, 100000)),
+        Option('--resamples', 1000, 'draws of the images for the interval of --versus', types.number(int, 20, 100000)),
         _SEED,
     ],
     'Report': [
@@ -303,17 +309,12 @@ def command_line(groups: dict, options: Options) -> str:
     return ' '.join(map(shlex.quote, parts))
 
 
-def tables() -> Iterator[tuple]:
-    """The tables of docs/options.md: (command, Markdown table)."""
-    for title, groups in (('run_icd.py', RUN), ('generate_superpixel.py', SUPERPIXEL), ('icd-evaluate', EVALUATE)):
+def tables(commands: dict) -> Iterator[tuple]:
+    """Tables of options as Markdown, for docs/options.md: (title, table) of each of `commands`, groups by title."""
+    for title, groups in commands.items():
         lines = ['| option | default | meaning |', '|---|---|---|']
         for option in _all(groups):
             choices = ': ' + ', '.join(option.kwargs['choices']) if 'choices' in option.kwargs else ''
             shown = f'`{option.shown}`' if option.shown else ''
             lines.append(f'| `{option.flag}` | {shown} | {option.text}{choices} |')
         yield title, '\n'.join(lines)
-
-
-if __name__ == '__main__':
-    for _title, _table in tables():
-        print(f'### `{_title}`\n\n{_table}\n')

@@ -5,6 +5,8 @@ import argparse
 import os
 from typing import Callable
 
+from icd.weights import source_input
+
 
 def number(kind: type, low: float, high: float | None = None, above: bool = False) -> Callable:
     """A type for argparse: an int or float at least `low` (more than `low` with `above`), at most `high`."""
@@ -61,6 +63,14 @@ def numbers(count: int, deviations: int) -> Callable:
     return convert
 
 
+def pretrained_input(text: str) -> str:
+    """What a pretrained network expects: see `icd.weights.source_input.parse`, which reads it again."""
+    try:
+        return str(source_input.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def fractions(text: str) -> tuple:
     """Different numbers above 0, at most 1, with at most four decimals, separated by commas."""
     values = tuple(number(float, 0, 1, above=True)(t) for t in text.split(','))
@@ -70,6 +80,7 @@ def fractions(text: str) -> tuple:
 
 
 image_size.metavar = 'N'
+pretrained_input.metavar = 'NAME|ORDER,MEAN,STD,LARGEST'
 POSITIVE, COUNT = number(int, 1), number(int, 0)
 NOT_NEGATIVE, ABOVE_ZERO = number(float, 0), number(float, 0, above=True)
 DEVIATION, WEIGHT = number(float, 1, 1e6), number(float, 0, 1e6, above=True)

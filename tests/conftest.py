@@ -1,13 +1,15 @@
 """Where the tests find recordings and real images."""
 import os
+import resource
+import shutil
 
 import pytest
 
 # Tests measure properties, not machines: one thread keeps them comparable and lets them run at the same time.
-os.environ.setdefault('OMP_NUM_THREADS', '2')
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumPy before any test imports it)
-from tests.helpers import PROJECT, small_data  # noqa: E402
+from tests.helpers import PROJECT, segment_data, small_data  # noqa: E402
 
 
 @pytest.fixture(scope='session')
@@ -28,3 +30,31 @@ def valid(tmp_path_factory):
     root = str(tmp_path_factory.mktemp('valid'))
     small_data.make(root)
     return root
+
+
+@pytest.fixture(scope='session')
+def with_networks(valid, tmp_path_factory):
+    """`valid` with trained networks, their ONNX files and masks (`segment_data`); copy it before changing anything."""
+    root = str(tmp_path_factory.mktemp('networks') / 'data')
+    segment_data.make(root, valid)
+    return root
+
+
+@pytest.fixture
+def segmented(with_networks, tmp_path, monkeypatch):
+    """The current folder is a copy of `with_networks`."""
+    root = str(tmp_path / 'segmented')
+    shutil.copytree(with_networks, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def little_memory():
+    """Two more gigabytes of address space than there are now: a terabyte cannot be reserved by accident."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open('/proc/self/statm') as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

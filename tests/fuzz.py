@@ -18,9 +18,20 @@ import numpy as np
 if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from icd.data import coco, images, labels, masks, msrc, score_map, superpixel_map, voc  # noqa: E402
+from icd.data import (  # noqa: E402
+    coco,
+    images,
+    labels,
+    masks,
+    msrc,
+    restricted_pickle,
+    score_map,
+    superpixel_map,
+    voc,
+)
 from icd.errors import UserError  # noqa: E402
-from icd.weights import formats, mxnet_params  # noqa: E402
+from icd.weights import formats, mxnet_params, npz_file, safetensors_file  # noqa: E402
+from tests.helpers import weights_files as sources  # noqa: E402
 from tests.helpers.small_data import ANNOTATION  # noqa: E402
 
 
@@ -35,6 +46,30 @@ def _saved(write, ending=''):
         write(path)
         with open(path, 'rb') as file:
             return file.read()
+
+
+def weights_files() -> dict:
+    """Valid weights of every format and their reader, as in `valid_files`."""
+    arrays = {'a.weight': np.ones((4, 3), np.float32), 'a.bias': np.ones(4, np.float32), 'n': np.array(3)}
+    layer = sources.model([sources.tensor(name, arrays[name]) for name in ('a.weight', 'a.bias')],
+                          [('Gemm', ('x', 'a.weight', 'a.bias'), 'y')])
+
+    def numbers(path):
+        return all(isinstance(name, str) and array.dtype.kind in 'biufcSU'
+                   for name, array in formats.read(path).items())
+
+    def dictionary(path):
+        return isinstance(restricted_pickle.read_npy_dictionary(path), dict)
+    contents = {
+        'archive of PyTorch': lambda path: sources.write_torch(path, arrays),
+        'pickles of PyTorch': lambda path: sources.write_torch(path, arrays, legacy=True),
+        'safetensors': lambda path: safetensors_file.write(path, arrays),
+        'npz': lambda path: npz_file.write(path, arrays),
+        'packed npz': lambda path: np.savez_compressed(path, **arrays),
+        'HDF5': lambda path: sources.write_keras(path, arrays)}
+    found = {name: (_saved(write, '.npz' if 'npz' in name else ''), numbers) for name, write in contents.items()}
+    pickled = _saved(lambda path: np.save(path, arrays), '.npy')
+    return {**found, 'ONNX': (layer, numbers), 'dictionary of arrays': (pickled, dictionary)}
 
 
 def valid_files() -> dict:
@@ -104,6 +139,7 @@ def valid_files() -> dict:
                    lambda path: score_map.read(path, 2, 49).shape == (2, 7, 7)),
         'weights': (params, weights(formats.read)),
         '.params': (params, weights(mxnet_params.read)),
+        **weights_files(),
     }
 
 

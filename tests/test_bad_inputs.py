@@ -200,8 +200,8 @@ TABLE = {
                                    r'0000\.params: lacks 1 .*fc8_weight'),
     'first epoch missing': ('train', nothing, ['--begin-epoch', '4', '--num-epoch', '9'],
                             r'0003\.params: no such file'),
-    'nothing to convert': ('convert', nothing, ['none.params', 'out.params'], r'none\.params: no such'),
-    'converting the wrong file': ('convert', put('x.params', 'x' * 99), ['x.params', 'out.params'],
+    'nothing to convert': ('weights', nothing, ['convert', 'none.params', 'out.params'], r'none\.params: no such'),
+    'converting the wrong file': ('weights', put('x.params', 'x' * 99), ['convert', 'x.params', 'out.params'],
                                   r'x\.params: not a weights file'),
     # scores
     'scores missing': ('seeds', remove(SCORES), [], r'scores_icd/a\.npy: no such score file: run inference'),

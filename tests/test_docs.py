@@ -10,14 +10,18 @@ import subprocess
 import numpy as np
 import pytest
 
-from icd import __version__, cli, files
+from icd import __version__, cli, files, option_page, segment_options, weights_options
 from icd.data import masks
+from icd.steps import export_onnx
 from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
-          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO}
-OTHERS = {'icd-labels': 'icd.data.labels.command'}      # commands whose options are their own
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
+          'run_deeplab.py': segment_options.SEGMENT_TRAIN,
+          **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
+          **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
+OTHERS = {'icd-labels': 'icd.steps.labels'}      # commands whose options are their own
 
 
 def read(name):
@@ -41,10 +45,13 @@ def commands(text):
     for line in lines_of_code(text):
         arguments = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
         for i, argument in enumerate(arguments):
+            first = arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0
             if argument in OTHERS and i == 0:
                 yield OTHERS[argument], arguments[1:]
-            elif argument in TABLES and (arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0):
+            elif first and (argument in TABLES or argument == 'icd-export'):
                 yield argument, arguments[i + 1:]
+            elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
+                yield f'{arguments[0]} {argument}', arguments[2:]
             elif arguments[i - 2:i] == ['python', '-m']:
                 yield argument, arguments[i + 1:]
 
@@ -82,6 +89,8 @@ def dotted_names(text):
 def test_commands_are_understood(page, command, arguments):
     if command in TABLES:
         cli.parse(TABLES[command], command, '', arguments)
+    elif command == 'icd-export':
+        export_onnx.parse(arguments)
     elif command == 'icd.train.launch':
         cli.parse(cli.RUN, 'icd-run', '', arguments[arguments.index('--') + 1:])
     elif hasattr(importlib.import_module(command), 'parse'):
@@ -90,18 +99,19 @@ def test_commands_are_understood(page, command, arguments):
 
 def test_commands_are_found_on_the_pages():
     shown = [command for text in PAGES.values() for command, _ in commands(text)]
-    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd.weights.convert', 'icd.train.launch'} <= set(shown)
+    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd.train.launch'} <= set(shown)
 
 
 def test_options_are_those_of_the_table():
-    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables())
+    generated = '\n'.join(f'### `{title}`\n\n{table}\n' for title, table in cli.tables(
+        option_page.PAGE))
     assert re.search(r'^### .*', PAGES['docs/options.md'], re.S | re.M).group(0).strip() == generated.strip(), (
         'docs/options.md is not up to date: make options')
 
 
 def test_flags_exist():
-    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'data/labels/command',
-                                                      'weights/convert', 'train/launch')]
+    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'steps/labels',
+                                                   'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}

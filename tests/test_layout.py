@@ -18,7 +18,13 @@ ARROWS = {
     'gpu': 'errors',
     'console': 'errors',
     'cli': 'console option_types',
-    'option_types': '',
+    'option_types': 'weights.source_input',
+    'weights_options': 'cli option_types',
+    'segment_options': 'cli option_types',
+    'pipeline_options': 'cli option_types',
+    'option_page': 'cli pipeline_options segment_options weights_options',
+    'plan': 'data',
+    'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
@@ -26,22 +32,28 @@ ARROWS = {
     'counting': 'console data errors method.metrics parallel',
     'data': 'checks console errors files mxnet_setup parallel',
     'method': 'data.geometry errors',
-    'model': 'data.geometry errors mxnet_setup',
+    'model': 'data.geometry errors method.multi_scale mxnet_setup',
     'weights': 'console data errors files model mxnet_setup',
+    'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data errors files method model mxnet_setup outputs parallel predict train '
-             'viz weights',
-    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
+    'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
+             'parallel pipeline_options plan predict segment_options speed superpixels train '
+             'viz weights weights_options',
+    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps superpixels train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
-NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
-              'icd.demo.', 'icd.steps.train', 'icd.steps.infer')
+NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict',
+              'icd.train.', 'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores',
+              'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
-                 'icd.demo.picture', 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed',
-                 'icd.weights.convert', 'icd.weights.formats', 'icd.weights.mxnet_params', 'icd.weights.vgg16'}
+                 'icd.demo.picture', 'icd.steps.infer_onnx', 'icd.steps.run', 'icd.train.schedule',
+                 'icd.train.launch', 'icd.train.distributed', 'icd.weights.onnx_export', 'icd.weights.trained'}
+NEED_NO_MXNET |= {f'icd.weights.{name}' for name in (
+    'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained', 'safetensors_file',
+    'source_input', 'torch_file', 'vgg16', 'vgg16_layers', 'zip_archive')}
 LONGEST = 320               # lines of a file
 OPTIONS_IN = 'cli', 'steps', 'demo'     # rooms that may know the namespace of all options
 
@@ -148,11 +160,11 @@ def test_only_mxnet_setup_imports_mxnet():
 
 
 def test_functions_import_only_mxnet_and_optional_packages():
-    """What takes seconds to import (MXNet, Matplotlib) or is not installed everywhere, where it is needed."""
+    """What takes seconds to import (MXNet, GluonCV, Matplotlib) or is not installed everywhere, where it is needed."""
     for name, tree in TREES.items():
         inside = in_functions(tree)
         outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
-        assert outside <= {'matplotlib', 'pycocotools', 'tensorboardX'}, name
+        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'onnx', 'onnxruntime', 'pycocotools', 'tensorboardX'}, name
         assert all(map(needs_mxnet, package_imports(inside))), name
 
 

@@ -57,13 +57,15 @@ def random_view(height: int, width: int, size: int, rng: np.random.Generator, sc
     return View(height, width, flip, top, left, size)
 
 
-def cut_image(image: np.ndarray, view: View) -> np.ndarray:
-    """Apply a view to an image, with bilinear scaling and padding of 127.
+def cut_image(image: np.ndarray, view: View, padding=geometry.GREY) -> np.ndarray:
+    """Apply a view to an image, with bilinear scaling and padding.
 
     Parameters
     ----------
     image : ndarray (H, W, C) uint8
     view : View
+    padding : int or sequence of C int
+        Value of what is beside the image.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def cut_image(image: np.ndarray, view: View) -> np.ndarray:
     inside = image[view.top:view.top + view.size, view.left:view.left + view.size]
     if inside.shape[:2] == (view.size, view.size):
         return inside
-    square = np.full((view.size, view.size) + image.shape[2:], geometry.GREY, np.uint8)
+    square = np.full((view.size, view.size) + image.shape[2:], padding, np.uint8)
     square[:inside.shape[0], :inside.shape[1]] = inside
     return square
 
@@ -123,7 +125,7 @@ def pad_labels(labels: np.ndarray, side: int, fill: int = PADDING_LABEL) -> np.n
     return square
 
 
-def letterbox(image: np.ndarray, size: int) -> tuple:
+def letterbox(image: np.ndarray, size: int, padding=geometry.GREY) -> tuple:
     """Pad an image at the right and bottom to a square; a larger one is scaled down first.
 
     Parameters
@@ -131,15 +133,16 @@ def letterbox(image: np.ndarray, size: int) -> tuple:
     image : ndarray (H, W, 3) uint8
     size : int
         Side of the square.
+    padding : int or sequence of 3 int
+        As in `cut_image`.
 
     Returns
     -------
     square : ndarray (size, size, 3) uint8
-        Padding is 127.
     fitted : (int, int)
         Height and width of its upper left part that shows the image (`icd.data.geometry.fitted_size`).
     """
     height, width = geometry.fitted_size(*image.shape[:2], size=size)
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)    # bilinear would skip pixels
-    return cut_image(image, View(height, width, False, 0, 0, size)), (height, width)
+    return cut_image(image, View(height, width, False, 0, 0, size), padding), (height, width)

@@ -22,6 +22,7 @@ from icd.data import augment, geometry, images, superpixel_map
 from icd.errors import UserError
 
 VIEW = 2                # first word of the seeds of views; that of orders is another (`icd.data.loader.EpochSampler`)
+_SAMPLE = 3             # and that of samples
 
 
 class IcdBatch(NamedTuple):
@@ -145,7 +146,7 @@ class IcdTrainingSet:
 
 
 class InferenceSet:
-    """Whole images, padded with 127 to a square.
+    """Whole images, padded to a square.
 
     Parameters
     ----------
@@ -154,10 +155,13 @@ class InferenceSet:
         Folder of NAME.jpg.
     size : int
         Side of the square. Larger images are scaled down to it.
+    padding : sequence of 3 int
+        RGB.
     """
 
-    def __init__(self, names: Sequence[str], image_root: str, size: int):
-        self.names, self.size, self.image_root = list(names), size, image_root
+    def __init__(self, names: Sequence[str], image_root: str, size: int,
+                 padding: Sequence[int] = (geometry.GREY,) * 3):
+        self.names, self.size, self.image_root, self.padding = list(names), size, image_root, tuple(padding)
 
     def __len__(self):
         return len(self.names)
@@ -165,8 +169,28 @@ class InferenceSet:
     def __getitem__(self, index):
         """The image (3, size, size) uint8 RGB, its size (H, W) on disk and its size (h, w) in the square."""
         image = images.read_image(images.image_path(self.image_root, self.names[index]))
-        square, scaled = augment.letterbox(image, self.size)
+        square, scaled = augment.letterbox(image, self.size, self.padding[::-1])
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
+
+
+def sample_images(dataset: Sequence, seed: int, count: int = 16) -> np.ndarray:
+    """Some training images, as a training sees them; the same ones for the same seed.
+
+    Parameters
+    ----------
+    dataset : data set for training
+        The first array of its samples is the image.
+    seed : int
+    count : int
+        How many; where the data set has fewer, all.
+
+    Returns
+    -------
+    ndarray (count, 3, size, size) uint8
+        RGB.
+    """
+    chosen = np.random.default_rng([_SAMPLE, seed]).permutation(len(dataset))[:count]
+    return np.stack([dataset[0, position, int(index)][0] for position, index in enumerate(chosen)])
 
 
 # ------------------------------------------------------------------------------------------------- reading files

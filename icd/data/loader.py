@@ -142,7 +142,7 @@ class InferenceBatch(NamedTuple):
 
     names : list of str
     image : NDArray (len(names), 3, size, size) uint8
-        RGB, padded with 127.
+        RGB, padded.
     scaled_sizes : list of (int, int)
         Height and width of each image in the square.
     """
@@ -179,11 +179,14 @@ class InferenceLoader(gluon.data.DataLoader):
         From the height and width of the part of the input that shows an image to something hashable. The
         images come group by group; only those of one group share a batch, so the last batch of each may be
         smaller. By default all are one group, None.
+    padding : sequence of 3 int
+        RGB of what lies beside the images.
     """
 
     def __init__(self, names: Sequence[str], image_root: str, size: int, batch_size: int, num_workers: int,
-                 sizes: Sequence[tuple] | None = None, group: Callable | None = None):
-        dataset = InferenceSet(names, image_root, size)
+                 sizes: Sequence[tuple] | None = None, group: Callable | None = None,
+                 padding: Sequence[int] = (geometry.GREY,) * 3):
+        dataset = InferenceSet(names, image_root, size, padding)
         self._sizes, members = sizes, {}
         for i in range(len(names)):
             key = group and group(geometry.fitted_size(*sizes[i], size=size))

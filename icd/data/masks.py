@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 
 import numpy as np
@@ -50,13 +51,17 @@ def read_mask(path: str) -> np.ndarray:
     UserError
         When the file is missing, damaged or not a PNG, is a colour picture, or has values above 255.
     """
-    data = images.read_bytes(path, 'check the folder and the list of names')
+    return decode_mask(images.read_bytes(path, 'check the folder and the list of names'), path)
+
+
+def decode_mask(data: bytes, path: str) -> np.ndarray:
+    """`read_mask` of a file's content; `path` is named when it is no mask."""
     mask = index_png.decode(data)
     return _decode(data, path) if mask is None else mask
 
 
 def _decode(data, path):
-    """`read_mask` of a PNG of any kind, by Pillow."""
+    """`decode_mask` of a PNG of any kind, by Pillow."""
     try:
         with _strict_pillow(), Image.open(io.BytesIO(data), formats=('PNG',)) as image:
             mode, mask = image.mode, np.array(image)
@@ -74,18 +79,59 @@ def _decode(data, path):
     return mask.astype(np.uint8)
 
 
+@functools.lru_cache(maxsize=None)
+def _indices():
+    return {tuple(colour): index for index, colour in enumerate(palette().tolist())}
+
+
+def other_index(data: bytes, used) -> tuple | None:
+    """Whether the palette of a PNG gives indices the colours that VOC gives others.
+
+    That is what comes of a coloured mask which a program has brought into a palette of its own: it looks right, and
+    every index means something else.
+
+    Parameters
+    ----------
+    data : bytes
+        Of a whole PNG file.
+    used : sequence of int
+        The indices that occur.
+
+    Returns
+    -------
+    (int, int) or None
+        The first of them with another's colour, and the index that has this colour in VOC. None unless all that are
+        used have colours of VOC.
+    """
+    start = data.find(b'PLTE')
+    if start < 0 or start > data.find(b'IDAT'):
+        return None
+    length = int.from_bytes(data[start - 4:start], 'big')
+    colours = [tuple(data[i:i + 3]) for i in range(start + 4, start + 4 + length, 3)]
+    index_of = _indices()
+    meant = {index: index_of.get(colours[index]) for index in used if index < len(colours)}
+    if None in meant.values():
+        return None
+    return next(((int(index), other) for index, other in meant.items() if index != other), None)
+
+
 def save_mask(path: str, mask: np.ndarray):
     """Write class indices (H, W) uint8 as a grey PNG that every program reads as indices, whole or not at all."""
     files.save_image(path, _checked(mask))
 
 
-def save_colour(path: str, mask: np.ndarray):
-    """Write class indices (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
+def colour_png(mask: np.ndarray) -> bytes:
+    """Class indices (H, W) uint8 as the content of a palette PNG in VOC's colours."""
     image = Image.fromarray(_checked(mask), 'P')
     image.putpalette(palette().tobytes())
     data = io.BytesIO()
     image.save(data, 'PNG')
-    files.save_bytes(path, data.getvalue())
+    return data.getvalue()
+
+
+def save_colour(path: str, mask: np.ndarray):
+    """Write class indices (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
+    files.save_bytes(path, colour_png(mask))
 
 
 def _checked(mask):

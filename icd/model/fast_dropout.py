@@ -32,16 +32,21 @@ class FullyConnected(HybridBlock):
         C, c, and the channels of fc6 and fc7.
     dropout : float
         Fraction of the activations of fc6 and of fc7 that training drops.
+    dilation : int
+        Of fc6.
+    branch : str
+        Added to the names of the layers where a network holds several of these: `fc6_aspp6_weight`.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, channels: int, dropout: float = 0.):
+    def __init__(self, num_classes: int, in_channels: int, channels: int, dropout: float = 0., dilation: int = 1,
+                 branch: str = ''):
         super().__init__(prefix='')
-        self._dropout = dropout
+        self._dropout, self._dilation = dropout, dilation
         self._filters = {'fc6': (channels, 3), 'fc7': (channels, 1), 'fc8': (num_classes, 1)}
         for name, inputs in (('fc6', in_channels), ('fc7', channels), ('fc8', channels)):
             filters, kernel = self._filters[name]
             for part, shape in (('_weight', (filters, inputs, kernel, kernel)), ('_bias', (filters,))):
-                setattr(self, name + part, self.params.get(name + part, shape=shape))
+                setattr(self, name + part, self.params.get(name + branch + part, shape=shape))
 
     def hybrid_forward(self, F, x, fc6_weight, fc6_bias, fc7_weight, fc7_bias, fc8_weight, fc8_bias):
         def relu(x):
@@ -59,7 +64,8 @@ class FullyConnected(HybridBlock):
 
     def _convolve(self, F, name, x, weight, bias):
         filters, kernel = self._filters[name]
-        return F.Convolution(x, weight, bias, kernel=(kernel, kernel), pad=(kernel // 2,) * 2, num_filter=filters)
+        return F.Convolution(x, weight, bias, kernel=(kernel, kernel), pad=(kernel // 2 * self._dilation,) * 2,
+                             dilate=(self._dilation if kernel > 1 else 1,) * 2, num_filter=filters)
 
     def _draw(self, F, x):
         """What to add to fc6 and to fc7, whose shape `x` has: far below zero where to drop, else 0."""

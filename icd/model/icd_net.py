@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from icd.data.geometry import GREY
+from icd.model.data_dependent import Layer
 from icd.model.fast_dropout import ByMode, FullyConnected
 from icd.model.icd_blocks import BottomUp, TopDown
 from icd.model.sync_bn import BN_EPSILON, BN_MOMENTUM, Branches, Moments, Normalise
@@ -134,3 +135,11 @@ class ICDNet(Block):
 
     def forward(self, x):
         return self.graphs(x)
+
+    def chains(self, x) -> list:
+        """What the two branches read, and their layers before the classifiers (`icd.model.data_dependent`)."""
+        conv5_3 = self.layers.backbone(x)
+        mean = conv5_3.mean(axis=(0, 2, 3), keepdims=True)
+        deviation = ((conv5_3 - mean).square().mean(axis=(0, 2, 3), keepdims=True) + BN_EPSILON).sqrt()
+        return [(self.layers.class_activation.pool(conv5_3), [Layer('fc6'), Layer('fc7')]),
+                ((conv5_3 - mean) / deviation, [Layer('fc6_ft'), Layer('fc7_ft')])]

@@ -1,13 +1,16 @@
 """Starting values: of what pretrained weights do not give, and how a network gets its values."""
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Iterable
 
 import numpy as np
 
+from icd.model.resnet import STAGES
 from icd.mxnet_setup import Block, init, mx
 
+_BACKBONE = 'conv', 'stem', 'layer', 'fc6', 'fc7'
 INPUT_DEVIATION = 64.       # standard deviation of an image's values, about
 COPIED = {'fc6_ft_weight': 'fc6_weight', 'fc6_ft_bias': 'fc6_bias',
           'fc7_ft_weight': 'fc7_weight', 'fc7_ft_bias': 'fc7_bias'}
@@ -21,14 +24,15 @@ def starting_values(net: Block, seed: int, names: Iterable[str] | None = None, h
 
     Parameters
     ----------
-    net : ICDNet or VGG16
+    net : gluon.Block
     seed : int
     names : iterable of str, optional
         Parameters wanted; by default all.
     he : bool
         Draw backbone, fc6 and fc7 with standard deviation sqrt(2 / fan in) (He et al. 2015), with which ReLU
         networks train from nothing, in place of the original's 0.01. conv1_1 also brings its input, whose
-        values are around 64, to the order of 1.
+        values are around 64, to the order of 1. Of a ResNet, whose batch normalisation is frozen, the last
+        convolution of each unit gets less, so that their sum does not explode.
 
     Returns
     -------
@@ -42,10 +46,12 @@ def starting_values(net: Block, seed: int, names: Iterable[str] | None = None, h
         shape = parameters[name].shape
         if name.endswith('_weight'):
             generator = np.random.RandomState((zlib.crc32(name.encode()) + seed) & 0xffffffff)
-            deviation = np.sqrt(2. / np.prod(shape[1:])) if he and name.startswith(('conv', 'fc6', 'fc7')) \
+            deviation = np.sqrt(2. / np.prod(shape[1:])) if he and name.startswith(_BACKBONE) \
                 and name != 'conv_ft_weight' else .01
             if he and name == 'conv1_1_weight':
                 deviation /= INPUT_DEVIATION
+            elif he and re.fullmatch(r'layer\d_\d+_conv2_weight', name):
+                deviation *= sum(stage[0] for stage in STAGES) ** -.5
             values[name] = (deviation * generator.standard_normal(shape)).astype(np.float32)
         else:
             one = name.endswith(('_gamma', '_moving_var', '_running_var'))

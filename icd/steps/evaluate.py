@@ -36,6 +36,14 @@ def _class_names(options):
     return ('background',) + tuple(f'class {i}' for i in range(1, options.num_cls))
 
 
+def _with_crf(options):
+    """The options, with --pred a folder of icd-segment predict that holds both turned into its two folders."""
+    folders = [os.path.join(options.pred, kind) for kind in ('crf', 'raw')]
+    if options.versus or not all(map(os.path.isdir, folders)):
+        return options
+    return cli.Options(**dict(vars(options), pred=folders[0], versus=folders[1]))
+
+
 def check(options: cli.Options, problems: Problems):
     """Add to `problems` what can be known to be wrong before anything is counted."""
     for flag in ('--pred', '--truth', '--versus', '--scores', '--annotation-root', '--image-root'):
@@ -147,7 +155,7 @@ def run(options: cli.Options) -> dict:
         When a mask is missing, damaged, wrongly sized, a colour image or holds unknown indices: every kind of problem
         in one line, counted, ten files named. With `--skip-bad`, when no image is left.
     """
-    problems = Problems()
+    options, problems = _with_crf(options), Problems()
     check(options, problems)
     problems.raise_if_any()
     class_names = _class_names(options)

@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 
-from icd import checks, cli, console, files, mxnet_setup, parallel
-from icd.data import augment, geometry, images, score_map, superpixel_map
+from icd import cli, console, files, mxnet_setup, parallel
+from icd.data import augment, geometry, images, superpixel_map
 from icd.data.inputs import Inputs, check_superpixels
 from icd.data.loader import InferenceLoader
 from icd.errors import Problems, UserError
@@ -17,6 +17,7 @@ from icd.model.padded_input import PaddedInference, ScoreMaps
 from icd.mxnet_setup import mx
 from icd.outputs import Input, Outputs, Value
 from icd.predict import predict
+from icd.steps import score_files
 from icd.train.checkpoint import Checkpoints
 from icd.viz import previews
 from icd.weights import load
@@ -34,13 +35,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tu
             load.read_trained(_trained(options), ICDNet(inputs.num_classes, options.width))
         except UserError as error:
             problems.add_error(error)
-    folders = [score_map.folder(options.snapshot, kind) for kind in score_map.KINDS]
-    side = geometry.feature_size(options.infer_size)
-    checks.check_output_folders(problems, folders, inputs.names)
-    num_labels = dict(zip(inputs.names, inputs.labels.sum(1)))
-    sizes = dict(zip(inputs.names, inputs.sizes))
-    return sum(checks.missing_bytes(folder, '.npy', sizes, lambda name, _: 4 * side * side * num_labels[name])
-               for folder in folders)
+    return score_files.check(options, inputs, problems)
 
 
 def run(options: cli.Options, inputs: Inputs) -> bool:
@@ -57,16 +52,9 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     """
     weights = _trained(options)
     contexts = mxnet_setup.devices(options.gpus)
-    outputs, wanted = _outputs(options, inputs, weights), {}
-    for i, name in enumerate(inputs.names):
-        made_from = [Value(','.join(map(str, np.flatnonzero(inputs.labels[i])))),
-                     Input(images.image_path(options.image_root, name))]
-        paths = [score_map.path(options.snapshot, kind, name) for kind in score_map.KINDS]
-        if options.force or not outputs.is_current(name, paths, made_from):
-            wanted[i] = made_from
-    parts = {os.path.join(f'scores_{kind}', part)
-             for kind in score_map.KINDS for part in files.sub_folders(inputs.names)}
-    with outputs.writing([inputs.names[i] for i in wanted], parts):
+    outputs = score_files.outputs(options, inputs, options.width, f'{files.checksum(weights):08x}')
+    wanted = score_files.wanted(options, inputs, outputs)
+    with score_files.writing(inputs, outputs, wanted):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
     _write_previews(options, inputs, weights, net, contexts)
     return True
@@ -93,28 +81,9 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
         load.load_trained(weights, net, contexts)
         for batch, maps in predict(loader, network, contexts):
             for name, fitted, scores in zip(batch.names, batch.scaled_sizes, maps):
-                identities = [one.identity() for one in wanted[indices[name]]]
-                for kind, score in zip(score_map.KINDS, scores):
-                    files.save_npy(score_map.path(options.snapshot, kind, name),
-                                   _own_maps(score, inputs.labels[indices[name]], fitted, options.infer_size))
-                outputs.record(name, identities)
+                score_files.write(options, inputs, outputs, indices[name], wanted, fitted, scores)
                 bar.update()
     return net
-
-
-def _own_maps(score, label, fitted, infer_size):
-    """Maps (labels, k, k) float32 of an image's own classes; positions that the image does not reach are 0."""
-    own, (rows, columns) = np.flatnonzero(label), geometry.resized_positions(fitted, infer_size)
-    side = geometry.feature_size(infer_size)
-    maps = np.zeros((len(own), side, side), np.float32)
-    maps[:, :rows, :columns] = score[own, :rows, :columns]
-    return maps
-
-
-def _outputs(options, inputs, weights):
-    settings = {'infer_size': options.infer_size, 'width': options.width, 'num_cls': inputs.num_classes,
-                'weights': f'{files.checksum(weights):08x}'}
-    return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings)
 
 
 # ------------------------------------------------------------------------------------------------------- previews

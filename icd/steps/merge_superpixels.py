@@ -20,6 +20,7 @@ from icd.errors import Problems, UserError
 from icd.method import merging
 from icd.outputs import Input, Outputs
 from icd.viz import previews
+from icd.weights import source_input
 
 PREVIEW = 'superpixels_demo.jpg'
 _PREVIEW_RECORD = '-preview'                # its name in the record: no name of a list begins so
@@ -46,6 +47,8 @@ def _outputs(options):
                 'width': options.width, 'pretrained': options.pretrained}
     if os.path.isfile(options.pretrained):
         settings['pretrained'] = f'{files.checksum(options.pretrained):08x}'
+    if options.pretrained_input:
+        settings['pretrained_input'] = options.pretrained_input
     if options.pretrained == 'none':
         settings['seed'] = options.seed
     return Outputs(options.save_superpixel_root, 'merged superpixels', settings)
@@ -146,7 +149,8 @@ def _features(options, names, sizes):
     network = PaddedInference(Features, net, options.image_size)
     loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
                              min(_READERS, parallel.number_of_cores()), sizes, network.group)
-    load.load_pretrained(options.pretrained, net, options.seed, contexts)
+    source = source_input.parse(options.pretrained_input) if options.pretrained_input else None
+    console.log(load.load_pretrained(options.pretrained, net, options.seed, contexts, source).description)
 
     def compute():
         with contextlib.closing(loader):

@@ -23,7 +23,8 @@ def run(options: cli.Options):
         return
     names = stages(options)
     # Each is imported only when it is asked for: making seeds needs no MXNet.
-    modules = [importlib.import_module('icd.steps.' + name) for name in names]
+    modules = [importlib.import_module('icd.steps.' + ('infer_onnx' if name == 'infer' and options.onnx else name))
+               for name in names]
     problems = Problems()
     inputs = read_inputs(options.data_list, options.image_root, options.annotation_root, options.class_names,
                          options.num_cls, problems, options.labels, options.unlabelled)
@@ -54,7 +55,10 @@ def stages(options: cli.Options) -> tuple:
                         'give one of them only')
     if options.export_full_size and not options.export_scores:
         raise UserError('nothing is exported', '--export-full-size', 'give --export-scores, too')
-    names = tuple(name for name in STAGES if only[name]) or STAGES
+    if options.onnx and (options.only_train or options.only_gen_seeds):
+        raise UserError('an ONNX file serves inference', f'--onnx {options.onnx}',
+                        'leave --only-train and --only-gen-seeds out')
+    names = tuple(name for name in STAGES if only[name]) or (STAGES[1:] if options.onnx else STAGES)
     return names + ('export',) if options.export_scores and names != ('train',) else names
 
 

@@ -16,6 +16,7 @@ from icd.errors import Problems, UserError
 from icd.method import crf
 from icd.method.seed_map import SALIENT, cam_seed_map, seed_map
 from icd.outputs import Input, Outputs, Value
+from icd.steps import drawing
 from icd.viz import overlay
 
 _COLOURED = 32              # difference of channels from which an image is no grey one, lossily compressed or not
@@ -247,28 +248,5 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
                 f"{', '.join(folders.values())}")
     if options.colour:
         for folder in folders.values():
-            _draw(options, inputs, folder, num_process)
+            drawing.draw(folder, inputs.names, options.image_root, num_process)
     return True
-
-
-def _draw(options, inputs, folder, num_process):
-    """Draw the seeds of a folder that have changed since they were drawn."""
-    (colours, png), (overlays, jpg) = overlay.drawn_folders(folder)
-    drawn, wanted = Outputs(overlays, 'drawn seeds', {}), {}
-    for name in inputs.names:
-        paths = [os.path.join(folder, name + '.png'), images.image_path(options.image_root, name),
-                 os.path.join(colours, name + png), os.path.join(overlays, name + jpg)]
-        made_from = [Input(path) for path in paths[:2]]
-        if not drawn.is_current(name, paths[2:], made_from):
-            wanted[name] = paths, made_from
-    sub_folders = files.sub_folders(inputs.names)
-    with drawn.writing(wanted, sub_folders), files.folder_lock(colours), files.nothing_partial(colours, sub_folders):
-        for name, identities in parallel.process_map(_draw_one, wanted.items(), num_process, len(wanted),
-                                                     desc='drawings') if wanted else ():
-            drawn.record(name, identities)
-
-
-def _draw_one(item):
-    name, (paths, made_from) = item
-    overlay.draw_seed(paths)
-    return name, [one.identity() for one in made_from]

@@ -7,9 +7,10 @@ import os
 import zlib
 
 from icd import cli, files, parallel
-from icd.data.datasets import IcdTrainingSet
+from icd.data.datasets import IcdTrainingSet, sample_images
 from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
+from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.train import session
 from icd.train.checkpoint import Checkpoints
@@ -20,7 +21,7 @@ from icd.train.schedule import Schedule
 from icd.train.session import Machine, Recipe
 from icd.train.trainer import Sgd
 from icd.viz import curves
-from icd.weights import load
+from icd.weights import load, source_input
 
 
 def settings(options: cli.Options, inputs: Inputs) -> dict:
@@ -32,6 +33,8 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
     values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
+    if options.pretrained_input is None:        # a training from before there was this option can be resumed
+        del values['pretrained_input']
     values['num_cls'] = inputs.num_classes
     names = '\n'.join(inputs.names).encode()
     values['data_list'] = f'{zlib.crc32(names):08x}'
@@ -52,7 +55,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tu
         if options.begin_epoch:
             load.read_trained(checkpoints.before(options.begin_epoch), net)
         else:
-            load.read_pretrained(options.pretrained, net)
+            load.read_pretrained(options.pretrained, net, _source(options))
     except UserError as error:
         problems.add_error(error)
     values = 40e6 * options.width ** 2 + 1e5            # float32 values of a VGG16 with all branches
@@ -93,13 +96,21 @@ def _machine(options):
 
 
 def _recipe(options, inputs):
-    dataset = functools.partial(
-        IcdTrainingSet, inputs.names, inputs.labels, options.image_root,
-        None if options.no_superpixel else options.superpixel_root, options.image_size, options.seed,
-        scale='scale' in options.augment, mirror='mirror' in options.augment, cache=options.cache)
+    dataset = functools.partial(_dataset, options, inputs, options.cache)
     return Recipe(dataset, functools.partial(_task, options, inputs), _schedule(options, inputs), options.batch_size,
                   options.accumulate, options.seed, Sgd(clip_gradient=options.clip_gradient),
                   settings(options, inputs))
+
+
+def _dataset(options, inputs, cache):
+    return IcdTrainingSet(
+        inputs.names, inputs.labels, options.image_root, None if options.no_superpixel else options.superpixel_root,
+        options.image_size, options.seed, scale='scale' in options.augment, mirror='mirror' in options.augment,
+        cache=cache)
+
+
+def _source(options):
+    return source_input.parse(options.pretrained_input) if options.pretrained_input else None
 
 
 def _task(options, inputs, devices, path):
@@ -109,7 +120,13 @@ def _task(options, inputs, devices, path):
         parameter.lr_mult = options.backbone_lr
     if path:
         load.load_trained(path, net, devices)
+        notes = [f'weights from {path}']
     else:
-        load.load_pretrained(options.pretrained, net, options.seed, devices)
+        start = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
+        notes = [start.description]
+        if start.values and 'fc6_weight' not in start.values:
+            images = sample_images(_dataset(options, inputs, 'none'), options.seed)
+            notes += data_dependent.described(data_dependent.fit_scales(net, start.values, images))
     schedule = _schedule(options, inputs)
-    return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn)
+    return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
+                   notes)

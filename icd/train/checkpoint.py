@@ -144,6 +144,10 @@ class Checkpoints:
             found += [next((c for c in whole if settings is None or c.settings == settings), None)]
         return max(filter(None, found), key=lambda checkpoint: checkpoint.position.step, default=None)
 
+    def describe(self, about: dict):
+        """Write what others must know to use the checkpoints into `PREFIX.json`."""
+        files.save_json(os.path.join(self.folder, self.prefix + '.json'), about)
+
     # --------------------------------------------------------------------------------------------------- removing
     def remove_within(self, before: int | None = None):
         """Remove checkpoints within an epoch, all or those of steps before `before`."""

@@ -1,6 +1,8 @@
 """What is ICD's in a training: the sign calibration, its losses, its figures and its preview."""
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
@@ -35,6 +37,8 @@ class IcdTask(Task):
         `--no-superpixel`.
     sync_bn : bool
         Batch normalisation takes its statistics over all devices of this node.
+    notes : sequence of str
+        See `Task`.
     """
 
     figures = ('warm_up', 'loss', 'ranking', 'score_min', 'score_max', 'state_min', 'state_max', 'flipped')
@@ -44,8 +48,10 @@ class IcdTask(Task):
     measures_outputs = True
     unclipped = ('icd_bu_weight',)
 
-    def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False):
+    def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False,
+                 notes: Sequence[str] = ()):
         super().__init__(net)
+        self.notes = notes
         self._state = net.collect_params()[STATE]
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()
         self._loss = ICDLoss(net.num_classes, pixelwise)

@@ -1,7 +1,7 @@
 """Start a distributed training on one machine: scheduler, servers and workers, all with the same command line.
 
-`python -m icd.train.launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`. When one
-of the processes fails, the others are ended.
+`python -m icd.train.launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`, with
+`--segment` before the two dashes `icd-segment train` with these. When one of the processes fails, the others are ended.
 """
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from icd import console
 from icd.errors import UserError
 
 COMMAND = 'import sys; from icd.steps.run import command; sys.argv[0] = "icd-run"; sys.exit(command())'
+SEGMENT = 'import sys; from icd.steps.segment import command; sys.argv[0] = "icd-segment"; sys.exit(command())'
 PATIENCE = 10.          # seconds a process gets to end by itself
 
 
@@ -95,7 +96,9 @@ def main(arguments):
     parser = console.ArgumentParser('python -m icd.train.launch', description=main.__doc__)
     parser.add_argument('--workers', type=int, default=2, help='processes that train')
     parser.add_argument('--servers', type=int, default=1, help='processes that add up')
-    parser.add_argument('options', nargs=argparse.REMAINDER, metavar='-- OPTIONS', help='options of icd-run')
+    parser.add_argument('--segment', action='store_true', help='train a segmentation network, not ICD')
+    parser.add_argument('options', nargs=argparse.REMAINDER, metavar='-- OPTIONS',
+                        help='options of icd-run, or of icd-segment train')
     given = parser.parse_args(arguments)
     if given.workers < 1 or given.servers < 1:
         raise UserError('at least one of each is needed', '--workers and --servers')
@@ -103,7 +106,8 @@ def main(arguments):
     if '--kvstore' not in options:
         options = ['--kvstore', 'dist_sync'] + options
     roles = ['scheduler'] + ['server'] * given.servers + ['worker'] * given.workers
-    code = wait(start(roles, [sys.executable, '-c', COMMAND] + options, os.environ))
+    command = [SEGMENT, 'train'] if given.segment else [COMMAND]
+    code = wait(start(roles, [sys.executable, '-c', *command, *options], os.environ))
     if code:
         raise SystemExit(code if code > 0 else 2)
 

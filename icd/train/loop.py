@@ -68,6 +68,8 @@ def train(trainer: Trainer, loader: BatchLoader, schedule: Schedule, saving: Sav
         if trainer.rank == 0:
             saving.checkpoints.remove_epochs(
                 lambda old, epoch=epoch: old <= epoch - saving.keep and old != saving.begin_epoch - 1)
+            for line in trainer.task.after_epoch(epoch):
+                log.message(line)
 
 
 def _save(trainer, checkpoints, position, settings):

@@ -21,6 +21,8 @@ class Schedule:
         Epochs over which the learning rate rises linearly from a tenth.
     log_frequency : int
         Steps between log lines; 0: a twentieth of an epoch, at least 5 unless an epoch has fewer.
+    per_step : bool
+        The learning rate falls with every step, not every epoch.
     """
 
     images: int
@@ -29,6 +31,7 @@ class Schedule:
     rate: float
     ramp_epochs: float = 0.
     log_frequency: int = 0
+    per_step: bool = False
 
     @property
     def batches(self) -> int:
@@ -47,8 +50,8 @@ class Schedule:
 
     def learning_rate(self, epoch: int, batch: int = 0) -> float:
         """Learning rate of a step, both from 0: constant in an epoch, falling as (1 - epoch / epochs)^0.9."""
-        rate = self.rate * (1 - epoch / self.epochs) ** .9
         done, ramp = epoch * self.batches + batch, self.ramp_epochs * self.batches
+        rate = self.rate * (1 - (done / self.steps if self.per_step else epoch / self.epochs)) ** .9
         return rate * (.1 + .9 * done / ramp) if done < ramp else rate
 
     def __str__(self):

@@ -52,6 +52,8 @@ class Recipe:
     sgd : icd.train.trainer.Sgd
     settings : dict
         All that changes the numbers, as JSON values by the names of options: a run is resumed only with the same.
+    about : dict, optional
+        What others must know to use the checkpoints, as JSON values: `PREFIX.json` beside them.
     """
 
     make_dataset: Callable
@@ -62,6 +64,7 @@ class Recipe:
     seed: int
     sgd: Sgd
     settings: dict
+    about: dict | None = None
 
 
 def check(schedule: Schedule, batch_size: int, machine: Machine, problems: Problems):
@@ -115,6 +118,8 @@ def _run(recipe, saving, machine, watching):
         start = _start(recipe, saving, kvstore, nodes)
         if rank == 0:
             _clear(saving)
+            if recipe.about:
+                saving.checkpoints.describe(recipe.about)
         if start.position.epoch < recipe.schedule.epochs:
             _train(recipe, saving, machine, watching, devices, kvstore, start)
         else:
@@ -150,6 +155,8 @@ def _train(recipe, saving, machine, watching, devices, kvstore, start):
                                             watching)) as log:
             log.message(watching.title or '(default options)')
             log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
+            for note in task.notes:
+                log.message(note)
             loop.train(trainer, loader, schedule, saving, recipe.settings, start.position, log)
 
 

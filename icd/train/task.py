@@ -55,6 +55,8 @@ class Task:
     mean_over_images : bool
         True: `loss` sums over images, and the trainer divides the gradient by their number in the whole batch.
         False: the gradient is taken as it is.
+    notes : sequence of str
+        Lines for the log when a training starts: where the weights come from.
     """
 
     blocks = ()
@@ -64,6 +66,7 @@ class Task:
     measures_outputs = False
     unclipped = ()
     mean_over_images = True
+    notes = ()
 
     def __init__(self, net: Block):
         self.net = net
@@ -104,6 +107,10 @@ class Task:
 
     def preview(self, shown: Any) -> list:
         """Rows, (h, w, 3) uint8 BGR, of the epoch's preview from the `Losses.shown` of a log step."""
+        return []
+
+    def after_epoch(self, epoch: int) -> list:
+        """Lines for the log after an epoch, on the first node. It may wait for devices, and must change nothing."""
         return []
 
     def running(self) -> list:

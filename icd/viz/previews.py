@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 
 from icd.data import geometry
+from icd.viz import overlay
 
 HEIGHT = 120        # pixels of a row
 _WIDEST = 600       # pixels of a picture in it; a panorama's row is lower
@@ -42,10 +43,33 @@ def row(image: np.ndarray, scores: list) -> np.ndarray:
     (height, width, 3) uint8
         120 rows, fewer for a picture wider than five times its height.
     """
-    scale = min(HEIGHT / image.shape[0], _WIDEST / image.shape[1])
-    small = cv2.resize(image, tuple(max(1, round(side * scale)) for side in image.shape[1::-1]),
-                       interpolation=cv2.INTER_AREA)
+    small = _small(image)
     return hstack([small] + [heat(small, sign * score) for score in scores for sign in (1, -1)])
+
+
+def mask_row(image: np.ndarray, masks: list) -> np.ndarray:
+    """A row of a preview: the image, then every mask in VOC's colours over it.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    masks : list of (h, w) uint8
+        Class indices at any resolution.
+
+    Returns
+    -------
+    (height, width, 3) uint8
+        See `row`.
+    """
+    small = _small(image)
+    return hstack([small] + [overlay.blend(small, cv2.resize(mask, small.shape[1::-1],
+                                                             interpolation=cv2.INTER_NEAREST)) for mask in masks])
+
+
+def _small(image):
+    scale = min(HEIGHT / image.shape[0], _WIDEST / image.shape[1])
+    return cv2.resize(image, tuple(max(1, round(side * scale)) for side in image.shape[1::-1]),
+                      interpolation=cv2.INTER_AREA)
 
 
 def hstack(pictures: list) -> np.ndarray:

@@ -4,14 +4,16 @@ Files hold the original release's names, `arg:NAME` for what is learned and `aux
 """
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 
 import numpy as np
 
 from icd.errors import UserError
 from icd.model.initial import initialize_missing, set_values
 from icd.mxnet_setup import Block, mx
-from icd.weights import formats, mxnet_params, vgg16
+from icd.weights import mxnet_params, pretrained
+from icd.weights.converted import without_prefix
+from icd.weights.source_input import SourceInput
 
 _NAMED = 4              # weights that a message names
 # Ends of the names of what a network does not learn by gradients, `aux` in the format; Gluon's own layers say running.
@@ -59,7 +61,7 @@ def read_trained(path: str, net: Block) -> dict:
     UserError
         When the file is damaged, or weights are missing, of another shape or unknown.
     """
-    values, parameters = _without_prefix(path, mxnet_params.read(path)), net.collect_params()
+    values, parameters = _trained_values(path, mxnet_params.read(path)), net.collect_params()
     _check(path, parameters, values, list(parameters))
     unknown = sorted(set(values) - set(parameters))
     if unknown:
@@ -85,16 +87,62 @@ def load_trained(path: str, net: Block, ctx: mx.Context | list | None = None):
     set_values(net, read_trained(path, net), ctx)
 
 
-def read_pretrained(path: str, net: Block) -> dict:
+@dataclass(frozen=True)
+class Pretrained:
+    """What a file of pretrained weights gives a network.
+
+    values : dict of str to numpy.ndarray
+        By the names of the network's parameters, float32.
+    description : str
+        The file, its checksum, what was recognised and taken, and what the file does not give: a line for the log.
+    """
+
+    values: dict
+    description: str
+
+
+def pretrained_for(path: str, net: Block, source: SourceInput | None = None) -> Pretrained:
+    """Weights that a file of pretrained ones gives a network, and what they are.
+
+    Parameters
+    ----------
+    path, net, source : see `read_pretrained`
+
+    Returns
+    -------
+    Pretrained
+
+    Raises
+    ------
+    UserError
+        See `read_pretrained`.
+    """
+    if path == 'none':
+        return Pretrained({}, 'no pretrained weights: a random start')
+    architecture = getattr(net, 'architecture', 'vgg16')
+    converted, parameters = pretrained.read(path, architecture, source), net.collect_params()
+    values = converted.values
+    _check(path, parameters, values, pretrained.CONVERTERS[architecture].required(list(parameters), values))
+    taken = {name: value for name, value in values.items()
+             if name in parameters and value.shape == parameters[name].shape}
+    drawn = [name for name in parameters if name.endswith('_weight') and name not in taken]
+    text = f"; not in it: {', '.join(name[:-len('_weight')] for name in drawn)}" if drawn else ''
+    return Pretrained(taken, converted.description + text)
+
+
+def read_pretrained(path: str, net: Block, source: SourceInput | None = None) -> dict:
     """Weights that a file of pretrained ones gives a network.
 
     Parameters
     ----------
     path : str
-        A file with at least conv1_1 to conv5_3, fc6 and fc7; what else in it fits the network is used, too.
-        'none' for a random start.
-    net : ICDNet or VGG16
-        A backbone alone needs only the convolutions. It need not be initialised.
+        A file of any format `icd.weights.formats` reads. For VGG networks it holds at least conv1_1 to conv5_3; what
+        else in it fits the network is used, too. 'none' for a random start.
+    net : ICDNet, VGG16 or another
+        `net.architecture` says which of `icd.weights.pretrained.CONVERTERS` it takes, VGG16's by default. It need not
+        be initialised.
+    source : SourceInput, optional
+        The input the weights were trained with; by default what the file's layout says.
 
     Returns
     -------
@@ -106,44 +154,41 @@ def read_pretrained(path: str, net: Block) -> dict:
     UserError
         When the file is missing or damaged, or weights it must hold are missing or of another shape.
     """
-    if path == 'none':
-        return {}
-    arrays = formats.read(path, 'see data/README.md for where to get pretrained weights, or give --pretrained none '
-                                'for a random start')
-    parameters, values = net.collect_params(), _without_prefix(path, arrays)
-    _check(path, parameters, values, [name for name in parameters if name in vgg16.NAMES])
-    return {name: value for name, value in values.items()
-            if name in parameters and value.shape == parameters[name].shape}
+    return pretrained_for(path, net, source).values
 
 
-def load_pretrained(path: str, net: Block, seed: int, ctx: mx.Context | list | None = None):
+def load_pretrained(path: str, net: Block, seed: int, ctx: mx.Context | list | None = None,
+                    source: SourceInput | None = None) -> Pretrained:
     """Start a network from ImageNet weights, or from nothing.
 
     Parameters
     ----------
-    path, net : see `read_pretrained`
+    path, net, source : see `read_pretrained`
     seed : int
         Of the weights the file does not give, see `icd.model.initial.starting_values`.
     ctx : see `load_trained`
+
+    Returns
+    -------
+    Pretrained
+        What the file gave.
 
     Raises
     ------
     UserError
         See `read_pretrained`.
     """
-    given = read_pretrained(path, net)
-    set_values(net, initialize_missing(net, given, seed, he=path == 'none'), ctx)
+    given = pretrained_for(path, net, source)
+    set_values(net, initialize_missing(net, given.values, seed, he=path == 'none'), ctx)
+    return given
 
 
-def _without_prefix(path, arrays):
+def _trained_values(path, arrays):
     """`arrays` without `arg:` and `aux:`, float32."""
-    values = {}
-    for name, array in arrays.items():
-        name = re.sub('^(arg|aux):', '', name)
-        if name in values:
-            raise UserError(f'holds both arg:{name} and aux:{name}', path, 'give a file written by a training')
-        values[name] = array.astype('float32', copy=False)
-    return values
+    try:
+        return {name: array.astype('float32', copy=False) for name, array in without_prefix(arrays).items()}
+    except ValueError as error:
+        raise UserError(str(error), path, 'give a file written by a training') from None
 
 
 def _check(path, parameters, values, required):

@@ -1,67 +1,38 @@
 """ImageNet weights of a VGG16 from anywhere, converted to those of this project's network.
 
-Sources differ in names, in the input they expect and in how they store the two fully connected layers. So there is a
-function for each: `layers` recognises the network by shapes and order, `fold_input` makes conv1_1 read this project's
-input, `decimate` turns the fully connected layers into convolutions. `convert` does all three.
+Sources differ in names, in the input they expect and in how they store the two fully connected layers.
+`icd.weights.vgg16_layers` recognises the network by shapes and order; here `fold_input` makes conv1_1 read this
+project's input, `decimate` turns the fully connected layers into convolutions, and `convert` does everything.
 """
 from __future__ import annotations
-
-import re
 
 import numpy as np
 
 from icd.data.geometry import GREY
+from icd.weights import source_input, vgg16_layers
+from icd.weights.converted import Converted, without_prefix
+from icd.weights.source_input import SourceInput
+from icd.weights.vgg16_layers import CONVOLUTIONS
 
-_CONVOLUTIONS = {           # layers and channels of every block of the full network (Simonyan and Zisserman 2015)
-    f'conv{block}_{layer}': channels
-    for block, (count, channels) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1)
-    for layer in range(1, count + 1)}
-_POOLED, _DENSE, _KEPT = 7, 4096, 4         # side of pool5; outputs of fc6 and fc7, of which every fourth is kept
-LAYERS = (*_CONVOLUTIONS, 'fc6', 'fc7')
-NAMES = tuple(f'{layer}_{part}' for layer in LAYERS for part in ('weight', 'bias'))
-
-# What torchvision and the Gluon model zoo feed their networks: RGB / 255, normalised with these.
-IMAGENET_MEAN, IMAGENET_STD = np.array([.485, .456, .406]), np.array([.229, .224, .225])
+_KEPT = 4                   # of the outputs of fc6 and fc7, every fourth is kept
+LAYERS = (*CONVOLUTIONS, 'fc6', 'fc7')
 
 
-def _shapes():
-    shapes, inputs = [], 3
-    for channels in _CONVOLUTIONS.values():
-        shapes.append((channels, inputs, 3, 3))
-        inputs = channels
-    return shapes + [(_DENSE, inputs * _POOLED ** 2), (_DENSE, _DENSE)]
+def _names(layers):
+    return tuple(f'{layer}_{part}' for layer in layers for part in ('weight', 'bias'))
 
 
-def layers(arrays: dict) -> list:
-    """Recognise the layers of a VGG16, whatever their names: by their order and shapes.
-
-    Parameters
-    ----------
-    arrays : dict of str to array
-        Names end with `weight` or `bias`; numbers in them count the layers. The classifier may be among them.
-
-    Returns
-    -------
-    list of (weight, bias)
-        Of conv1_1 to conv5_3, fc6 (4096, 25088) and fc7 (4096, 4096), in the order of `LAYERS`.
-
-    Raises
-    ------
-    ValueError
-        When they are not those of a VGG16 without batch normalisation.
-    """
-    def order(name):            # conv10 follows conv9
-        return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
-    shapes = _shapes()
-    weights = sorted((name for name in arrays if name.endswith('weight')), key=order)[:len(shapes)]
-    found = [(name, name[:-len('weight')] + 'bias') for name in weights]
-    if [arrays[name].shape for name in weights] != shapes or not all(bias in arrays for _, bias in found) or any(
-            not name.endswith(('weight', 'bias')) for name in arrays):
-        raise ValueError('not the weights of a VGG16 without batch normalisation')
-    return [(arrays[weight], arrays[bias]) for weight, bias in found]
+NAMES = _names(LAYERS)
+_BACKBONE, _DENSE = _names(CONVOLUTIONS), _names(('fc6', 'fc7'))
 
 
-def fold_input(weight: np.ndarray, bias: np.ndarray, channel_order: str, mean, std, largest: float) -> tuple:
+def required(parameters: list, values: dict) -> list:
+    """The names of a network's parameters that pretrained weights must hold: of fc6 and fc7, all or none."""
+    wanted = NAMES if any(name in values for name in _DENSE) else _BACKBONE
+    return [name for name in parameters if name in wanted]
+
+
+def fold_input(weight: np.ndarray, bias: np.ndarray, source: SourceInput) -> tuple:
     """Make a first convolution that reads another input read this project's: RGB - 127 of pixels 0 to 255.
 
     Both inputs are affine in the pixels, so the convolution absorbs the difference: the scale goes into the weights,
@@ -72,25 +43,42 @@ def fold_input(weight: np.ndarray, bias: np.ndarray, channel_order: str, mean, s
     Parameters
     ----------
     weight : (channels, 3, k, k)
-        It reads `(pixel * largest / 255 - mean) / std`.
+        It reads the input `source` describes.
     bias : (channels,)
-    channel_order : str
-        'RGB' or 'BGR': order of the source's input channels, and of `mean` and `std`.
-    mean, std : array_like (3,)
-        In units of `largest`.
-    largest : float
-        What the source makes of a pixel of 255: 1 or 255, mostly.
+    source : SourceInput
 
     Returns
     -------
     weight, bias
         Of the same shapes, float64; the weights' input channels are RGB.
     """
-    mean, std, divisor = np.asarray(mean), np.asarray(std), 255 / largest
+    mean, std, divisor = np.asarray(source.mean), np.asarray(source.std), 255 / source.largest
     weight = np.asarray(weight, np.float64)
     bias = bias + (weight.sum(axis=(2, 3)) * ((GREY / divisor - mean) / std)).sum(axis=1)
     weight = weight * (1 / (divisor * std))[:, None, None]
-    return weight[:, ::{'RGB': 1, 'BGR': -1}[channel_order]], bias
+    return weight[:, ::{'RGB': 1, 'BGR': -1}[source.channel_order]], bias
+
+
+def fold_normalisation(weight: np.ndarray, bias: np.ndarray, norm: tuple, epsilon: float) -> tuple:
+    """Put a batch normalisation by running statistics into the convolution before it, which is exact.
+
+    Parameters
+    ----------
+    weight, bias : (channels, inputs, k, k), (channels,)
+    norm : gamma, beta, mean, variance
+        (channels,) each.
+    epsilon : float
+
+    Returns
+    -------
+    weight, bias
+        Of the same shapes, float64.
+    """
+    gamma, beta, mean, variance = (np.asarray(part, np.float64) for part in norm)
+    if (variance < 0).any():
+        raise ValueError('a batch normalisation of negative variance')
+    gain = gamma / np.sqrt(variance + epsilon)
+    return np.asarray(weight, np.float64) * gain[:, None, None, None], (bias - mean) * gain + beta
 
 
 def decimate(fc6: tuple, fc7: tuple) -> tuple:
@@ -101,7 +89,7 @@ def decimate(fc6: tuple, fc7: tuple) -> tuple:
     Parameters
     ----------
     fc6, fc7 : (weight, bias)
-        Weights (4096, 25088), the inputs by channel, row and column; and (4096, 4096).
+        Weights (4096, 512, 7, 7) and (4096, 4096, 1, 1).
 
     Returns
     -------
@@ -109,32 +97,89 @@ def decimate(fc6: tuple, fc7: tuple) -> tuple:
         Weights (1024, 512, 3, 3) and (1024, 1024, 1, 1).
     """
     (weight6, bias6), (weight7, bias7) = fc6, fc7
-    weight6 = weight6.reshape(_DENSE, -1, _POOLED, _POOLED)[::_KEPT, :, ::3, ::3]
-    return (weight6, bias6[::_KEPT]), (weight7[::_KEPT, ::_KEPT, None, None], bias7[::_KEPT])
+    return (weight6[::_KEPT, :, ::3, ::3], bias6[::_KEPT]), (weight7[::_KEPT, ::_KEPT], bias7[::_KEPT])
 
 
-def convert(arrays: dict, channel_order: str = 'RGB', mean=IMAGENET_MEAN, std=IMAGENET_STD,
-            largest: float = 1.) -> dict:
-    """This project's pretrained weights from those of a VGG16; by default of the Gluon model zoo.
+def convert(arrays: dict, source: SourceInput | None = None) -> Converted:
+    """This project's pretrained weights from those of a VGG16.
 
     Parameters
     ----------
     arrays : dict of str to numpy.ndarray
-        See `layers`.
-    channel_order, mean, std, largest
-        The input they were trained with, see `fold_input`.
+        By the names in a file. Of any width.
+    source : SourceInput, optional
+        The input they were trained with; by default what names and layout say.
 
     Returns
     -------
-    dict of str to numpy.ndarray
-        `NAMES`, float32.
+    Converted
+        conv1_1 to conv5_3, and fc6 and fc7 where they are of this project's shape, or can be decimated to it. Of
+        files with this project's names, everything else, too.
 
     Raises
     ------
     ValueError
-        See `layers`.
+        When they are not those of a VGG16.
     """
-    first, *rest, fc6, fc7 = layers(arrays)
-    converted = [fold_input(*first, channel_order, mean, std, largest), *rest, *decimate(fc6, fc7)]
-    values = (value for layer in converted for value in layer)
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in zip(NAMES, values)}
+    arrays = without_prefix(arrays)
+    if _own(arrays):
+        return _convert_own(arrays, source)
+    found = vgg16_layers.recognise(arrays)
+    layers, said = list(found.layers), ['VGG16']
+    if found.norms:
+        layers = [fold_normalisation(*layer, norm, found.epsilon) for layer, norm in zip(layers, found.norms)]
+        said.append('batch normalisation folded into the convolutions')
+    layers[0] = fold_input(*layers[0], source or found.source)
+    dense, text = _dense(found.dense, channels=len(layers[-1][1]))
+    said += [text, _said_input(source, found.source)]
+    values = (value for layer in layers + dense for value in layer)
+    return Converted({name: np.ascontiguousarray(value, np.float32) for name, value in zip(NAMES, values)},
+                     ', '.join(said))
+
+
+def _said_input(source, guessed):
+    return f'input {source or guessed} ({"given" if source else "guessed"})'
+
+
+def _dense(dense, channels):
+    """fc6 and fc7 as this project has them, or none; and a text on them."""
+    if not dense:
+        return [], 'no fc6 and fc7'
+    shapes = tuple(layer[0].shape for layer in dense)
+    kept = 2 * channels
+    if shapes == ((kept, channels, 3, 3), (kept, kept, 1, 1)):
+        return list(dense), 'fc6 and fc7'
+    full = _KEPT * kept
+    if shapes == ((full, channels, 7, 7), (full, full, 1, 1)):
+        return list(decimate(*dense)), 'fc6 and fc7 decimated'
+    return [], f"fc6 and fc7 left out (of shapes {' and '.join('x'.join(map(str, shape)) for shape in shapes)})"
+
+
+# -------------------------------------------------------------------------------------------- this project's names
+def _own(arrays):
+    """Whether these are weights under the original release's names, for its input: some may be missing.
+
+    MXNet's conversion of Caffe's VGG16 has the same names and dense layers.
+    """
+    weights = [name for name in _BACKBONE if name.endswith('weight')]
+    there = [name for name in weights if name in arrays and arrays[name].shape[2:] == (3, 3)]
+    return 2 * len(there) > len(weights) and ('fc6_weight' not in arrays or arrays['fc6_weight'].ndim == 4)
+
+
+def _convert_own(arrays, source):
+    values, said = dict(arrays), ["VGG16 by the original release's names"]
+    if source and {'conv1_1_weight', 'conv1_1_bias'} <= set(values):
+        values['conv1_1_weight'], values['conv1_1_bias'] = fold_input(
+            values['conv1_1_weight'], values['conv1_1_bias'], source)
+    there = [name for name in _DENSE if name in values]
+    if len(there) == len(_DENSE) and 'conv5_3_weight' in values:
+        dense, text = _dense([(values['fc6_weight'], values['fc6_bias']), (values['fc7_weight'], values['fc7_bias'])],
+                             len(values['conv5_3_weight']))
+        for name in there:
+            del values[name]
+        values.update(zip(_DENSE, (value for layer in dense for value in layer)))
+        said.append(text)
+    elif not there:
+        said.append('no fc6 and fc7')
+    said.append(_said_input(source, source_input.ICD))
+    return Converted({name: np.asarray(value, np.float32) for name, value in values.items()}, ', '.join(said))

@@ -3,7 +3,6 @@ import collections
 import io
 import os
 import pickle
-import resource
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ VALUES = {
     'list': [1, ('a', None), {'b': True}], 'columns first': np.asfortranarray(np.arange(6).reshape(2, 3)),
     'empty': np.zeros((0, 3)), 'text': np.array(['ab', 'c']), 'big-endian': np.arange(3, dtype='>i4'), 'no bytes': b'',
     'bytes': b'\x80\xff', 7: np.array([True, False]), 'objects': np.array(['a', None], object), 'long': 1 << 80,
-    'ordered': collections.OrderedDict(b=1, a=2)}
+    'long text': 'abc' * 3000, 'many': np.arange(3000.), 'ordered': collections.OrderedDict(b=1, a=2)}
 
 
 def save(path, values, protocol=3, change=lambda data: data):
@@ -103,17 +102,6 @@ HOSTILE = {
     'an unknown opcode': (b'\xee', 'unknown'), 'a place that is not there': (b'h\x07.', 'KeyError'),
     'other encodings': (b'c_codecs\nencode\nX\x01\0\0\0aX\x03\0\0\0hex\x86R.', 'text in hex'),
 }
-
-
-@pytest.fixture
-def little_memory():
-    """Two more gigabytes of address space than there are now: a terabyte cannot be reserved by accident."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    with open('/proc/self/statm') as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize('kind', HOSTILE)

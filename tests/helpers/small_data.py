@@ -56,7 +56,7 @@ COMMANDS = {
               '--num-process 1 --max-superpixel-num 4'.split()),
     'evaluate': ('icd.steps.evaluate', '--pred pred --truth truth --list list.txt --num-process 1'.split()),
     'lists': ('icd.data.voc_lists', '--out lists'.split()),
-    'convert': ('icd.weights.convert', []),
+    'weights': ('icd.steps.weights', []),
 }
 
 

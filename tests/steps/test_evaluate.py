@@ -11,10 +11,10 @@ from PIL import ImageFile
 
 from icd import cli, counting, parallel
 from icd.data import masks, score_map, voc
-from icd.data.labels import command
 from icd.errors import UserError
 from icd.method import bootstrap, metrics
 from icd.steps import evaluate
+from icd.steps import labels as command
 from icd.viz import table
 
 NAMES = [f'm{i:02d}' for i in range(14)] + ['sub/m14']
@@ -401,3 +401,16 @@ def test_the_command_prints_a_table_and_writes_the_figures(case, capsys):
                 versus['difference'], *versus['difference_interval'])):
         assert sentence in printed
     assert os.listdir(str(folder / 'new')) == ['a.json']
+
+
+def test_predictions_with_and_without_the_crf_are_compared(tmp_path):
+    truth = np.uint8([[0, 0, 1, 1]])
+    for folder, mask in ('truth', truth), ('out/crf', truth), ('out/raw', np.uint8([[0, 1, 1, 1]])):
+        masks.save_mask(str(tmp_path / folder / 'a.png'), mask)
+    (tmp_path / 'list.txt').write_text('a\n')
+    given = dict(truth=str(tmp_path / 'truth'), list=str(tmp_path / 'list.txt'), num_cls=2, num_process=1)
+    result = evaluate.run(cli.defaults(cli.EVALUATE, pred=str(tmp_path / 'out'), **given))
+    assert result['pred'].endswith('out/crf') and result['versus']['folder'].endswith('out/raw')
+    assert result['mIoU'] == 100 and abs(result['versus']['mIoU'] - (50 + 200 / 3) / 2) < 1e-9
+    alone = evaluate.run(cli.defaults(cli.EVALUATE, pred=str(tmp_path / 'out' / 'raw'), **given))
+    assert 'versus' not in alone and alone['mIoU'] == result['versus']['mIoU']

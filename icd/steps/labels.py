@@ -1,13 +1,12 @@
 """The command `icd-labels`: what a source of image labels holds, and the same in another format."""
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 from icd import console, files
-from icd.data import images, labels, voc
+from icd.data import labels, voc
 from icd.data.labels import write
-from icd.errors import Problems, UserError
+from icd.data.labels.contents import class_names_of, contents
 
 
 def parse(arguments: list):
@@ -35,55 +34,15 @@ def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     options = parse(arguments)
     table = labels.read_source(options.source)
-    found = _classes(table, options.list)
-    class_names = _class_names(table, options.class_names, found)
+    found = contents(table, options.list and voc.read_list(options.list))
+    class_names = class_names_of(table, found, options.class_names)
     if options.command == 'convert':
         _convert(options, found, class_names)
     else:
         _show(options, table, found, class_names)
 
 
-def _plain(name):
-    """The name of a list for a name of a source."""
-    if isinstance(name, int):
-        digits = str(name)
-        return f'{digits[:4]}_{digits[4:]}' if len(digits) == 10 else digits        # as VOC's are
-    stem, ending = os.path.splitext(name.replace('\\', '/'))
-    name = stem if ending.lower() in images.ENDINGS + ('.xml',) else stem + ending
-    return '/'.join(part for part in name.split('/') if part not in ('', '.'))
-
-
-def _classes(table, data_list):
-    """Classes by name, as the source has them: names or indices."""
-    problems, found = Problems(), {}
-    matcher = labels.Matcher(table)
-    names = table.entries if data_list is None else voc.read_list(data_list)
-    for name in names:
-        if name in table.copies:
-            continue
-        try:
-            found[_plain(name)] = tuple(table.read(table.entries[name] if data_list is None else matcher.find(name)))
-        except UserError as error:
-            problems.add_error(error)
-    problems.raise_if_any()
-    if not found:
-        raise UserError('holds no image labels', table.path, 'see docs/data.md')
-    return found
-
-
-def _class_names(table, path, found):
-    """The class names given, those of the source, those that occur, or VOC's."""
-    if path is not None:
-        return voc.read_class_names(path)
-    occurring = sorted({one for classes in found.values() for one in classes if isinstance(one, str)})
-    names = tuple(table.class_names) or tuple(occurring) or voc.CATEGORIES
-    if table.number_of_classes not in (None, len(names)):
-        raise UserError(f'is of {table.number_of_classes} classes and does not name them', table.path,
-                        'give their names with --class-names')
-    return names
-
-
-def _show(asked, table, found, class_names):
+def _show(options, table, found, class_names):
     counts, unknown, without = Counter(), Counter(), []
     for name, classes in found.items():
         for one in classes:
@@ -103,25 +62,25 @@ def _show(asked, table, found, class_names):
     print(f"unknown classes: {len(unknown)}{_some([f'{one} ({count})' for one, count in unknown.most_common()])}")
     if table.truth:
         print('the classes are those of masks: pixel truth')
-    if asked.save_class_names:
-        files.save_bytes(asked.save_class_names, ''.join(f'{name}\n' for name in class_names).encode())
-    if asked.save_list:
+    if options.save_class_names:
+        files.save_bytes(options.save_class_names, ''.join(f'{name}\n' for name in class_names).encode())
+    if options.save_list:
         names = ''.join(f'{name}\n' for name, classes in found.items() if classes)
-        files.save_bytes(asked.save_list, names.encode())
+        files.save_bytes(options.save_list, names.encode())
 
 
 def _some(names):
     return ': ' + ', '.join(map(str, names[:10])) + (', ...' if len(names) > 10 else '') if names else ''
 
 
-def _convert(asked, found, class_names):
-    kind = asked.to or write.kind_of(asked.out)
-    known = {name: voc.indices(classes, class_names, f'{asked.source} ({name})') for name, classes in found.items()}
-    write.write(asked.out, kind, known, class_names, asked.image_root)
+def _convert(options, found, class_names):
+    kind = options.to or write.kind_of(options.out)
+    known = {name: voc.indices(classes, class_names, f'{options.source} ({name})') for name, classes in found.items()}
+    write.write(options.out, kind, known, class_names, options.image_root)
     without = sum(not classes for classes in known.values())
-    print(f'{asked.out}: {len(known)} images, {without} of them without any class')
+    print(f'{options.out}: {len(known)} images, {without} of them without any class')
     if kind in ('npy', 'list'):
-        print(f"classes in the order of {asked.class_names or ', '.join(class_names)}")
+        print(f"classes in the order of {options.class_names or ', '.join(class_names)}")
 
 
 def command() -> int:

@@ -1,0 +1,15 @@
+"""The page of all options, docs/options.md: `make options`."""
+from __future__ import annotations
+
+from icd import cli, pipeline_options, segment_options, weights_options
+
+PAGE = {'icd-pipeline': pipeline_options.PIPELINE, 'run_icd.py': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
+        'icd-evaluate': cli.EVALUATE,
+        **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()
+           if table is not cli.EVALUATE},
+        'icd-export': segment_options.EXPORT,
+        **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
+
+if __name__ == '__main__':
+    for _title, _table in cli.tables(PAGE):
+        print(f'### `{_title}`\n\n{_table}\n')

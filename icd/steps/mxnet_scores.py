@@ -1,0 +1,66 @@
+"""Scores of a segmentation network by MXNet, for prediction; `icd.onnx_predict` gives the same without it."""
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, Sequence
+
+from icd import mxnet_setup, parallel
+from icd.data.loader import InferenceLoader
+from icd.model import deeplab
+from icd.model.initial import set_values
+from icd.model.multi_scale import MultiScale
+from icd.predict import predict
+from icd.weights import load
+from icd.weights.trained import Trained
+
+
+def check(trained: Trained, gpus: str | None):
+    """Raise a `UserError` when the weights do not fit their network, or a device cannot be used."""
+    mxnet_setup.devices(gpus)
+    load.read_trained(trained.path, _create(trained))
+
+
+def _create(trained):
+    return deeplab.create(trained.network, len(trained.class_names), trained.width)
+
+
+def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Sequence[tuple], side: int,
+           scales: Sequence[float], flip: bool, batch_size: int, num_workers: int | None,
+           gpus: str | None) -> Iterator[tuple]:
+    """Scores of images at every scale.
+
+    Parameters
+    ----------
+    trained : Trained
+        Checked.
+    names, image_root, sizes
+        The images; heights and widths, pixels.
+    side : int
+        Of the canvas, 8k + 1.
+    scales, flip
+        As in `MultiScale`.
+    batch_size, num_workers, gpus
+        Options of these names.
+
+    Yields
+    ------
+    name : str
+    fitted : (int, int)
+        Height and width of the image in the canvas.
+    maps : list of ndarray (C, h, w) float32
+        One a scale, of the whole canvas.
+
+    Raises
+    ------
+    UserError
+        When an image is missing or damaged, or was replaced.
+    """
+    net, devices = _create(trained), mxnet_setup.devices(gpus)
+    loader = InferenceLoader(names, image_root, side, batch_size, parallel.number_of_readers(num_workers), sizes,
+                             padding=net.padding)
+    with contextlib.closing(loader):
+        set_values(net, trained.arrays, devices)
+        net.hybridize()         # sizes change from scale to scale, so the graph is not bound to one
+        for batch, maps in predict(loader, MultiScale(net, side, scales, flip), devices):
+            for name, fitted, scores_of_image in zip(batch.names, batch.scaled_sizes, maps):
+                yield name, fitted, list(scores_of_image)
