@@ -35,10 +35,61 @@ _USER_ERRNO = {
 _EXTRAS = {'mxnet': "pip install -e '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
 
 
+class _Bar(tqdm):
+    """A progress bar that moves the `Overall` bar of the run it is part of."""
+
+    def update(self, n=1):
+        if Overall.current:
+            Overall.current.advance(n)
+        return super().update(n)
+
+
+class Overall:
+    """One bar over the stages of a run, in estimated seconds; the bars of the stages move it.
+
+    Parameters
+    ----------
+    seconds : dict of str to float
+        What each stage is expected to take.
+    """
+
+    current = None
+
+    def __init__(self, seconds: dict):
+        self._seconds, self._before = seconds, 0.
+        self._bar = tqdm(total=sum(seconds.values()), desc='all', mininterval=1 if sys.stderr.isatty() else 60,
+                         dynamic_ncols=True, smoothing=0,
+                         bar_format='{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left')
+
+    @contextlib.contextmanager
+    def stage(self, name: str, updates: int):
+        """While a stage runs, whose bars are updated about `updates` times in all."""
+        self._done, self._updates, self._weight = 0, max(1, updates), self._seconds[name]
+        Overall.current = self
+        try:
+            yield
+        finally:
+            Overall.current = None
+        self._before += self._weight
+        self._move(self._before)
+
+    def advance(self, count: float):
+        """A bar of the stage moves by `count`."""
+        self._done += count
+        self._move(self._before + self._weight * min(1, self._done / self._updates))
+
+    def _move(self, seconds):
+        self._bar.update(seconds - self._bar.n)
+
+    def close(self):
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
 def progress(iterable: Iterable | None = None, total: int | None = None, desc: str | None = None,
              unit: str = 'image', initial: int = 0) -> tqdm:
     """A progress bar on standard error with rate and remaining time; where that is a file, a line every half minute."""
-    return tqdm(iterable, total=total, desc=desc, unit=unit, initial=initial, dynamic_ncols=True,
+    return _Bar(iterable, total=total, desc=desc, unit=unit, initial=initial, dynamic_ncols=True,
                 mininterval=.2 if sys.stderr.isatty() else 30)
 
 

@@ -2,6 +2,13 @@
 from __future__ import annotations
 
 _NAMED = 10             # problems of a kind that are named
+_LONGEST = 200          # characters
+
+
+def printable(text: str) -> str:
+    """What a file of others says, as a message of one line can hold it: no line breaks, no escape sequences, short."""
+    text = ''.join(letter if letter.isprintable() else '?' for letter in ' '.join(text[:2 * _LONGEST].split()))
+    return text if len(text) <= _LONGEST else text[:_LONGEST - 3] + '...'
 
 
 class UserError(Exception):

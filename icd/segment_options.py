@@ -88,6 +88,7 @@ SEGMENT_PREDICT = {
         Option('--class-names', None, 'class names, one a line, background left out (default: those recorded with the '
                'network)', types.path),
         Option('--annotation-root', None, 'folder of NAME.xml, for --only-known-classes', types.path),
+        *_options('--labels'),
     ],
     'Prediction': [
         Option('--infer-size', 513, 'side of the padded network input at scale 1, 8k+1; larger images are scaled down '

@@ -6,6 +6,7 @@ a `UserError` of one line that names the file; everything else is a bug, and the
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -17,7 +18,17 @@ import numpy as np
 if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from icd.data import images, masks, restricted_pickle, score_map, superpixel_map, voc  # noqa: E402
+from icd.data import (  # noqa: E402
+    coco,
+    images,
+    labels,
+    masks,
+    msrc,
+    restricted_pickle,
+    score_map,
+    superpixel_map,
+    voc,
+)
 from icd.errors import UserError  # noqa: E402
 from icd.weights import formats, mxnet_params, npz_file, safetensors_file  # noqa: E402
 from tests.helpers import weights_files as sources  # noqa: E402
@@ -65,7 +76,7 @@ def valid_files() -> dict:
     """Valid content and reader by kind; a reader returns whether what it read is as promised."""
     rng = np.random.RandomState(0)
     pixels = cv2.resize(rng.randint(0, 255, (6, 8, 3), np.uint8), (40, 30))
-    labels = rng.randint(0, 70000, (9, 11)).astype(np.int32)
+    partition = rng.randint(0, 70000, (9, 11)).astype(np.int32)
 
     def image(path):
         read = images.read_image(path)
@@ -85,7 +96,33 @@ def valid_files() -> dict:
     xml = ANNOTATION.replace('<object>', '<folder>VOC</folder><object><bndbox><xmin>3</xmin></bndbox>', 1) % 'dog'
     params = _saved(lambda path: mxnet_params.write(path, {'arg:a': np.ones((3, 2), np.float32),
                                                            'aux:b': np.ones(4, np.float32)}))
+
+    def sources(path):
+        found = labels.classes_of(labels.read_source(path), ['2007_000032', 'b'], ('cat', 'dog'))
+        return all(isinstance(one, (tuple, UserError)) for one in found)
+
+    def instances(path):
+        class_names, pictures = coco.read(path)
+        return all(isinstance(name, str) for name in class_names) and all(
+            coco.draw(one).shape == (one.height, one.width) for one in pictures if one.height * one.width < 1 << 20)
+    of_coco = json.dumps({
+        'images': [{'id': 3, 'file_name': 'b.jpg', 'height': 9, 'width': 8}], 'categories': [{'id': 1, 'name': 'cat'}],
+        'annotations': [
+            {'image_id': 3, 'category_id': 1, 'segmentation': [[1, 1, 4, 1, 4, 5.5]], 'iscrowd': 0, 'area': 9},
+            {'image_id': 3, 'category_id': 1, 'segmentation': {'counts': [9, 3, 60], 'size': [9, 8]}, 'iscrowd': 1},
+            {'image_id': 3, 'category_id': 1, 'segmentation': {'counts': '93Z1', 'size': [9, 8]}}]}).encode()
+    truth = np.zeros((9, 11, 3), np.uint8)
+    truth[2:, 3:] = msrc.COLOURS['cow'][::-1]
     return {
+        'csv': (b'name,class\r\n2007_000032.jpg,cat;dog\nb,"dog"\n', sources),
+        'columns': (b'name,cat,dog\n2007_000032,1,0\nx/b,0,1\n', sources),
+        'indices': (b'2007_000032 0 1\nb 1\n', sources), 'json': (b'{"2007_000032": ["cat"], "b": [0, 1]}', sources),
+        'coco labels': (of_coco, sources), 'coco instances': (of_coco, instances),
+        'cls_labels': (_saved(lambda path: np.save(path, {'2007_000032': np.ones(2, np.float32), 7: np.zeros(2)},
+                                                   allow_pickle=True), '.npy'), sources),
+        'msrc truth': (_encoded('.bmp', truth), lambda path: msrc.read_mask(path).dtype == np.uint8),
+        'bmp': (_encoded('.bmp', pixels), image), 'webp': (_encoded('.webp', pixels), image),
+        'tiff': (_encoded('.tif', pixels), image),
         'list': (b'a\nb/c\r\n\n2007_000032\n', names),
         'class names': (b'cat\ndog\nbird\n', lambda path: len(voc.read_class_names(path)) > 0),
         'annotation': (xml.encode(), lambda path: set(voc.read_annotation(path, voc.CATEGORIES)) <= set(range(20))),
@@ -93,7 +130,7 @@ def valid_files() -> dict:
         'png': (_encoded('.png', pixels), image),
         'header of a jpeg': (_encoded('.jpg', pixels)[:200], size),
         'header of a png': (_encoded('.png', pixels)[:60], size),
-        'superpixels': (_saved(lambda path: superpixel_map.write(path, labels), '.png'),
+        'superpixels': (_saved(lambda path: superpixel_map.write(path, partition), '.png'),
                         lambda path: superpixel_map.read(path).dtype == np.int32),
         'mask': (_encoded('.png', rng.randint(0, 21, (9, 11), np.uint8)), mask),
         'colour mask': (_saved(lambda path: masks.save_colour(path, rng.randint(0, 21, (9, 11), np.uint8)), '.png'),

@@ -67,3 +67,23 @@ def run_in_shell(code, tail):
 def test_closed_or_unread_output_ends_with_its_exit_code(code, tail, expected, text):
     returned, shown = run_in_shell(code, tail)
     assert returned == expected and text in shown and 'Traceback' not in shown and 'Error' not in shown
+
+
+def test_the_bar_of_a_run_follows_those_of_its_stages(capsys):
+    overall = console.Overall({'first': 30, 'second': 10})
+    seen = []
+    with overall.stage('first', 4):
+        for _ in console.progress(range(2)):
+            pass
+        with console.progress(total=2) as bar:
+            bar.update(1)
+            seen.append(overall._bar.n)
+    assert 7.5 <= seen[0] <= 22.5 and overall._bar.n == 30
+    with console.progress(total=1) as bar:              # no part of the run
+        bar.update()
+    with overall.stage('second', 1), console.progress(total=5) as bar:
+        bar.update(5)
+        assert overall._bar.n == 40
+    assert overall._bar.n == 40
+    overall.close()
+    assert '100%' in capsys.readouterr().err

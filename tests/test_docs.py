@@ -21,6 +21,7 @@ TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': c
           'run_deeplab.py': segment_options.SEGMENT_TRAIN,
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
+OTHERS = {'icd-labels': 'icd.steps.labels'}      # commands whose options are their own
 
 
 def read(name):
@@ -45,7 +46,9 @@ def commands(text):
         arguments = shlex.split(line, comments=True) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else []
         for i, argument in enumerate(arguments):
             first = arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0
-            if first and (argument in TABLES or argument == 'icd-export'):
+            if argument in OTHERS and i == 0:
+                yield OTHERS[argument], arguments[1:]
+            elif first and (argument in TABLES or argument == 'icd-export'):
                 yield argument, arguments[i + 1:]
             elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
                 yield f'{arguments[0]} {argument}', arguments[2:]
@@ -107,7 +110,8 @@ def test_options_are_those_of_the_table():
 
 
 def test_flags_exist():
-    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'train/launch')]
+    sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'steps/labels',
+                                                   'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}

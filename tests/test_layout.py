@@ -21,7 +21,10 @@ ARROWS = {
     'option_types': 'weights.source_input',
     'weights_options': 'cli option_types',
     'segment_options': 'cli option_types',
-    'option_page': 'cli segment_options weights_options',
+    'pipeline_options': 'cli option_types',
+    'option_page': 'cli pipeline_options segment_options weights_options',
+    'plan': 'data',
+    'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu parallel',
     'outputs': 'console errors files',
@@ -36,12 +39,13 @@ ARROWS = {
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
     'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
-             'parallel predict segment_options train viz weights weights_options',
-    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps train viz weights',
+             'parallel pipeline_options plan predict segment_options speed superpixels train '
+             'viz weights weights_options',
+    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps superpixels train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
-NEED_MXNET = ('icd.mxnet_setup', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
+NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
               'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores', 'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.steps.infer_onnx', 'icd.steps.run', 'icd.train.schedule',
@@ -159,7 +163,7 @@ def test_functions_import_only_mxnet_and_optional_packages():
     for name, tree in TREES.items():
         inside = in_functions(tree)
         outside = {target.split('.')[0] for target in imports(inside)} - {'icd'}
-        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'onnx', 'onnxruntime', 'tensorboardX'}, name
+        assert outside <= {'gluoncv', 'h5py', 'matplotlib', 'onnx', 'onnxruntime', 'pycocotools', 'tensorboardX'}, name
         assert all(map(needs_mxnet, package_imports(inside))), name
 
 

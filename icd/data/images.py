@@ -70,17 +70,18 @@ def read_bytes(path: str, remedy: str, count: int = -1) -> bytes:
 def image_path(image_root: str, name: str) -> str:
     """Where the image `name` of a list is: NAME.jpg, or another of `ENDINGS` in any case.
 
-    Where there is none, NAME.jpg, and where there are several, the first; `check_single` reports these.
+    Where there is none, NAME.jpg, and where there are several, the first; `single_path` refuses these.
     """
     found = listing.find(image_root, name, ENDINGS)
     return found[0] if found else os.path.join(image_root, name + '.jpg')
 
 
-def check_single(image_root: str, name: str):
-    """Raise a `UserError` when several files of a folder may be the image `name`."""
+def single_path(image_root: str, name: str) -> str:
+    """`image_path`, or a `UserError` when several files of a folder may be the image `name`."""
     found = listing.find(image_root, name, ENDINGS)
     if len(found) > 1:
         raise UserError('several files for one image', ', '.join(found), 'keep one of them under this name')
+    return found[0] if found else os.path.join(image_root, name + '.jpg')
 
 
 def names_below(folder: str) -> list:
@@ -129,10 +130,13 @@ def decode(data: bytes, mode: int) -> np.ndarray | None:
     """
     if not data or cut_short(data):
         return None
+    before = cv2.setLogLevel(0)             # its lines name no file; the caller reports what is wrong with one
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error:                                               # sizes that are beyond OpenCV's limits
         return None
+    finally:
+        cv2.setLogLevel(before)
 
 
 def decode_image(data: bytes, path: str) -> np.ndarray:

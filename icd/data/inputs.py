@@ -141,12 +141,11 @@ def _absent(rows, class_names):
 def _size(image_root, name, problems):
     """Height and width of an image; None, and a problem, when it is not there once and readable."""
     try:
-        images.check_single(image_root, name)
+        path = images.single_path(image_root, name)
     except UserError as error:
         problems.add_error(error)
         return None
-    return checks.check_size(problems, images.image_path(image_root, name), None, 'image',
-                             'check --image-root and the list of names')
+    return checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
 
 
 def check_superpixels(superpixel_root: str, inputs: Inputs, problems: Problems):

@@ -99,8 +99,10 @@ def find(root: str, name: str, endings: Sequence[str]) -> list:
     """
     part, stem = os.path.split(name)
     folder = _folder(root, part)
-    entries = _several(_listing(folder).by_stem.get(normal(stem), ()))
-    ranked = sorted((endings.index(ending), entry) for entry in entries
+    found = _listing(folder).by_stem.get(normal(stem), ())
+    if isinstance(found, str):
+        return [os.path.join(folder, found)] if os.path.splitext(found)[1].lower() in endings else []
+    ranked = sorted((endings.index(ending), entry) for entry in found
                     for ending in [os.path.splitext(entry)[1].lower()] if ending in endings)
     return [os.path.join(folder, entry) for _, entry in ranked]
 

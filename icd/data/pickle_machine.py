@@ -7,8 +7,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from icd.errors import printable
+
 _MARK = object()
 _LONGEST_NUMBER = 4000          # digits; Python takes a time that is quadratic in them
+_IN_NUMBERS = b'0123456789_+-L \t\r\n'
 _KEYS = str, bytes, int, float, type(None), np.generic          # tuples hash for ever, or until the stack is used up
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _EMPTY = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple}
@@ -62,7 +65,7 @@ class Machine:
 
     def named(self, module, name):
         if (module, name) not in self.allowed:
-            raise ValueError(f'it names {shown(module)}.{shown(name)}, which is not allowed')
+            raise ValueError(f'it names {printable(module)}.{printable(name)}, which is not allowed')
         self.stack.append(_Function(self.allowed[module, name]))
 
     def call(self, function, arguments):
@@ -179,20 +182,14 @@ _RARER = {
 
 
 class _Lines:
-    """A stream whose lines are short: they are numbers and names."""
+    """A stream without long numbers."""
 
     def __init__(self, stream):
         self.read, self._readline = stream.read, stream.readline
         self.tell = stream.tell
 
     def readline(self):
-        line = self._readline(_LONGEST_NUMBER)
-        if len(line) == _LONGEST_NUMBER:
-            raise ValueError('it holds a line that is too long')
+        line = self._readline()
+        if len(line) > _LONGEST_NUMBER and not line.strip(_IN_NUMBERS):
+            raise ValueError('it holds a number that is too long')
         return line
-
-
-def shown(text):
-    """`text` as a message can hold it: printable, short."""
-    text = ''.join(character if character.isprintable() else '?' for character in text)
-    return text if len(text) <= 120 else text[:117] + '...'

@@ -10,13 +10,14 @@ import collections
 import io
 import math
 import re
+import warnings
 from typing import Any, BinaryIO, Callable
 
 import numpy as np
 
 from icd.data import images
-from icd.data.pickle_machine import Machine, Unfinished, dictionary, shown
-from icd.errors import UserError
+from icd.data.pickle_machine import Machine, Unfinished, dictionary
+from icd.errors import UserError, printable
 
 # What parsing and the functions given raise on damaged pickles.
 _DAMAGE = ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError, UnicodeError
@@ -47,11 +48,13 @@ def load(file: BinaryIO | bytes, allowed: dict, persistent: Callable | None = No
     """
     stream = io.BytesIO(file) if isinstance(file, (bytes, bytearray, memoryview)) else file
     try:
-        return Machine(allowed, persistent).run(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')         # of escape sequences that Python does not know
+            return Machine(allowed, persistent).run(stream)
     except _DAMAGE as error:
         if type(error) is ValueError:
-            raise ValueError(shown(str(error))) from None
-        raise ValueError(f'no whole pickle of arrays ({type(error).__name__} {shown(str(error))})') from None
+            raise ValueError(printable(str(error))) from None
+        raise ValueError(f'no whole pickle of arrays ({type(error).__name__} {printable(str(error))})') from None
 
 
 # -------------------------------------------------------------------------------------------------------- NumPy
@@ -63,7 +66,7 @@ class _Dtype(Unfinished):
     def __init__(self, code, *_):
         code = _text(code)
         if not _TYPE.fullmatch(code):
-            raise ValueError(f'arrays of type {shown(code)}')
+            raise ValueError(f'arrays of type {printable(code)}')
         self.dtype = np.dtype('O' if code == 'O8' else code)
 
     def finish(self, state):
@@ -126,7 +129,7 @@ def _no_bytes():
 def _encode(text, encoding='latin1'):
     """`_codecs.encode`, by which protocols below 3 hold bytes."""
     if encoding != 'latin1':
-        raise ValueError(f'text in {shown(str(encoding))}')
+        raise ValueError(f'text in {printable(str(encoding))}')
     return text.encode('latin1')
 
 
@@ -178,7 +181,7 @@ def read_npy_dictionary(path: str) -> dict:
     try:
         return _npy_dictionary(data)
     except (ValueError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UserError(f'not a NumPy file of a dictionary ({shown(str(error))})', path,
+        raise UserError(f'not a NumPy file of a dictionary ({printable(str(error))})', path,
                         'save it with numpy.save(path, {name: array})') from None
 
 
@@ -191,7 +194,7 @@ def _npy_dictionary(data):
     except Exception:           # NumPy's parser of headers raises whatever Python's tokenizer does
         raise ValueError('its header is damaged') from None
     if not dtype.hasobject or shape != ():
-        raise ValueError(f"it is an array of shape {'x'.join(map(str, shape)) or '()'} of {shown(str(dtype))}")
+        raise ValueError(f"it is an array of shape {'x'.join(map(str, shape)) or '()'} of {printable(str(dtype))}")
     array = load(stream, {**NUMPY, **_TENSORS})
     value = array[()] if isinstance(array, np.ndarray) and array.shape == () else array
     if not isinstance(value, dict):

@@ -1,6 +1,7 @@
 """PASCAL VOC: name lists, class names and annotations."""
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -60,8 +61,8 @@ def read_lines(path: str, remedy: str, holds: str = 'names') -> list:
     return found
 
 
-def _name_problem(name):
-    """What keeps `name` from being the name of a file below a given folder, or None."""
+def name_problem(name: str) -> str | None:
+    """What keeps `name` from being that of a file below a given folder, and what to do, or None."""
     if _ABSOLUTE.match(name):
         return 'an absolute path: give names relative to the image folder, without an ending'
     if '\\' in name or _CONTROL.search(name):
@@ -99,7 +100,7 @@ def read_list(path: str, remedy: str = 'give a text file with one name a line') 
     """
     seen = {}
     for number, line in read_lines(path, remedy):
-        problem = _name_problem(line)
+        problem = name_problem(line)
         if problem:
             raise UserError(f'line {number}, {line!r:.80}', path, problem)
         name = '/'.join(part for part in line.split('/') if part not in ('', '.'))
@@ -200,6 +201,11 @@ def read_objects(path: str) -> tuple:
         dict.fromkeys(name for name, _ in objects))
 
 
+@functools.lru_cache(maxsize=8)
+def _index(class_names):
+    return {name: i for i, name in enumerate(class_names)}
+
+
 def indices(classes: Sequence, class_names: Sequence[str], path: str) -> tuple:
     """Indices of classes that a file names, or gives as indices, ascending.
 
@@ -208,7 +214,7 @@ def indices(classes: Sequence, class_names: Sequence[str], path: str) -> tuple:
     UserError
         That names `path`, when a class is unknown.
     """
-    index, found = {name: i for i, name in enumerate(class_names)}, set()
+    index, found = _index(tuple(class_names)), set()
     for each in classes:
         number = index.get(each) if isinstance(each, str) else each if 0 <= each < len(index) else None
         if number is None:

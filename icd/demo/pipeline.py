@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
-import subprocess
 
 from icd import cli, console, files, parallel
 from icd.data import voc
 from icd.demo import creatures, dataset, figures, picture, pretrain
-from icd.errors import UserError
 from icd.outputs import Outputs, Value
 from icd.steps import merge_superpixels, seeds
 from icd.steps import run as real_run
+from icd.superpixels import program as superpixel_program
 from icd.train.checkpoint import Checkpoints
 
 PICTURE, FIGURES = 'demo.jpg', os.path.join('results', 'evaluation.json')
-PROGRAM = os.path.normpath(os.path.join(os.path.dirname(__file__), '..', '..', 'external', 'superpixel',
-                                        'makeSuperpixel'))
 _RAW_SIZE = '75'            # K: the smallest superpixel, in pixels
 
 
@@ -107,21 +103,7 @@ def _pretrain(options, scale, run):
             outputs.record('pretrained', [made_from.identity()])
 
 
-def _find_program(path):
-    """The superpixel program: `path`, or one on the PATH."""
-    found = path if os.path.isfile(path) else shutil.which('makeSuperpixel')
-    if not found:
-        raise UserError('not built', path, 'run `make -C external/superpixel`')
-    return found
-
-
-def _raw_superpixels(program, run, folder):
-    done = subprocess.run([program, run.data_list, run.image_root, folder, _RAW_SIZE])
-    if done.returncode:
-        raise UserError(f'ended with exit code {done.returncode}', program, 'see its messages above')
-
-
-def run(options: cli.Options, scale: Scale = FULL, program: str = PROGRAM) -> dict:
+def run(options: cli.Options, scale: Scale = FULL, program: str = superpixel_program.PROGRAM) -> dict:
     """Run the demo.
 
     Writes everything below `options.snapshot`; at last `results/evaluation.json`, figures in percent, and `demo.jpg`,
@@ -145,7 +127,7 @@ def run(options: cli.Options, scale: Scale = FULL, program: str = PROGRAM) -> di
     UserError
         When the superpixel program is not built, or a stage raises one.
     """
-    program, run_options = _find_program(program), _run_options(options, scale)
+    program, run_options = superpixel_program.find(program), _run_options(options, scale)
 
     _log(1, f'drawing {scale.pictures} images of creatures, with image labels and exact masks')
     names = dataset.draw(_data(options), scale.pictures, options.seed, parallel.number_of_cores())
@@ -153,7 +135,7 @@ def run(options: cli.Options, scale: Scale = FULL, program: str = PROGRAM) -> di
     _pretrain(options, scale, run_options)
     _log(3, 'superpixels: makeSuperpixel, then merging to 64 an image (icd-superpixel)')
     merging = _merge_options(options, scale, run_options)
-    _raw_superpixels(program, run_options, merging.superpixel_root)
+    superpixel_program.run(program, [run_options.data_list, run_options.image_root, merging.superpixel_root, _RAW_SIZE])
     merge_superpixels.run(merging)
     _log(4, 'training, inference and seeds (icd-run)')
     real_run.run(run_options)

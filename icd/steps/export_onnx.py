@@ -33,7 +33,8 @@ def run(options: cli.Options):
     problems.raise_if_any()
     network = trained.read(path, options.class_names)
     try:
-        onnx_export.write(options.output, network.arrays, network.class_names, files.checksum(path))
+        onnx_export.write(options.output, network.arrays, network.class_names, files.checksum(path),
+                          network.width)
     except ValueError as error:
         raise UserError(str(error), path, 'give a whole checkpoint of icd-run or icd-segment train') from None
     console.log(f'{options.output}: {network.network} of {path}, {len(network.class_names)} scores, '

@@ -81,12 +81,11 @@ def check(options: cli.Options, names: list, problems: Problems) -> dict:
              checks.check_input_folder(problems, '--superpixel-root', options.superpixel_root, make_raw))
     for name in names if all(there) else ():
         try:
-            images.check_single(options.image_root, name)
+            path = images.single_path(options.image_root, name)
         except UserError as error:
             problems.add_error(error)
             continue
-        size = checks.check_size(problems, _image(options, name), None, 'image',
-                                 'check --image-root and the list of names')
+        size = checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
         checks.check_size(problems, _raw(options, name), size, 'superpixels', make_raw)
         sizes[name] = size
     checks.check_folder(problems, options.save_superpixel_root,

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from icd import checks, cli, console, files, parallel, segment_options
-from icd.data import geometry, images, masks, voc
+from icd.data import geometry, images, labels, masks, voc
+from icd.data.labels import folders
 from icd.errors import Problems, UserError
 from icd.method import crf, multi_scale
 from icd.outputs import Input, Outputs, Value
@@ -88,34 +89,40 @@ def _names(options, problems):
 
 
 def _known_classes(options, names, class_names, problems):
-    """Indices of the classes of each image, background among them, by name; None without `--only-known-classes`."""
+    """Indices of the classes of each image, background among them, by name; empty without `--only-known-classes`."""
+    sources = ('--labels', options.labels), ('--annotation-root', options.annotation_root)
+    given = [(flag, source) for flag, source in sources if source]
     if not options.only_known_classes:
-        if options.annotation_root:
-            problems.add('is not used', f'--annotation-root {options.annotation_root}',
-                         'add --only-known-classes, or leave it out')
+        for flag, value in given:
+            problems.add('is not used', f'{flag} {value}', 'add --only-known-classes, or leave it out')
         return {}
-    if not options.annotation_root:
-        problems.add('needs to know them', '--only-known-classes', 'give --annotation-root, too')
+    if len(given) != 1:
+        problems.add('needs to know them', '--only-known-classes', 'give either --labels or --annotation-root')
         return {}
-    if not checks.check_input_folder(problems, '--annotation-root', options.annotation_root):
+    try:
+        table = labels.read_source(options.labels) if options.labels else _annotations(options.annotation_root)
+        found = labels.classes_of(table, names, class_names[1:])
+    except UserError as error:
+        problems.add_error(error)
         return {}
-    known = {}
-    for name in names:
-        path = voc.annotation_path(options.annotation_root, name)
-        if not os.path.isfile(path):
-            problems.add('no such annotation', path, 'check --annotation-root and the list of names')
-            continue
-        try:
-            known[name] = (0, *(index + 1 for index in voc.read_annotation(path, class_names[1:])))
-        except UserError as error:
-            problems.add_error(error)
-    return known
+    for one in found:
+        if isinstance(one, UserError):
+            problems.add_error(one)
+    return {name: (0, *(index + 1 for index in one)) for name, one in zip(names, found)
+            if not isinstance(one, UserError)}
+
+
+def _annotations(folder):
+    if not os.path.isdir(folder):
+        raise UserError('no such folder', f'--annotation-root {folder}', 'check the path')
+    return folders.annotations(folder)
 
 
 def _check_out(problems, options, names, outputs):
     """Record when the outputs would go where inputs are, or where something else is."""
     real = os.path.join(os.path.realpath(options.out), '')
-    for flag, folder in (('--image-root', options.image_root), ('--annotation-root', options.annotation_root)):
+    for flag, folder in (('--image-root', options.image_root), ('--annotation-root', options.annotation_root),
+                         ('--labels', options.labels)):
         if folder and real.startswith(os.path.join(os.path.realpath(folder), '')):
             problems.add(f'lies in {flag}', f'--out {options.out}', 'give a folder of its own')
     for made in outputs.values():
@@ -133,8 +140,7 @@ def _find_jobs(options, network, outputs, problems):
     names, jobs = _names(options, problems), []
     known = _known_classes(options, names, network.class_names, problems)
     for name in names:
-        path = images.image_path(options.image_root, name)
-        size = checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
+        path, size = images.image_path(options.image_root, name), _size(options, name, problems)
         classes = known.get(name)
         made_from = [Input(path), Value('all' if classes is None else ','.join(map(str, classes)))]
         wanted = {kind: made.folder for kind, made in outputs.items() if options.force or not made.is_current(
@@ -144,6 +150,17 @@ def _find_jobs(options, network, outputs, problems):
     _check_out(problems, options, names, outputs)
     checks.check_folder(problems, options.out, sum(_bytes(options, network, job) for job in jobs))
     return names, jobs
+
+
+def _size(options, name, problems):
+    """Height and width of an image; None, and a problem, when it is not there once and readable."""
+    try:
+        images.check_single(options.image_root, name)
+    except UserError as error:
+        problems.add_error(error)
+        return None
+    return checks.check_size(problems, images.image_path(options.image_root, name), None, 'image',
+                             'check --image-root and the list of names')
 
 
 def _ending(kind):

@@ -11,7 +11,7 @@ import numpy as np
 
 from icd import cli, console, weights_options
 from icd.data import geometry, images
-from icd.errors import UserError
+from icd.errors import UserError, printable
 from icd.weights import formats, pretrained, source_input
 
 _CHECKED = 10                               # images
@@ -39,13 +39,13 @@ def show(options: cli.Options) -> str:
     arrays = formats.read(options.file)
     lines = [f'{options.file}: {formats.name_of(options.file)}, {len(arrays)} arrays, '
              f'{sum(array.size for array in arrays.values()):,} values', '']
-    longest = max(map(len, arrays), default=0)
-    lines += [f"{name:{longest}}  {'x'.join(map(str, array.shape)) or 'one':16} {array.dtype}"
+    longest = max((len(printable(name)) for name in arrays), default=0)
+    lines += [f"{printable(name):{longest}}  {'x'.join(map(str, array.shape)) or 'one':16} {array.dtype}"
               for name, array in arrays.items()]
     try:
         said = pretrained.convert(arrays, _source(options)).description
     except ValueError as error:
-        said = f'no pretrained weights: {error}'
+        said = f'no pretrained weights: {printable(str(error))}'
     return '\n'.join(lines + ['', f'--pretrained: {said}'])
 
 
@@ -56,8 +56,7 @@ def _download(name):
     try:
         net = getattr(gluon.model_zoo.vision, name)(pretrained=True)
     except (OSError, RuntimeError) as error:
-        text = ' '.join(str(error).split())[:200]
-        raise UserError(f'cannot be downloaded ({text})', f'--from-zoo {name}',
+        raise UserError(f'cannot be downloaded ({printable(str(error))})', f'--from-zoo {name}',
                         'download it elsewhere and give the file') from None
     return {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import os
+from typing import Sequence
 
 import cv2
 import jinja2
@@ -20,7 +21,8 @@ _PAPER = 236                # grey behind masks without an image
 _ROLES = {'pred': 'seed', 'truth': 'truth', 'versus': 'other seed'}
 
 
-def _css(colour):
+def css(colour: Sequence[int]) -> str:
+    """An RGB colour as CSS."""
     red, green, blue = colour
     return f'rgb({red},{green},{blue})'
 
@@ -62,7 +64,7 @@ def _shown(entry, folders, image_root, class_names):
     pictures += [(_ROLES[role], data_uri(overlay.blend(image, mask))) for role, mask in drawn.items()]
     labels, palette = {**dict(enumerate(class_names)), IGNORE: 'ignored'}, masks.palette()
     found = sorted({int(i) for mask in drawn.values() for i in np.unique(mask)} - {0})
-    return dict(entry, pictures=pictures, problem=problem, classes=[(labels[i], _css(palette[i])) for i in found])
+    return dict(entry, pictures=pictures, problem=problem, classes=[(labels[i], css(palette[i])) for i in found])
 
 
 def _plots(result):
@@ -97,7 +99,7 @@ def page(result: dict, image_root: str | None = None) -> str:
     shown = [_shown(entry, folders, image_root, names) for entry in console.progress(result['worst'], desc='images')]
     return environment.get_template('report.html').render(
         result=result, folders=folders, columns=table.columns(result), plots=_plots(result), images=shown,
-        image_root=image_root, colours={name: _css(colour) for name, colour in zip(names, masks.palette())},
+        image_root=image_root, colours={name: css(colour) for name, colour in zip(names, masks.palette())},
         first=plots.FIRST, second=plots.SECOND, most_classes=plots.MOST_CLASSES)
 
 

@@ -1,10 +1,12 @@
 """Keras' weights (`.h5`, `.weights.h5`), which are HDF5 files: the package h5py reads them (the extra `keras`)."""
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from icd.data import images
-from icd.errors import UserError
+from icd.errors import UserError, printable
 
 _SIGNATURE = b'\x89HDF\r\n\x1a\n'
 _PACKED, _SMALL = 16, 16 << 20      # times its own size that a file may unpack to, and bytes besides
@@ -41,7 +43,8 @@ def read(path: str) -> dict:
         import h5py
     except ImportError:
         raise UserError('an HDF5 file, and h5py is not installed', path, 'pip install icd-seeds[keras]') from None
-    size = len(images.read_bytes(path, 'check the path'))
+    images.read_bytes(path, 'check the path', 1)
+    size = os.path.getsize(path)
     try:
         with h5py.File(path, 'r') as file:
             arrays, left = {}, [_PACKED * size + _SMALL]
@@ -50,8 +53,8 @@ def read(path: str) -> dict:
                 if array is not None:
                     arrays[name] = array
     except _DAMAGE as error:
-        text = ' '.join(str(error).split())[:200]
-        raise UserError(f'not a whole HDF5 file of weights ({text})', path, 'copy or download it again') from None
+        raise UserError(f'not a whole HDF5 file of weights ({printable(str(error))})', path,
+                        'copy or download it again') from None
     return arrays
 
 

@@ -162,7 +162,7 @@ def _deeplab(graph, network):
 
 
 # ------------------------------------------------------------------------------------------------------------ files
-def model(arrays: Mapping, class_names: Sequence[str], checksum: int = 0):
+def model(arrays: Mapping, class_names: Sequence[str], checksum: int = 0, width: float | None = None):
     """A trained network as an ONNX model.
 
     Parameters
@@ -173,6 +173,8 @@ def model(arrays: Mapping, class_names: Sequence[str], checksum: int = 0):
         A name an output channel: of ICD without background, of segmentation networks background first.
     checksum : int
         CRC-32 of the checkpoint: what was made with it through MXNet is up to date for this model, too.
+    width : float, optional
+        Multiplier of the channels; by default that of the layers with the most.
 
     Returns
     -------
@@ -209,11 +211,11 @@ def model(arrays: Mapping, class_names: Sequence[str], checksum: int = 0):
         producer_version=__version__, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
     onnx.helper.set_model_props(made, {
         'network': network, 'class_names': json.dumps(list(class_names)), 'icd_version': __version__,
-        'width': repr(trained.width_of(arrays)), 'weights_crc32': f'{checksum:08x}',
+        'width': repr(width or trained.width_of(arrays)), 'weights_crc32': f'{checksum:08x}',
         'padding': json.dumps(trained.padding_of(network))})
     return made
 
 
-def write(path: str, arrays: Mapping, class_names: Sequence[str], checksum: int = 0):
+def write(path: str, arrays: Mapping, class_names: Sequence[str], checksum: int = 0, width: float | None = None):
     """Write `model` to a file, whole or not at all; the same weights give the same bytes."""
-    files.save_bytes(path, model(arrays, class_names, checksum).SerializeToString(deterministic=True))
+    files.save_bytes(path, model(arrays, class_names, checksum, width).SerializeToString(deterministic=True))

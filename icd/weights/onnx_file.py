@@ -5,7 +5,8 @@ have their numbers from onnx.proto3): nothing is copied, and the package `onnx` 
 
 Exporters name initialisers as they like, often by numbers. So the layers of the graph name them: what a convolution,
 a dense layer or a batch normalisation reads is called `STEM.weight`, `STEM.bias`, `STEM.running_mean` and
-`STEM.running_var`, as in PyTorch, and a dense layer's weights are (outputs, inputs) where the graph says `transB`.
+`STEM.running_var`, as in PyTorch; where stems are numbers in no order, another one in front counts the layers. Nothing
+is transposed: a dense layer's weights are (outputs, inputs) where the graph has `transB`, else (inputs, outputs).
 """
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ import re
 import numpy as np
 
 from icd.data import images
-from icd.errors import UserError
+from icd.errors import UserError, printable
+from icd.weights.converted import natural
 
 _TYPES = {1: '<f4', 2: 'u1', 3: 'i1', 4: '<u2', 5: '<i2', 6: '<i4', 7: '<i8', 9: '?', 10: '<f2', 11: '<f8',
           16: 'bfloat16'}
@@ -25,6 +27,7 @@ _INPUT, _OUTPUT, _OPERATOR = 1, 2, 4                            # of NodeProto
 _DIMS, _TYPE, _FLOATS, _INTS, _LONGS, _NAME, _RAW, _DOUBLES, _EXTERNAL, _LOCATION = 1, 2, 4, 5, 7, 8, 9, 10, 13, 14
 _FLOATING = 1, 11                                               # types whose values are listed as they are
 _DEEPEST = 32
+_NUMBER = re.compile(r'(onnx::)?([A-Za-z]+_)?[0-9]+')           # names that exporters make up
 _LAYERS = {                     # what the inputs of a layer after the first are
     'Conv': ('weight', 'bias'), 'Gemm': ('weight', 'bias'), 'MatMul': ('weight',),
     'BatchNormalization': ('weight', 'bias', 'running_mean', 'running_var')}
@@ -150,7 +153,7 @@ def _parse(data):
 
 def _named(arrays, nodes):
     """Arrays by the names of layers, in the order of the graph; others, by their own, behind."""
-    found, used = {}, set()
+    layers, used = {}, set()
     follows = {each: (operator, inputs) for operator, inputs, _ in nodes for each in inputs}
     for operator, inputs, outputs in nodes:
         parts = _LAYERS.get(operator, ())
@@ -161,10 +164,11 @@ def _named(arrays, nodes):
         if given.get('weight') not in arrays or given['weight'] in used:
             continue
         stem = re.sub(r'[._/:]weight$', '', given['weight'])
-        for part, name in given.items():
-            if name in arrays:
-                found[f'{stem}.{part}'] = arrays[name]
-                used.add(name)
+        layers[stem] = {part: arrays[name] for part, name in given.items() if name in arrays}
+        used.update(given.values())
+    named = sorted(layers, key=natural) == list(layers) or not any(map(_NUMBER.fullmatch, layers))
+    found = {f'{stem if named else f"{number}.{stem}"}.{part}': array
+             for number, (stem, parts) in enumerate(layers.items()) for part, array in parts.items()}
     found.update((name, array) for name, array in arrays.items() if name not in used)
     return found
 
@@ -199,5 +203,5 @@ def read(path: str) -> dict:
     try:
         return _parse(memoryview(data))
     except (ValueError, TypeError, OverflowError) as error:
-        text = ' '.join(str(error).split())[:200]
-        raise UserError(f'not a whole ONNX model ({text})', path, 'copy or download it again') from None
+        raise UserError(f'not a whole ONNX model ({printable(str(error))})', path,
+                        'copy or download it again') from None

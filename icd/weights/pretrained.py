@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 
 from icd import files
-from icd.errors import UserError
+from icd.errors import UserError, printable
 from icd.weights import formats, resnet101, vgg16
 from icd.weights.converted import Converted
 from icd.weights.source_input import SourceInput
@@ -58,6 +58,6 @@ def read(path: str, architecture: str | None, source: SourceInput | None = None)
     try:
         converted = (CONVERTERS[architecture].convert if architecture else convert)(arrays, source)
     except ValueError as error:
-        raise UserError(str(error), path, 'icd-weights show lists what is in it') from None
+        raise UserError(printable(str(error)), path, 'icd-weights show lists what is in it') from None
     return Converted(converted.values, f'{os.path.basename(path)} ({kind}, CRC-32 {files.checksum(path):08x}): '
                      f'{converted.description}')

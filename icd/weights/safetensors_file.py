@@ -12,7 +12,7 @@ import numpy as np
 
 from icd import files
 from icd.data import images
-from icd.errors import UserError
+from icd.errors import UserError, printable
 
 _TYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
           'U8': 'u1', 'BOOL': '?', 'U16': '<u2', 'U32': '<u4', 'U64': '<u8'}
@@ -48,8 +48,8 @@ def read(path: str) -> dict:
     try:
         return _parse(memoryview(data))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        text = ' '.join(str(error).split())[:200]
-        raise UserError(f'not a whole .safetensors file ({text})', path, 'copy or download it again') from None
+        raise UserError(f'not a whole .safetensors file ({printable(str(error))})', path,
+                        'copy or download it again') from None
 
 
 def _parse(data):

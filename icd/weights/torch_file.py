@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from icd.data import images, restricted_pickle
-from icd.errors import UserError
+from icd.errors import UserError, printable
 from icd.weights import zip_archive
 
 _MAGIC = 0x1950a86a20f9469cfc6c
@@ -190,5 +190,5 @@ def read(path: str) -> dict:
         try:
             return _read_zip(archive) if packed else _read_legacy(images.read_bytes(path, 'check the path'))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise UserError(f'not a whole PyTorch file of weights ({error})', path,
+            raise UserError(f'not a whole PyTorch file of weights ({printable(str(error))})', path,
                             'save its state_dict() alone, or download it again') from None

@@ -15,6 +15,7 @@ from icd.weights import formats
 
 ICD = 'vgg16_icd'
 MEAN = (.485, .456, .406)       # of the images ResNet-101 was trained on, as in icd.model.resnet, which needs MXNet
+_ROUNDING = 1e-3                # by which a width may differ from that of the rounded channels
 _CHECKPOINT = re.compile(r'(.+)-(\d{4,})\.params')
 _GIVE = 'give a checkpoint of icd-run or icd-segment train'
 
@@ -136,12 +137,15 @@ def read(path: str, class_names: str | None = None) -> Trained:
         network, count, width = network_of(arrays), number_of_classes(arrays), width_of(arrays)
     except ValueError as error:
         raise UserError(str(error), path, _GIVE) from None
-    background = () if network == ICD else ('background',)
-    names = _names(path, class_names, count - len(background))
-    return Trained(path, network, width, background + names, arrays)
+    background, recorded = () if network == ICD else ('background',), _recorded(path)
+    names = _names(recorded.get('class_names'), class_names, count - len(background))
+    # Channels are rounded, so they tell a width nearly; the one that was given is the better where they agree.
+    given = recorded.get('width')
+    exact = isinstance(given, (int, float)) and abs(given - width) < _ROUNDING
+    return Trained(path, network, float(given) if exact else width, background + names, arrays)
 
 
-def _names(path, class_names, count):
+def _names(recorded, class_names, count):
     """Names of the classes without background."""
     if class_names is not None:
         names = voc.read_class_names(class_names)
@@ -149,20 +153,18 @@ def _names(path, class_names, count):
             raise UserError(f'names {len(names)} classes, the network has {count}', f'--class-names {class_names}',
                             'give the file it was trained with')
         return names
-    names = _recorded(path)
-    if names is not None and len(names) in (count, count + 1):
-        return tuple(names[-count:])
+    if isinstance(recorded, list) and len(recorded) in (count, count + 1) and all(
+            isinstance(name, str) for name in recorded):
+        return tuple(recorded[-count:])
     return voc.CATEGORIES if count == len(voc.CATEGORIES) else tuple(f'class {i}' for i in range(1, count + 1))
 
 
 def _recorded(path):
-    """The class names that a training recorded beside its checkpoints, or None."""
-    match = _CHECKPOINT.fullmatch(os.path.basename(path))
-    if not match:
-        return None
+    """What a training recorded beside its checkpoints."""
+    folder, name = os.path.split(path)
+    match = _CHECKPOINT.fullmatch(name)
     try:
-        found = json.loads(images.read_bytes(os.path.join(os.path.dirname(path), match.group(1) + '.json'), ''))
-        names = found['class_names']
-    except (UserError, ValueError, KeyError, TypeError):
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+        found = match and json.loads(images.read_bytes(os.path.join(folder, match.group(1) + '.json'), ''))
+    except (UserError, ValueError):
+        found = None
+    return found if isinstance(found, dict) else {}

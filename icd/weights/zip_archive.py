@@ -6,7 +6,7 @@ import errno
 import zipfile
 import zlib
 
-from icd.errors import UserError
+from icd.errors import UserError, printable
 
 _SIGNATURE = b'PK\x03\x04'
 _PACKED = 16                    # times its own size that an archive may unpack to, and besides:
@@ -53,5 +53,5 @@ def opened(path: str, what: str):
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:      # a place before the beginning of the file
             raise
-        text = ' '.join(str(error).split()) or type(error).__name__
-        raise UserError(f'not a whole {what} ({text[:200]})', path, 'copy or download it again') from None
+        text = printable(str(error)) or type(error).__name__
+        raise UserError(f'not a whole {what} ({text})', path, 'copy or download it again') from None

@@ -142,3 +142,9 @@ def test_a_letterbox_holds_the_whole_image(height, width):
     else:
         assert max(h, w) == 129 and abs(h * width - w * height) <= max(height, width)
         assert (h, w) == geometry.fitted_size(height, width, 129)
+
+
+def test_a_letterbox_is_padded_in_the_colour_it_is_given():
+    square, (height, width) = augment.letterbox(np.zeros((20, 30, 3), np.uint8), 33, (1, 2, 3))
+    assert not square[:height, :width].any()
+    assert (square[height:] == [1, 2, 3]).all() and (square[:, width:] == [1, 2, 3]).all()

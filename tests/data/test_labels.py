@@ -9,9 +9,10 @@ import pytest
 
 from icd import console, files
 from icd.data import inputs, labels, masks, voc
-from icd.data.labels import command, folders
+from icd.data.labels import folders
 from icd.data.labels.write import KINDS
 from icd.errors import Problems, UserError
+from icd.steps import labels as command
 from tests.data import encoded_image, refused, write
 
 CLASSES = 'traffic light', 'dog', 'caf\u00e9 & bar'

@@ -15,7 +15,7 @@ VALUES = {
     'list': [1, ('a', None), {'b': True}], 'columns first': np.asfortranarray(np.arange(6).reshape(2, 3)),
     'empty': np.zeros((0, 3)), 'text': np.array(['ab', 'c']), 'big-endian': np.arange(3, dtype='>i4'), 'no bytes': b'',
     'bytes': b'\x80\xff', 7: np.array([True, False]), 'objects': np.array(['a', None], object), 'long': 1 << 80,
-    'ordered': collections.OrderedDict(b=1, a=2)}
+    'long text': 'abc' * 3000, 'many': np.arange(3000.), 'ordered': collections.OrderedDict(b=1, a=2)}
 
 
 def save(path, values, protocol=3, change=lambda data: data):

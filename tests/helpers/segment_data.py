@@ -51,7 +51,8 @@ COMMANDS = {
 }
 
 
-def run(command, *extra):
-    """Exit code of a command, run in this process."""
+def run(command, *extra, without=()):
+    """Exit code of a command, run in this process; `without` some of its arguments."""
     module, arguments = COMMANDS[command]
-    return console.run_command(importlib.import_module(module).main, [*arguments, *extra])
+    given = [argument for argument in arguments if argument not in without]
+    return console.run_command(importlib.import_module(module).main, given + list(extra))

@@ -11,10 +11,10 @@ from PIL import ImageFile
 
 from icd import cli, counting, parallel
 from icd.data import masks, score_map, voc
-from icd.data.labels import command
 from icd.errors import UserError
 from icd.method import bootstrap, metrics
 from icd.steps import evaluate
+from icd.steps import labels as command
 from icd.viz import table
 
 NAMES = [f'm{i:02d}' for i in range(14)] + ['sub/m14']

@@ -40,7 +40,5 @@ def test_scores_of_the_same_checkpoint_are_kept(segmented, capfd):
 
 
 def test_an_onnx_file_goes_on_to_seeds_without_training(segmented):
-    module, arguments = segment_data.COMMANDS['infer onnx']
-    from icd.steps import run
-    run.main([argument for argument in arguments if argument != '--only-infer'] + ['--snapshot', 'fresh'])
+    assert segment_data.run('infer onnx', '--snapshot', 'fresh', without=['--only-infer']) == 0
     assert os.path.isfile('fresh/results/seeds/crf/a.png') and not os.path.exists('fresh/log.txt')

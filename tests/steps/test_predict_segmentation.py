@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from icd import cli, files
@@ -18,7 +17,7 @@ from icd.segment_options import SEGMENT_PREDICT
 from icd.steps.predict_segmentation import crf_recipe
 from icd.weights import load
 from tests.helpers import PROJECT
-from tests.helpers.segment_data import COMMANDS, SIDE, SIZES, run
+from tests.helpers.segment_data import SIDE, SIZES, run
 from tests.helpers.small_data import ANNOTATION, list_files
 
 NAMES = tuple(SIZES)
@@ -60,10 +59,7 @@ def test_scales_and_mirror_images_are_fused(segmented):
     assert run('predict', '--save-logits', 'full', '--scales', '0.5,1', '--crf', 'only') == 0
     once = read('logits', 'a')
     np.testing.assert_allclose(once, fitted_scores('a', (25, 49))[0], atol=1e-4 * abs(once).max())
-    arguments = [argument for argument in COMMANDS['predict'][1] if argument != '--no-flip']
-    options = cli.parse(SEGMENT_PREDICT, '', '', [*arguments, '--save-logits', 'full', '--scales', '0.5,1'])
-    from icd.steps import predict_segmentation
-    predict_segmentation.run(options)
+    assert run('predict', '--save-logits', 'full', '--scales', '0.5,1', without=['--no-flip']) == 0
     flipped, expected = read('logits', 'a'), fitted_scores('a', (25, 49), flip=True)[0]
     np.testing.assert_allclose(flipped, expected, atol=1e-4 * abs(expected).max())
     assert abs(flipped - once).max() > 1e-3 * abs(once).max()
@@ -82,19 +78,20 @@ def test_the_crf_refines_the_scores_with_the_recipe_of_the_network(segmented):
     assert crf_recipe(options, 'vgg16_aspp') == (1, (2, 2), (65, 3, 4))
 
 
-@pytest.mark.parametrize('extra', [['--infer-batch-size', '1'], ['--gpus', 'cpu:2'], ['--num-process', '2'],
-                                   ['--num-workers', '1']])
-def test_what_computes_changes_nothing(segmented, extra):
-    assert run('predict') == run('predict', '--out', 'other', *extra) == 0
-    for name in NAMES:
-        for kind in 'raw', 'crf':
-            assert (read(kind, name) == read(kind, name, 'other')).all()
+def test_what_computes_changes_nothing(segmented):
+    assert run('predict') == 0
+    for i, extra in enumerate((['--infer-batch-size', '1'], ['--gpus', 'cpu:2'],
+                               ['--num-process', '2', '--num-workers', '1'])):
+        assert run('predict', '--out', f'other{i}', *extra) == 0
+        for name in NAMES:
+            for kind in 'raw', 'crf':
+                assert (read(kind, name) == read(kind, name, f'other{i}')).all()
 
 
-@pytest.mark.parametrize('extra', [[], ['--scales', '0.75,1,1.25', '--gpus', 'cpu:2']])
-def test_onnxruntime_predicts_the_same(segmented, extra):
-    assert run('predict', '--save-logits', 'full', *extra) == 0
-    assert run('predict onnx', '--out', 'other', '--save-logits', 'full', *extra) == 0
+def test_onnxruntime_predicts_the_same(segmented):
+    extra = ['--scales', '0.75,1,1.25', '--gpus', 'cpu:2']
+    assert run('predict', '--save-logits', 'full', *extra, without=['--no-flip']) == 0
+    assert run('predict onnx', '--out', 'other', '--save-logits', 'full', *extra, without=['--no-flip']) == 0
     for name in NAMES:
         ours, others = read('logits', name), read('logits', name, 'other')
         assert abs(ours - others).max() <= 1e-4 * abs(ours).max()
@@ -122,6 +119,9 @@ def test_only_known_classes_of_an_image_win(segmented):
         expected = np.array(known, np.uint8)[best_class(scores[known], SIZES[name])]
         assert (read('raw', name) == expected).all() and set(np.unique(read('crf', name))) <= set(known)
     assert any(excluded)            # where scores multiplied by 0 would be the largest
+    files.save_json('labels.json', {name: ['tvmonitor'] if name != 'b' else [] for name in NAMES})
+    assert run('predict', '--only-known-classes', '--labels', 'labels.json', '--out', 'other') == 0
+    assert all((read('raw', name) == read('raw', name, 'other')).all() for name in NAMES)
 
 
 def stamps(out='out'):
@@ -142,13 +142,16 @@ def test_finished_files_are_kept(segmented):
     assert run('predict', '--colour', '--crf-iterations', '1') == 0
     assert {path for path, stamp in stamps().items() if stamp != before[path] and path.endswith('.png') and
             'colour' not in path} == {f'out/crf/{name}.png' for name in NAMES}
+    for extra in ['--scales', '0.5'], ['--fusion', 'max'], ['--infer-size', '57']:
+        before = stamps()
+        assert run('predict', '--crf', 'none', *extra) == 0
+        assert {path for path, stamp in stamps().items() if stamp != before[path]} == {
+            f'out/raw/{name}.png' for name in NAMES}
 
 
 def test_without_a_list_all_images_are_predicted_and_copies_have_colours(segmented):
     os.remove('list.txt')
-    arguments = [argument for argument in COMMANDS['predict'][1] if argument not in ('--data-list', 'list.txt')]
-    from icd.steps import predict_segmentation
-    predict_segmentation.main([*arguments, '--colour', '--crf', 'none'])
+    assert run('predict', '--colour', '--crf', 'none', without=['--data-list', 'list.txt']) == 0
     assert {os.path.relpath(path, 'out/raw')[:-4] for path in stamps('out/raw')} == set(NAMES)
     with Image.open('out/raw_colour/sub/d.png') as image:
         assert image.mode == 'P' and (np.array(image) == read('raw', 'sub/d')).all()
@@ -158,22 +161,18 @@ def test_without_a_list_all_images_are_predicted_and_copies_have_colours(segment
 WITHOUT_MXNET = '''
 import sys
 sys.modules['mxnet'] = None
-from icd import console
-from icd.steps import {module}
-sys.exit(console.run_command({module}.main))
+from tests.helpers import segment_data
+sys.exit(segment_data.run('export', '--model', 'segment/net-0001.params') or
+         segment_data.run('predict onnx', '--model', 'out.onnx') or
+         segment_data.run('infer onnx', '--snapshot', 'fresh'))
 '''
 
 
-@pytest.mark.parametrize('command', ['predict onnx', 'infer onnx', 'export'])
-def test_mxnet_is_not_imported(segmented, command):
-    module, arguments = COMMANDS[command]
-    extra = {'infer onnx': ['--snapshot', 'fresh'], 'export': ['--snapshot', 'segment']}.get(command, [])
-    code = WITHOUT_MXNET.format(module=module.rpartition('.')[2])
-    done = subprocess.run([sys.executable, '-c', code, *arguments, *extra], stderr=subprocess.PIPE, text=True,
+def test_mxnet_is_not_imported(segmented):
+    done = subprocess.run([sys.executable, '-c', WITHOUT_MXNET], stderr=subprocess.PIPE, text=True,
                           env=dict(os.environ, PYTHONPATH=PROJECT))
     assert done.returncode == 0, done.stderr
-    made = {'predict onnx': 'out/crf/a.png', 'infer onnx': 'fresh/results/scores_icd/a.npy', 'export': 'out.onnx'}
-    assert os.path.isfile(made[command])
+    assert all(map(os.path.isfile, ('out.onnx', 'out/crf/a.png', 'fresh/results/scores_icd/a.npy')))
 
 
 def test_the_class_names_of_a_training_are_its_own(segmented):

@@ -22,8 +22,8 @@ import pytest
 
 from icd import cli, files
 from icd.data import superpixel_map
-from icd.data.labels import command
 from icd.errors import UserError
+from icd.steps import labels as command
 from icd.steps import train
 from icd.train import launch
 from icd.train import log as training_log
@@ -164,6 +164,8 @@ def test_settings_equal_those_of_earlier_checkpoints(data, tmp_path):
         'batch_size': 4, 'accumulate': 1, 'learning_rate': .001, 'num_epoch': 2, 'begin_epoch': 0, 'num_sample': 0,
         'augment': ['scale', 'mirror'], 'backbone_lr': 1., 'clip_gradient': 0., 'ramp_epochs': 0., 'seed': 7,
         'num_cls': 3, 'data_list': '0437ad4a', 'annotation_root': 'e136f5c8', 'pretrained': 'none'}
+    options.pretrained_input = 'BGR,0,1,255'
+    assert train.settings(options, read_inputs(options))['pretrained_input'] == 'BGR,0,1,255'
 
 
 def test_every_option_is_known_to_change_training_or_not():

@@ -41,6 +41,16 @@ def test_show_lists_arrays_and_says_what_they_are(torch_file, capsys):
     assert 'input BGR,103.939:116.779:123.68,1,255 (given)' in printed
 
 
+def test_names_of_others_cannot_change_the_terminal(tmp_path, capsys):
+    arrays = sources.with_norms(sources.draw())
+    del arrays['features.1.bias']
+    np.savez(tmp_path / 'x.npz', **{name.replace('features', 'a\n\x1b[31mb'): array for name, array in arrays.items()})
+    printed = call(capsys, 'show', str(tmp_path / 'x.npz'))
+    assert 'a ?[31mb.1.running_mean' in printed and '\x1b' not in printed
+    with pytest.raises(UserError, match=r'batch normalisation of a \?\[31mb.1.running_mean is not whole'):
+        load.read_pretrained(str(tmp_path / 'x.npz'), ICDNet(3, WIDTH))
+
+
 def test_show_reads_files_of_other_networks(tmp_path, capsys):
     np.savez(tmp_path / 'x.npz', a=np.zeros((3, 2)))
     assert '--pretrained: no pretrained weights: not the weights of a VGG16' in call(

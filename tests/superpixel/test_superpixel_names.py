@@ -47,11 +47,10 @@ def test_names_mean_the_same_files(tmp_path, case):
     assert code == 1 and len(lines) == 2
     if expected is None:
         with pytest.raises(UserError, match='several files for one image: keep one'):
-            images.check_single(root, name)
+            images.single_path(root, name)
         assert 'several files for one image: keep one' in lines[0]
     else:
-        images.check_single(root, name)
-        assert images.image_path(root, name) == os.path.join(root, expected)
+        assert images.single_path(root, name) == images.image_path(root, name) == os.path.join(root, expected)
         assert lines[0].startswith(f'makeSuperpixel: images/{expected}: '), lines
 
 

@@ -49,7 +49,7 @@ def test_scores_are_those_of_mxnet(name):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     outputs = ['cam', 'bottom_up', 'top_down'] if name == trained.ICD else ['logits']
     assert [output.name for output in session.get_outputs()] == outputs
-    for shape in (2, 3, 33, 41), (1, 3, 65, 33):
+    for shape in [(2, 3, 33, 41), (1, 3, 65, 33)][:1 if name.startswith('resnet') else 2]:
         image = np.random.RandomState(1).randint(0, 256, shape).astype(np.uint8)
         for found, expected in zip(session.run(None, {'image': image}), scores_by_mxnet(net, image)):
             assert found.shape == expected.shape

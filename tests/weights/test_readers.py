@@ -83,13 +83,21 @@ def test_values_of_onnx_in_every_form(tmp_path, tensor, wanted):
 
 
 def test_layers_of_onnx_name_their_weights_in_the_order_of_the_graph(tmp_path):
-    names = [f'{n}' for n in '31249']
+    names = [f'{n}' for n in '312495']
     nodes = [('Conv', ('x', '9', '1'), 'a'), ('BatchNormalization', ('a', '3', '2', '4', '3'), 'b'),
-             ('MatMul', ('b', '2'), 'c'), ('Add', ('4', 'c'), 'd')]
+             ('MatMul', ('b', '5'), 'c'), ('Add', ('4', 'c'), 'd')]
     (tmp_path / 'x').write_bytes(sources.model([sources.tensor(name, BASE[0, 0] * int(name)) for name in names], nodes))
     read = formats.read(str(tmp_path / 'x'))
-    assert list(read)[:6] == ['9.weight', '9.bias', '3.weight', '3.bias', '3.running_mean', '3.running_var']
-    assert read['9.bias'][1] == 1 and read['3.running_mean'][1] == 4
+    assert list(read) == ['0.9.weight', '0.9.bias', '1.3.weight', '1.3.bias', '1.3.running_mean', '1.3.running_var',
+                          '2.5.weight', '2.5.bias']
+    assert read['0.9.bias'][1] == 1 and read['1.3.running_mean'][1] == 4 and read['2.5.bias'][1] == 4
+    nodes = [('Conv', ('x', '2', '1'), 'a'), ('Gemm', ('a', '9', '3'), 'b')]
+    (tmp_path / 'x').write_bytes(sources.model([sources.tensor(name, BASE[0, 0] * int(name)) for name in names], nodes))
+    assert list(formats.read(str(tmp_path / 'x'))) == ['2.weight', '2.bias', '9.weight', '9.bias', '4', '5']
+    initialisers = [sources.tensor(name, BASE[0, 0]) for name in ('features.0.weight', 'classifier.0.weight')]
+    nodes = [('Conv', ('x', 'features.0.weight'), 'a'), ('Gemm', ('a', 'classifier.0.weight'), 'b')]
+    (tmp_path / 'x').write_bytes(sources.model(initialisers, nodes))
+    assert list(formats.read(str(tmp_path / 'x'))) == ['features.0.weight', 'classifier.0.weight']
 
 
 def test_what_the_optimiser_keeps_is_left_out_of_keras_files(tmp_path):

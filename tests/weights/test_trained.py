@@ -47,6 +47,13 @@ def test_class_names_are_those_recorded(tmp_path, classes, recorded, expected):
     assert trained.read(str(tmp_path / 'net-0000.params')).class_names == ('background', *expected)
 
 
+@pytest.mark.parametrize('given, expected', [(.0627, .0627), (None, .0625), ('x', .0625), (.5, .0625)])
+def test_a_width_is_the_one_recorded_where_the_weights_agree(tmp_path, given, expected):
+    checkpoint(tmp_path / 'net-0000.params')
+    (tmp_path / 'net.json').write_text(json.dumps({'width': given}))
+    assert trained.read(str(tmp_path / 'net-0000.params')).width == expected
+
+
 def test_class_names_that_are_given_must_fit(tmp_path):
     checkpoint(tmp_path / 'net-0000.params', 3)
     (tmp_path / 'names.txt').write_text('cat\ndog\n')

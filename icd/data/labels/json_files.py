@@ -5,7 +5,9 @@ import json
 import mmap
 import os
 import re
+from typing import Any, Callable
 
+from icd.data import images
 from icd.data.labels.table import LARGEST, Table
 from icd.errors import UserError
 
@@ -37,8 +39,31 @@ def _load(path):
     data = _without_numbers(path)
     if len(data) > 4 * LARGEST or sum(map(data.count, (b',', b'[', b'{'))) > _MOST_VALUES:
         raise UserError('holds too much for a file of labels', path, 'leave out what is not needed')
+    return _parse(path, data, _object)
+
+
+def load(path: str, make_object: Callable) -> Any:
+    """The value of a JSON file, up to 2 GB, with numbers and all.
+
+    Parameters
+    ----------
+    path : str
+    make_object : callable
+        From the pairs of an object to what stands for it; `ValueError` when it is wrong.
+
+    Raises
+    ------
+    UserError
+        When the file is missing or damaged.
+    """
+    if os.path.isfile(path) and os.path.getsize(path) > _LARGEST_COCO:
+        raise UserError('more than 2 GB', path, 'leave out what is not needed')
+    return _parse(path, images.read_bytes(path, 'check the path'), make_object)
+
+
+def _parse(path, data, make_object):
     try:
-        return json.loads(data.decode('utf-8-sig'), object_pairs_hook=_object, parse_int=_whole_number)
+        return json.loads(data.decode('utf-8-sig'), object_pairs_hook=make_object, parse_int=_whole_number)
     except RecursionError:
         raise UserError('not usable JSON (nested too deeply)', path, 'correct it') from None
     except UnicodeDecodeError:
@@ -96,10 +121,10 @@ def _coco(path, value):
     """The table of COCO's instances: the classes of all objects of an image, crowds included."""
     try:
         categories = {category['id']: _text(category['name']) for category in value['categories']}
-        images = {image['id']: _text(image['file_name']) for image in value['images']}
-        found = {name: {} for name in images.values()}
+        names = {image['id']: _text(image['file_name']) for image in value['images']}
+        found = {name: {} for name in names.values()}
         for image, category in value['annotations']:
-            found[images[image]][categories[category]] = None
+            found[names[image]][categories[category]] = None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'not instances of COCO ({_what(error)})', path, 'correct it') from None
     if len(found) < len(value['images']) or len(set(categories.values())) < len(value['categories']):

@@ -53,8 +53,11 @@ class Table:
 
 def key_of(name: str) -> str:
     """A name as names are compared: without ending, './' and '/' in front, in one Unicode form."""
-    stem, ending = os.path.splitext(name.replace('\\', '/'))
-    name = stem if ending.lower() in _ENDINGS else stem + ending
+    name = name.replace('\\', '/')
+    stem, ending = os.path.splitext(name)
+    name = stem if ending.lower() in _ENDINGS else name
+    if '/' not in name:
+        return listing.normal(name)
     return listing.normal('/'.join(part for part in name.split('/') if part not in ('', '.')))
 
 

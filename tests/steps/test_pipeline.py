@@ -1,0 +1,109 @@
+"""The pipeline: one command from labelled images to masks, its plan, and what it says of wrong inputs."""
+import os
+import re
+import shlex
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from icd import console, files
+from icd.data import masks
+from icd.steps import pipeline
+from icd.steps.merge_superpixels import main as merge
+from icd.superpixels import program
+
+CLASSES = 'cat', 'dog'
+SMALL = ('--image-root photos --labels photos --out out --gpus cpu --num-process 1 --width 0.03125 --image-size 33 '
+         '--batch-size 2 --num-epoch 1').split()
+
+
+@pytest.fixture
+def photos(valid, tmp_path, monkeypatch):
+    """The current folder holds images in class folders, 'photos', and pretrained weights."""
+    root = str(tmp_path / 'work')
+    rng = np.random.RandomState(0)
+    for i, label in enumerate(('cat', 'cat', 'dog', 'dog')):
+        image = cv2.resize(rng.randint(0, 255, (7, 9, 3), np.uint8), (60, 44 + i))
+        files.save_image(os.path.join(root, 'photos', label, f'{i}.png'), image)
+    shutil.copy(os.path.join(valid, 'pretrained.params'), root)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(pipeline, 'speed', lambda devices: 1e11)
+    return root
+
+
+def run(*arguments):
+    return console.run_command(pipeline.main, [*SMALL, '--pretrained', 'pretrained.params', *arguments])
+
+
+def content(folder):
+    return {os.path.relpath(os.path.join(root, name), folder): open(os.path.join(root, name), 'rb').read()
+            for root, _, names in os.walk(folder) for name in names}
+
+
+def test_one_command_makes_masks_predictions_and_a_page(photos, capsys):
+    assert run('--segment') == 0
+    printed = capsys.readouterr()
+    for folder in ('out/icd/results/seeds/crf', 'out/predictions/crf'):
+        assert f': {folder}' in printed.out
+        for i, label in enumerate(('cat', 'cat', 'dog', 'dog')):
+            mask = masks.read_mask(f'{folder}/{label}/{i}.png')
+            assert mask.shape == (44 + i, 60) and set(np.unique(mask)) <= {0, 1, 2}
+    assert os.path.isfile('out/icd/results/seeds/crf_overlay/cat/0.jpg')
+    page = open('out/index.html').read()
+    assert page.count('<article>') == 4 and page.count('data:image/jpeg') == 12 and 'src="http' not in page
+    assert open('out/class_names.txt').read().split() == ['cat', 'dog']
+    # Every command was shown, is on the page and in the script.
+    commands = open('out/commands.sh').read().splitlines()
+    assert len(commands) == 7 and all(f'{line}\n' in printed.err for line in commands)
+    assert [line.split()[0] for line in commands] == ['makeSuperpixel', 'icd-superpixel', *['icd-run'] * 3,
+                                                      *['icd-segment'] * 2]
+    # Repeated, it keeps everything.
+    before = content('out')
+    assert run('--segment') == 0
+    assert content('out') == {**before, 'icd/log.txt': content('out')['icd/log.txt']}
+
+
+def test_the_commands_are_what_one_would_type(photos):
+    assert run() == 0
+    commands = [shlex.split(line) for line in open('out/commands.sh').read().splitlines()]
+    shutil.move('out/superpixels', 'before')
+    program.run(program.find(), commands[0][1:])
+    assert console.run_command(merge, commands[1][1:]) == 0
+    for name in ('cat/0', 'dog/3'):
+        for part in ('raw', 'merged'):
+            assert content(f'out/superpixels/{part}')[f'{name}.png'] == content(f'before/{part}')[f'{name}.png']
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(photos, capsys):
+    before = content('.')
+    assert run('--dry-run', '--segment') == 0
+    printed = capsys.readouterr().err
+    assert content('.') == before and not os.path.exists('out')
+    assert '4 images of 2 classes' in printed and '1 epochs of crops of 33 pixels, 2 images a step, 2 steps' in printed
+    assert re.search(r'about \d+ s on this machine', printed) and 'GB on the disk' in printed
+    assert len(re.findall('^(?:makeSuperpixel|icd-.*) ', printed, re.M)) == 7
+
+
+@pytest.mark.parametrize('spoil, line', [
+    (lambda: shutil.rmtree('photos/dog') or shutil.rmtree('photos/cat'), 'photos: holds no XML files and no folders'),
+    (lambda: files.save_bytes('photos/cat/0.png', b'no image'), 'photos/cat/0.png: not an image'),
+    (lambda: os.remove('pretrained.params'), 'pretrained.params: no such file'),
+    (lambda: files.save_bytes('pretrained.params', b'nothing'), 'pretrained.params: '),
+    (lambda: shutil.copy('photos/cat/0.png', 'photos/cat/0.jpg'), 'several files for one image'),
+    (lambda: files.save_bytes('out', b''), 'out: '),
+    (lambda: os.rename('photos/dog', 'photos/Background'), 'names the background'),
+])
+def test_what_is_wrong_is_one_line(photos, capsys, spoil, line):
+    spoil()
+    assert run() == 2
+    error = [each for each in capsys.readouterr().err.splitlines() if re.match(r'[\w.-]+: ', each)]
+    assert len(error) == 1 and line in error[0]
+    assert not os.path.exists('out/icd')
+
+
+def test_images_without_a_class_are_left_out_and_counted(photos, capsys):
+    files.save_bytes('labels.csv', b'cat/0,cat\ncat/1,cat\ndog/2,\ndog/3,dog\n')
+    assert run('--labels', 'labels.csv', '--dry-run') == 0
+    assert '3 images of 2 classes, 1 without any class left out' in capsys.readouterr().err
