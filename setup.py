@@ -70,7 +70,7 @@ setup(
         'onnx': ONNX,
         'tensorboard': ['tensorboardX>=2'],
         'dev': ONNX + ['gluoncv>=0.10.4,<0.11', 'h5py>=3', 'hypothesis>=6', 'pycocotools>=2.0.6', 'pytest>=7',
-                'ruff>=0.17,<0.18', 'safetensors>=0.4', 'scipy>=1.5'],
+                'pytest-xdist>=3', 'ruff>=0.17,<0.18', 'safetensors>=0.4', 'scipy>=1.5'],
     },
     entry_points={'console_scripts': [
         'icd-pipeline = icd.steps.pipeline:command',

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 # Tests measure properties, not machines: one thread keeps them comparable and lets them run at the same time.
-os.environ.setdefault('OMP_NUM_THREADS', '2')
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumPy before any test imports it)
 from tests.helpers import PROJECT, segment_data, small_data  # noqa: E402

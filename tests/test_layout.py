@@ -45,8 +45,9 @@ ARROWS = {
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
-NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict', 'icd.train.',
-              'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores', 'icd.steps.validation')
+NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict',
+              'icd.train.', 'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores',
+              'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.steps.infer_onnx', 'icd.steps.run', 'icd.train.schedule',
                  'icd.train.launch', 'icd.train.distributed', 'icd.weights.onnx_export', 'icd.weights.trained'}
