@@ -386,7 +386,7 @@ def test_only_missing_outputs_need_disk_space(valid, tmp_path, monkeypatch):
 
 def test_scripts_name_missing_packages(tmp_path):
     project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for script in ('run_icd.py', 'generate_superpixel.py'):
+    for script in ('run_icd.py', 'run_deeplab.py', 'generate_superpixel.py'):
         done = subprocess.run([sys.executable, '-S', '-E', os.path.join(project, script)], cwd=str(tmp_path),
                               capture_output=True)
         assert done.returncode == 2 and not done.stdout

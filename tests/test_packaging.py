@@ -85,7 +85,8 @@ def test_sdist_holds_what_is_compiled_tested_and_read(source):
                 if path.endswith(('.py', '.cpp', '.h', '.html', '.md', '.jpg', '.npz', '.json', 'Makefile'))}
     assert listing(PROJECT) - listing(source) == set()
     for name in ('LICENSE', 'README.md', 'CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'Makefile',
-                 'pyproject.toml', 'pytest.ini', 'run_icd.py', 'generate_superpixel.py', '.ci/run', 'data/README.md'):
+                 'pyproject.toml', 'pytest.ini', 'run_icd.py', 'run_deeplab.py', 'generate_superpixel.py', '.ci/run',
+                 'data/README.md'):
         assert os.path.isfile(os.path.join(source, name)), name
 
 

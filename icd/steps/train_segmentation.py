@@ -244,7 +244,7 @@ def _task(options, inputs, devices, path):
         if given:
             images = sample_images(_dataset(options, inputs, 'none'), options.seed)
             notes += data_dependent.described(data_dependent.fit_scales(net, given, images))
-    validate = inputs.validation and functools.partial(inputs.validation.lines, net, devices)
+    validate = inputs.validation and inputs.validation.of(net, devices)
     notes += inputs.seeds.lines(inputs.class_names)
     return SegmentationTask(net, options.class_balance,
                             options.image_size if options.loss == 'multi-scale' else None, notes, validate)

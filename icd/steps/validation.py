@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Callable, Sequence
 
 import cv2
 
@@ -37,25 +38,27 @@ class Validation:
     truth_root: str
     class_names: Sequence[str]
 
-    def lines(self, net: HybridBlock, devices: list, epoch: int) -> list:
-        """Predict every image, without CRF at one scale, and compare it with its truth at the image's size.
+    def of(self, net: HybridBlock, devices: list) -> Callable:
+        """What compares the predictions of a network, at one scale and without CRF, with the truth at the images' size.
 
         Parameters
         ----------
         net : DeepLab
             Initialised on `devices`.
         devices : list of mxnet.Context
-        epoch : int
 
         Returns
         -------
-        list of str
-            The line for the log.
+        callable
+            (epoch) -> list of the line for the log.
         """
         longest = min(max(max(size) for size in self.sizes), _LARGEST)
-        side = longest + (1 - longest) % geometry.STRIDE
-        labels, total = _Labels(net, side), 0
+        labels = _Labels(net, longest + (1 - longest) % geometry.STRIDE)
         labels.hybridize()
+        return functools.partial(self._lines, labels, devices)
+
+    def _lines(self, labels, devices, epoch):
+        total, side = 0, labels.side
         loader = InferenceLoader(self.names, self.image_root, side, min(_BATCH * len(devices), len(self.names)), 0)
         with contextlib.closing(loader):
             for batch, maps in predict(loader, lambda images, _: (labels(images),), devices):
@@ -75,8 +78,8 @@ class _Labels(HybridBlock):
 
     def __init__(self, net, side):
         super().__init__(prefix='')
-        self.net, self._side = net, side
+        self.net, self.side = net, side
 
     def hybrid_forward(self, F, image):
-        scores = F.contrib.BilinearResize2D(self.net(image), height=self._side, width=self._side)
+        scores = F.contrib.BilinearResize2D(self.net(image), height=self.side, width=self.side)
         return F.cast(F.argmax(scores, axis=1), 'uint8')

@@ -34,21 +34,29 @@ def test_networks_have_as_many_parameters_as_those_of_the_papers(name, parameter
     assert size(net) == parameters and size(net, 'fc') == head
 
 
-@pytest.mark.parametrize('name', deeplab.NETWORKS)
-def test_scores_have_a_position_every_eight_pixels(name):
-    net = network(name)
+@pytest.fixture(scope='module')
+def resnet():
+    """A network on ResNet-101, as it is used."""
+    net = network('resnet101_largefov')
+    net.hybridize(**STATIC)
+    return net
+
+
+@pytest.mark.parametrize('name', ['vgg16_largefov', 'vgg16_aspp', 'resnet101_largefov'])
+def test_scores_have_a_position_every_eight_pixels(name, resnet):
+    net = resnet if name == 'resnet101_largefov' else network(name)
     for height, width in (33, 65), (33, 17):
         assert net(images(1, height, width)).shape == (1, 4, height // 8 + 1, width // 8 + 1)
 
 
-@pytest.mark.parametrize('training', [False, True])
-@pytest.mark.parametrize('name', ['vgg16_largefov', 'vgg16_aspp', 'resnet101_aspp'])
-def test_hybridized_network_is_the_same(name, training):
-    plain, hybrid = network(name, dropout=0), network(name, dropout=0)
+def test_hybridized_network_is_the_same_in_training_and_inference():
+    """ResNet-101: see `test_batch_normalisation_is_frozen`, and `test_deeplab_recordings` for all networks."""
+    plain, hybrid = network('vgg16_aspp', dropout=0), network('vgg16_aspp', dropout=0)
     hybrid.hybridize(**STATIC)
-    with autograd.train_mode() if training else autograd.predict_mode():
+    for mode in autograd.train_mode, autograd.predict_mode:
         for seed in (0, 1):
-            one, other = (net(images(seed=seed)).asnumpy() for net in (plain, hybrid))
+            with mode():
+                one, other = (net(images(seed=seed)).asnumpy() for net in (plain, hybrid))
             assert np.abs(one).max() > 0
             np.testing.assert_allclose(other, one, rtol=0, atol=1e-5 * np.abs(one).max())
 
@@ -62,10 +70,9 @@ def test_the_last_layer_learns_ten_times_as_fast_and_only_weights_decay(name, la
     assert {n for n, p in parameters.items() if p.wd_mult} == {n for n in parameters if n.endswith('_weight')}
 
 
-def test_batch_normalisation_is_frozen():
+def test_batch_normalisation_is_frozen(resnet):
     """Its running statistics count in training, too, and neither they nor gamma and beta are learned."""
-    net = network('resnet101_largefov')
-    net.hybridize(**STATIC)
+    net = resnet
     parameters = {n: p for n, p in net.collect_params().items() if 'batchnorm' in n}
     assert {n for n, p in net.collect_params().items() if p.grad_req == 'null'} == set(parameters)
     before = {n: p.data().asnumpy() for n, p in parameters.items()}
@@ -82,7 +89,8 @@ def test_batch_normalisation_is_frozen():
 
 def test_every_unit_of_a_stage_has_its_dilation():
     """GluonCV's dilated network gives the first unit of the last two stages half of it."""
-    units = [block for block in network('resnet101_aspp').layers.backbone.layers if hasattr(block, 'conv2')]
+    layers = deeplab.create('resnet101_aspp', 4, WIDTH).layers.backbone.layers
+    units = [block for block in layers if hasattr(block, 'conv2')]
     dilations = [unit.conv2._kwargs['dilate'][0] for unit in units]
     assert dilations == [1] * 7 + [2] * 23 + [4] * 3
     assert all(unit.conv2._kwargs['pad'] == unit.conv2._kwargs['dilate'] for unit in units)
@@ -114,6 +122,6 @@ def test_a_network_that_does_not_exist_is_a_mistake_of_the_caller():
         deeplab.create('vgg16', 21)
 
 
-def test_a_random_resnet_lets_a_signal_through():
-    feature = network('resnet101_largefov').layers.backbone(images()).asnumpy()
+def test_a_random_resnet_lets_a_signal_through(resnet):
+    feature = resnet.layers.backbone(images()).asnumpy()
     assert .1 < feature.std() < 100

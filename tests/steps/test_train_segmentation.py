@@ -24,6 +24,7 @@ from icd.segment_options import RECIPES, SEGMENT_TRAIN
 from icd.steps import segment, train_segmentation
 from icd.train import launch
 from icd.train import log as training_log
+from icd.viz import curves
 from icd.weights import load
 from tests.helpers import PROJECT
 
@@ -81,6 +82,12 @@ def undisturbed(data, tmp_path_factory):
     snapshot = tmp_path_factory.mktemp('undisturbed') / 'snap'
     run(data, snapshot)
     return snapshot
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Drawing takes longer than these trainings; `undisturbed` draws its own."""
+    monkeypatch.setattr(curves, 'draw', lambda *_: None)
 
 
 # ------------------------------------------------------------------------------------------------ what is written
