@@ -59,7 +59,8 @@ class Validation:
 
     def _lines(self, labels, devices, epoch):
         total, side = 0, labels.side
-        loader = InferenceLoader(self.names, self.image_root, side, min(_BATCH * len(devices), len(self.names)), 0)
+        loader = InferenceLoader(self.names, self.image_root, side, min(_BATCH * len(devices), len(self.names)), 0,
+                                 padding=labels.net.padding)
         with contextlib.closing(loader):
             for batch, maps in predict(loader, lambda images, _: (labels(images),), devices):
                 for name, (height, width), (predicted,) in zip(batch.names, batch.scaled_sizes, maps):
