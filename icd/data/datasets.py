@@ -55,7 +55,7 @@ class IcdTrainingSet:
     labels : ndarray (len(names), C) float32
         1 for classes in the image (`icd.data.voc.read_labels`).
     image_root : str
-        Folder of NAME.jpg.
+        Folder of images.
     superpixel_root : str or None
         Folder of NAME.png; None makes every position of the feature map a superpixel of its own.
     size : int
@@ -152,7 +152,7 @@ class InferenceSet:
     ----------
     names : sequence of str
     image_root : str
-        Folder of NAME.jpg.
+        Folder of images.
     size : int
         Side of the square. Larger images are scaled down to it.
     padding : sequence of 3 int

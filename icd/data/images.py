@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from icd.data import listing
+from icd.data import headers, listing
 from icd.errors import UserError
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')   # of images, in any case
@@ -205,9 +205,14 @@ def image_size(path: str, remedy: str = _CHECK) -> tuple:
         When the file is missing or its header is not that of an image.
     """
     try:
-        with _opening(path, remedy), Image.open(path) as image:
-            width, height = image.size
-            on_its_side = image.format != 'WEBP' and _on_its_side(image)     # which OpenCV does not turn
+        with _opening(path, remedy), open(path, 'rb') as file:
+            plain = headers.size(file.read(headers.COUNT))
+            if plain:
+                return plain
+            file.seek(0)
+            with Image.open(file) as image:
+                width, height = image.size
+                on_its_side = image.format != 'WEBP' and _on_its_side(image)     # which OpenCV does not turn
     except Image.DecompressionBombError:
         raise UserError(f'more than {2 * Image.MAX_IMAGE_PIXELS // 1000000} million pixels', path,
                         'scale it down') from None

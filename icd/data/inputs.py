@@ -1,6 +1,7 @@
 """What a run reads first: names, class names, image labels and image sizes."""
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,9 @@ def _read_table(annotation_root, source, problems):
     try:
         if source is not None:
             return labels.read_source(source)
+        if os.path.isfile(annotation_root):
+            raise UserError('a file, not a folder of XML', f'--annotation-root {annotation_root}',
+                            'give it to --labels')
         if checks.check_input_folder(problems, '--annotation-root', annotation_root):
             return folders.annotations(annotation_root)
     except UserError as error:

@@ -167,7 +167,7 @@ class InferenceLoader(gluon.data.DataLoader):
     ----------
     names : sequence of str
     image_root : str
-        Folder of NAME.jpg.
+        Folder of images.
     size : int
         Side of the network's input.
     batch_size : int

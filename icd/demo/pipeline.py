@@ -68,6 +68,7 @@ def _run_options(options, scale):
     return cli.defaults(
         cli.RUN, image_root=_data(options, 'JPEGImages'), annotation_root=_data(options, 'Annotations'),
         data_list=_data(options, 'list.txt'), class_names=_data(options, 'class_names.txt'),
+        unlabelled='keep',              # some images show no creature of a class
         superpixel_root=os.path.join(options.snapshot, 'superpixels', 'merged'),
         pretrained=os.path.join(options.snapshot, 'pretrained.params'), snapshot=options.snapshot,
         width=scale.width, gpus=options.gpus, seed=options.seed,

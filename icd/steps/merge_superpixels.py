@@ -187,7 +187,7 @@ def _make(options, item):
 def run(options: cli.Options):
     """Merge the superpixels of all names in the list.
 
-    Reads NAME.jpg and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
+    Reads images and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
     a preview of the first images, `superpixels_demo.jpg`, beside that folder. Images that have few enough
     superpixels only get these labels, and are not shown to the network. Maps that were made from the same files with
     the same settings are kept.

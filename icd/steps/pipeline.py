@@ -12,6 +12,7 @@ import importlib
 import os
 import shlex
 import tempfile
+import time
 from typing import Callable
 
 from icd import checks, cli, console, files, parallel, plan
@@ -217,8 +218,11 @@ def _run_stages(stages, seconds):
     with contextlib.closing(console.Overall(seconds)) as overall:
         for number, stage in enumerate(stages, 1):
             console.log(f'\n[{number}/{len(stages)}] {stage.name}: {stage.line()}')
+            begun = time.monotonic()
             with overall.stage(stage.name, stage.updates):
                 stage.main(stage.arguments)
+            console.log(f'{stage.name}: {plan.duration(time.monotonic() - begun)}, about '
+                        f'{plan.duration(seconds[stage.name])} expected')
 
 
 def _processes(options):

@@ -155,12 +155,11 @@ def _find_jobs(options, network, outputs, problems):
 def _size(options, name, problems):
     """Height and width of an image; None, and a problem, when it is not there once and readable."""
     try:
-        images.check_single(options.image_root, name)
+        path = images.single_path(options.image_root, name)
     except UserError as error:
         problems.add_error(error)
         return None
-    return checks.check_size(problems, images.image_path(options.image_root, name), None, 'image',
-                             'check --image-root and the list of names')
+    return checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
 
 
 def _ending(kind):

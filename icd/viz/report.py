@@ -85,7 +85,7 @@ def page(result: dict, image_root: str | None = None) -> str:
     result : dict
         Of `icd.steps.evaluate.run`. The masks of its `worst` images are read again.
     image_root : str, optional
-        Folder of NAME.jpg. Where an image is missing the masks are shown alone and the reason with them.
+        Folder of images. Where an image is missing the masks are shown alone and the reason with them.
 
     Returns
     -------

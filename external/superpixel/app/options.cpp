@@ -11,7 +11,7 @@ namespace {
 constexpr char kUsage[] =
     "usage: makeSuperpixel DATA_LIST IMAGE_DIR TARGET_DIR K [options]\n"
     "\n"
-    "Cuts IMAGE_DIR/NAME.jpg (or NAME.png) into superpixels for every NAME in DATA_LIST, one a line, and\n"
+    "Cuts IMAGE_DIR/NAME.jpg (or .jpeg, .png, .webp, .bmp, .tif) into superpixels for every NAME in DATA_LIST and\n"
     "writes TARGET_DIR/NAME.png: 8 bits, three channels, label = B + 256 G + 65536 R. K is the smallest\n"
     "superpixel, in pixels.\n"
     "\n"
