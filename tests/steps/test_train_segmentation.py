@@ -19,9 +19,10 @@ from icd.errors import Problems, UserError
 from icd.method import metrics
 from icd.model import deeplab
 from icd.model.icd_net import ICDNet
-from icd.model.initial import initialize_missing, set_values
+from icd.model.initial import initialize_missing, set_values, starting_values
 from icd.segment_options import RECIPES, SEGMENT_TRAIN
 from icd.steps import segment, train_segmentation
+from icd.steps.validation import Validation
 from icd.train import launch
 from icd.train import log as training_log
 from icd.viz import curves
@@ -188,8 +189,15 @@ def test_truth_is_compared_after_every_epoch_and_changes_nothing(data, undisturb
     assert results(tmp_path) == results(undisturbed)
     lines = [line for line in (tmp_path / 'log.txt').read_text().splitlines() if '3 images of --val-list' in line]
     assert len(lines) == 2 and ' epoch 1 on ' in lines[1]
-    net, total = deeplab.create('vgg16_largefov', 4, 1 / 32), 0
-    load.load_trained(str(tmp_path / 'deeplab-0001.params'), net)
+
+
+def test_validation_is_iou_at_the_size_of_the_images(data):
+    net, total, sizes = deeplab.create('vgg16_largefov', 4, 1 / 32), 0, []
+    values = starting_values(net, 1, he=True)
+    set_values(net, values)
+    noise = mx.nd.array(np.random.default_rng(0).integers(0, 256, (1, 3, 65, 65)))
+    values['fc8_bias'] = -net(noise).mean(axis=(0, 2, 3)).asnumpy()         # or one class would win everywhere
+    set_values(net, values)
     for name in NAMES[:3]:
         image = cv2.imread(os.path.join(data, 'images', name + '.jpg'))[:, :, ::-1]
         truth = masks.read_mask(os.path.join(data, 'seeds', name + '.png'))
@@ -197,9 +205,14 @@ def test_truth_is_compared_after_every_epoch_and_changes_nothing(data, undisturb
         square[:image.shape[0], :image.shape[1]] = image
         scores = mx.nd.contrib.BilinearResize2D(net(mx.nd.array(square.transpose(2, 0, 1)[None])), height=65, width=65)
         predicted = scores.asnumpy()[0].argmax(0).astype(np.uint8)[:image.shape[0], :image.shape[1]]
+        assert len(np.unique(predicted)) > 1
         total = total + metrics.confusion_matrix(truth, predicted, 4)
+        sizes.append(image.shape[:2])
     figures = metrics.figures(total, ('background', *CLASSES))
-    assert f"mIoU {figures['mIoU']:.1f} (background {figures['IoU']['background']:.1f}" in lines[1]
+    line, = Validation(NAMES[:3], sizes, os.path.join(data, 'images'), os.path.join(data, 'seeds'),
+                       ('background', *CLASSES)).of(net, [mx.cpu()])(7)
+    of_class = ', '.join(f'{name} {value:.1f}' for name, value in figures['IoU'].items() if value is not None)
+    assert line == f"epoch 7 on 3 images of --val-list: mIoU {figures['mIoU']:.1f} ({of_class})"
 
 
 # ----------------------------------------------------------------------------------------------------- it goes on
