@@ -2,6 +2,7 @@
 import glob
 import importlib
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': c
           'run_deeplab.py': segment_options.SEGMENT_TRAIN,
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
+NOTEBOOK = 'docs/quickstart.ipynb'
 OTHERS = {'icd-labels': 'icd.steps.labels'}      # commands whose options are their own
 
 
@@ -32,6 +34,8 @@ def read(name):
 
 PAGES = {name: read(name) for name in ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'data/README.md'] + sorted(
     os.path.relpath(path, PROJECT) for path in glob.glob(os.path.join(PROJECT, 'docs', '*.md')))}
+PAGES[NOTEBOOK] = '\n\n'.join(''.join(cell['source']) for cell in json.loads(read(NOTEBOOK))['cells']
+                              if cell['cell_type'] == 'markdown')
 
 
 def lines_of_code(text):
