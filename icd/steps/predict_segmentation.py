@@ -155,7 +155,7 @@ def _find_jobs(options, network, outputs, problems):
 def _size(options, name, problems):
     """Height and width of an image; None, and a problem, when it is not there once and readable."""
     try:
-        images.check_single(options.image_root, name)
+        images.single_path(options.image_root, name)
     except UserError as error:
         problems.add_error(error)
         return None
