@@ -132,7 +132,7 @@ def _runtime():
     try:
         import onnxruntime
     except ImportError:
-        raise UserError('onnxruntime is not installed', remedy='pip install icd-seeds[onnx]') from None
+        raise UserError('onnxruntime is not installed', remedy='pip install -e .[onnx]') from None
     onnxruntime.set_default_logger_severity(3)
     return onnxruntime
 

@@ -1,6 +1,6 @@
 """COCO's instances as lists, class names, image labels and masks: `python -m icd.data.coco --help`.
 
-Polygons and run lengths are drawn by pycocotools (`pip install icd-seeds[coco]`).
+Polygons and run lengths are drawn by pycocotools (`pip install -e .[coco]`).
 """
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _covered(shape, picture):
     try:
         from pycocotools import mask as coco_mask
     except ImportError:
-        raise UserError('pycocotools is not installed', None, 'pip install icd-seeds[coco]') from None
+        raise UserError('pycocotools is not installed', None, 'pip install -e .[coco]') from None
     height, width = picture.height, picture.width
     problem = _problem(shape, height, width)
     if problem:

@@ -19,7 +19,7 @@ def _bottleneck():
     try:
         from gluoncv.model_zoo.resnetv1b import BottleneckV1b
     except ImportError:
-        raise UserError('GluonCV is not installed', 'ResNet-101', 'pip install icd-seeds[resnet]') from None
+        raise UserError('GluonCV is not installed', 'ResNet-101', 'pip install -e .[resnet]') from None
     return BottleneckV1b
 
 

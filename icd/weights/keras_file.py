@@ -42,7 +42,7 @@ def read(path: str) -> dict:
     try:
         import h5py
     except ImportError:
-        raise UserError('an HDF5 file, and h5py is not installed', path, 'pip install icd-seeds[keras]') from None
+        raise UserError('an HDF5 file, and h5py is not installed', path, 'pip install -e .[keras]') from None
     images.read_bytes(path, 'check the path', 1)
     size = os.path.getsize(path)
     try:

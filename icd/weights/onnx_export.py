@@ -191,7 +191,7 @@ def model(arrays: Mapping, class_names: Sequence[str], checksum: int = 0, width:
         import onnx
         import onnx.numpy_helper
     except ImportError:
-        raise UserError('onnx is not installed', remedy='pip install icd-seeds[onnx]') from None
+        raise UserError('onnx is not installed', remedy='pip install -e .[onnx]') from None
     network = trained.network_of(arrays)
     graph = _Graph(onnx, arrays)
     outputs = _icd_net(graph) if network == trained.ICD else _deeplab(graph, network)
