@@ -15,7 +15,7 @@ import numpy as np
 from icd.mxnet_setup import Block, mx, nd
 
 SQUARED_NORM = 300.         # of the activations a classifier reads, mean over positions
-_HIDDEN = 1.                # mean square before ReLU of the layers in between
+_HIDDEN = 20.               # mean square before ReLU of the layers in between
 _PART = 4                   # images that go through the network at once
 
 
@@ -63,6 +63,26 @@ def fit_scales(net: Block, given: Iterable[str], images: np.ndarray) -> dict:
                 outputs = [_convolve(x, weight.data(device), bias.data(device), layer.dilation) for x in inputs]
             inputs = [nd.relu(y) for y in outputs]
     return factors
+
+
+def log_odds(labels: np.ndarray) -> np.ndarray:
+    """Biases of a classifier that knows nothing but how frequent each class is.
+
+    A training that starts with other ones spends its first steps on this, at the cost of all layers (Lin et al. 2017,
+    "Focal loss for dense object detection", section 4.1).
+
+    Parameters
+    ----------
+    labels : ndarray (images, classes) float32
+        0 or 1.
+
+    Returns
+    -------
+    ndarray (classes,) float32
+        log(p / (1 - p)) of the fraction p of images with the class, as if one more image had half of each class.
+    """
+    frequency = (labels.sum(axis=0) + .5) / (len(labels) + 1)
+    return np.log(frequency / (1 - frequency)).astype(np.float32)
 
 
 def described(factors: dict) -> list:

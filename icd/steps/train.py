@@ -12,6 +12,7 @@ from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
 from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
+from icd.mxnet_setup import mx
 from icd.train import session
 from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask, warm_up_steps
@@ -127,6 +128,7 @@ def _task(options, inputs, devices, path):
         if start.values and 'fc6_weight' not in start.values:
             images = sample_images(_dataset(options, inputs, 'none'), options.seed)
             notes += data_dependent.described(data_dependent.fit_scales(net, start.values, images))
+            net.collect_params()['fc8_bias'].set_data(mx.nd.array(data_dependent.log_odds(inputs.labels)))
     schedule = _schedule(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
                    notes)
