@@ -1,4 +1,4 @@
-# make demo     images to seeds on a small drawn data set, on the CPU
+# make demo     images to seeds to a segmentation network on a small drawn data set, on the CPU
 # make test     ruff's rules and every test
 # make lint     ruff's rules alone
 # make env      what they need, by themselves: .venv and the C++ program's system packages

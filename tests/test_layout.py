@@ -41,7 +41,8 @@ ARROWS = {
     'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
              'parallel pipeline_options plan predict segment_options speed superpixels train '
              'viz weights weights_options',
-    'demo': 'cli console data errors files model mxnet_setup outputs parallel steps superpixels train viz weights',
+    'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
+            'train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.

@@ -73,17 +73,20 @@ def check_masks(flag: str, root: str, names: Sequence[str], sizes: Sequence, cla
     """
     if not checks.check_input_folder(problems, flag, root, 'check the path'):
         return None
-    pixels, images_with, checksum, broken = 0, 0, 0, False
+    pixels, images_with, checksums, broken = 0, 0, {}, False
     look = functools.partial(_look_at, flag, len(class_names))
     items = [(mask_path(root, name), size) for name, size in zip(names, sizes)]
-    for counts, crc, error in parallel.process_map(look, items, num_process, desc='masks'):
+    for path, counts, checksum, error in parallel.process_map(look, items, num_process, desc='masks'):
         if error is not None:
             problems.add(*error)
             broken = True
         else:
-            pixels, images_with = pixels + counts, images_with + (counts > 0)
-            checksum = zlib.crc32(crc.to_bytes(4, 'little'), checksum)
-    return None if broken else MaskCounts(pixels, images_with, f'{checksum:08x}')
+            pixels, images_with, checksums[path] = pixels + counts, images_with + (counts > 0), checksum
+    if broken:
+        return None
+    # Results come in the order they are ready, which another run need not repeat.
+    in_order = b''.join(checksums[path].to_bytes(4, 'little') for path, _ in items)
+    return MaskCounts(pixels, images_with, f'{zlib.crc32(in_order):08x}')
 
 
 def check_taught(counts: MaskCounts, flag: str, root: str, problems: Problems):
@@ -96,27 +99,30 @@ def check_taught(counts: MaskCounts, flag: str, root: str, problems: Problems):
 
 
 def _look_at(flag, num_classes, item):
-    """Pixels by class and the checksum of one mask, or what is wrong with it: (what, path, remedy)."""
+    """The path, pixels by class and checksum of one mask, or the path and what is wrong: (what, path, remedy)."""
     path, size = item
+
+    def wrong(*error):
+        return path, None, None, error
     if not os.path.lexists(path):
-        return None, None, ('no such mask', path, f'check {flag} and the list of names')
+        return wrong('no such mask', path, f'check {flag} and the list of names')
     try:
         data = images.read_bytes(path, f'check {flag} and the list of names')
         mask = masks.decode_mask(data, path)
     except UserError as error:
-        return None, None, (error.what, error.path, error.remedy)
+        return wrong(error.what, error.path, error.remedy)
     counts = np.bincount(mask.ravel(), minlength=256)
     if size is not None and mask.shape != tuple(size):
-        return None, None, ('of another size than its image', f'{path} ({mask.shape[1]}x{mask.shape[0]}, not '
-                            f'{size[1]}x{size[0]})', 'make it again from this image')
+        return wrong('of another size than its image', f'{path} ({mask.shape[1]}x{mask.shape[0]}, not '
+                     f'{size[1]}x{size[0]})', 'make it again from this image')
     confused = masks.other_index(data, np.flatnonzero(counts))
     if confused:
-        return None, None, ('its palette has the colours of VOC in another order: its indices are no classes',
-                            f'{path} (index {confused[0]} has the colour of {confused[1]})',
-                            'write the class indices themselves, as a grey PNG or with the palette of VOC')
+        return wrong('its palette has the colours of VOC in another order: its indices are no classes',
+                     f'{path} (index {confused[0]} has the colour of {confused[1]})',
+                     'write the class indices themselves, as a grey PNG or with the palette of VOC')
     unknown = np.flatnonzero(counts[num_classes:IGNORE])
     if unknown.size:
-        return None, None, (f'has an index beyond the {num_classes} classes, background counted',
-                            f'{path} (index {num_classes + unknown[0]})', 'give the names of all classes with '
-                            '--class-names, or check how it was made')
-    return np.append(counts[:num_classes], counts[IGNORE]), zlib.crc32(mask.tobytes()), None
+        return wrong(f'has an index beyond the {num_classes} classes, background counted',
+                     f'{path} (index {num_classes + unknown[0]})', 'give the names of all classes with '
+                     '--class-names, or check how it was made')
+    return path, np.append(counts[:num_classes], counts[IGNORE]), zlib.crc32(mask.tobytes()), None

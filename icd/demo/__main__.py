@@ -8,7 +8,8 @@ from icd.demo import figures
 
 def main(arguments: list):
     """Run the demo; print its table and where its picture is."""
-    options = cli.parse(cli.DEMO, 'python -m icd.demo', 'From images to seeds on a small drawn data set.', arguments)
+    options = cli.parse(cli.DEMO, 'python -m icd.demo', 'From images to a segmentation network, on drawn images.',
+                        arguments)
     # On one thread MXNet rounds its sums alike, and the figures are the same, on any number of cores. It reads this
     # while it is imported.
     os.environ.setdefault('OMP_NUM_THREADS', '1')

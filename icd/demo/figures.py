@@ -1,13 +1,15 @@
-"""How good the demo's seeds are: figures by the exact truth, and a table of them."""
+"""How good the demo's seeds and networks are: figures by the exact truth, and a table of them."""
 from __future__ import annotations
 
 from icd import cli
 from icd.steps import evaluate
 
 _FIGURES = ('mIoU', 'IoU', 'precision', 'recall', 'ignored')
+_TAUGHT_BY = {'cam': "CAM's seeds", 'icd': "ICD's seeds", 'truth': 'the truth'}
+_NAME = 34                  # characters of a line's name
 
 
-def compute(cam: dict, icd: str, truth: str, data_list: str, class_names: str, seed: int) -> dict:
+def of_seeds(cam: dict, icd: str, truth: str, data_list: str, class_names: str, seed: int) -> dict:
     """Figures of the ICD seeds and of the class activation map seeds at their best threshold.
 
     Parameters
@@ -28,8 +30,7 @@ def compute(cam: dict, icd: str, truth: str, data_list: str, class_names: str, s
         its `threshold` and the mIoU at all `thresholds`; `difference` and its 95 % `difference_interval`.
     """
     def evaluated(**more):
-        return evaluate.run(cli.defaults(cli.EVALUATE, truth=truth, list=data_list, class_names=class_names, seed=seed,
-                                         num_process=1, **more))
+        return _evaluated(truth, data_list, class_names, seed, **more)
 
     at_threshold = {threshold: evaluated(pred=folder) for threshold, folder in cam.items()}
     best = max(at_threshold, key=lambda threshold: at_threshold[threshold]['mIoU'])
@@ -41,15 +42,57 @@ def compute(cam: dict, icd: str, truth: str, data_list: str, class_names: str, s
             'difference_interval': result['versus']['difference_interval']}
 
 
+def of_networks(predictions: dict, truth: str, data_list: str, class_names: str, seed: int) -> dict:
+    """Figures of what segmentation networks make of images.
+
+    Parameters
+    ----------
+    predictions : dict of str to str
+        Folders that `icd-segment predict` wrote to, by what the network was trained on.
+    truth, data_list, class_names, seed
+        See `of_seeds`.
+
+    Returns
+    -------
+    dict
+        `images`; `networks`: by what it was trained on, and by `raw` and `crf`, the figures of `of_seeds`.
+    """
+    networks, count = {}, 0
+    for name, folder in predictions.items():
+        found = _evaluated(truth, data_list, class_names, seed, pred=folder)        # crf, and raw as `versus`
+        networks[name] = {kind: {figure: figures[figure] for figure in _FIGURES}
+                          for kind, figures in (('raw', found['versus']), ('crf', found))}
+        count = found['images']
+    return {'images': count, 'networks': networks}
+
+
+def _evaluated(truth, data_list, class_names, seed, **more):
+    return evaluate.run(cli.defaults(cli.EVALUATE, truth=truth, list=data_list, class_names=class_names, seed=seed,
+                                     num_process=1, **more))
+
+
 def table(result: dict) -> str:
-    """The figures of `compute` as text, a line for each kind of seed and one for the difference."""
+    """The figures as text: a line for each kind of seed, one for the difference, two for each network.
+
+    Parameters
+    ----------
+    result : dict
+        Of `of_seeds`, with that of `of_networks` as `unseen`.
+    """
     header = ' '.join(f'{name:>10}' for name in result['icd']['IoU'])
-    lines = [f"{'IoU of the seeds, %':34} {'mean':>6}  {header}"]
-    for name, found in ((f"CAM, best threshold {result['cam']['threshold']:g}", result['cam']), ('ICD', result['icd'])):
-        # A class that no picture of a tiny demo shows has no figure.
-        cells = ' '.join(f"{'-' if value is None else format(value, '.1f'):>10}" for value in found['IoU'].values())
-        lines.append(f"{name:34} {found['mIoU']:6.1f}  {cells}")
     low, high = result['difference_interval']
-    lines.append(f"{'difference':34} {result['difference']:+6.1f}  "
-                 f'(95 % of resampled data sets: {low:+.1f} to {high:+.1f})')
+    lines = [f"{'IoU of the seeds, %':{_NAME}} {'mean':>6}  {header}",
+             _line(f"CAM, best threshold {result['cam']['threshold']:g}", result['cam']),
+             _line('ICD', result['icd']),
+             f"{'difference':{_NAME}} {result['difference']:+6.1f}  "
+             f'(95 % of resampled data sets: {low:+.1f} to {high:+.1f})',
+             '', f"IoU of networks on {result['unseen']['images']} unseen images, %"]
+    for name, found in result['unseen']['networks'].items():
+        lines += [_line('trained on ' + _TAUGHT_BY[name], found['raw']), _line('  and a CRF', found['crf'])]
     return '\n'.join(lines)
+
+
+def _line(name, found):
+    # A class that no picture of a tiny demo shows has no figure.
+    cells = ' '.join(f"{'-' if value is None else format(value, '.1f'):>10}" for value in found['IoU'].values())
+    return f"{name:{_NAME}} {found['mIoU']:6.1f}  {cells}"

@@ -1,4 +1,4 @@
-"""The demo's picture: a row an image, from the image to its truth."""
+"""The demo's picture: a row an image, from the image to its truth; training images first, then unseen ones."""
 from __future__ import annotations
 
 import os
@@ -13,8 +13,10 @@ from icd.demo import creatures
 from icd.viz import overlay, previews
 
 _HEADINGS = ('image', 'CAM', 'CAM seed', 'ICD score', 'ICD seed', 'truth')
+_UNSEEN_HEADINGS = {'cam': 'net from CAM seeds', 'icd': 'net from ICD seeds', 'truth': 'net from truth'}
 _ROW_HEIGHT, _HEADING_HEIGHT = 176, 30
-_PAIRS = 2                  # rows with two classes
+_UNSEEN_ROW_HEIGHT = 212    # five square columns and their gaps are then as wide as six above
+PAIRS = 2                   # rows with two classes
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,24 @@ class Sources:
     icd_seeds: str
 
 
-def shown(names: list, labels: np.ndarray) -> list:
-    """The names the picture shows: the first of each class alone, and the first two that show two classes.
+@dataclass(frozen=True)
+class Unseen:
+    """Where the pictures of unseen images come from.
+
+    Attributes
+    ----------
+    data : str
+        Folder of the images and their truth, as `icd.demo.dataset.draw` made it.
+    predictions : dict of str to str
+        Folders of NAME.png, by what the network was trained on: cam, icd, truth.
+    """
+
+    data: str
+    predictions: dict
+
+
+def shown(names: list, labels: np.ndarray, pairs: int = PAIRS) -> list:
+    """The names the picture shows: the first of each class alone, and the first `pairs` that show two classes.
 
     They are not chosen by how well they came out.
 
@@ -52,6 +70,7 @@ def shown(names: list, labels: np.ndarray) -> list:
     names : list of str
     labels : ndarray (len(names), classes)
         1 where the image shows a class.
+    pairs : int
 
     Returns
     -------
@@ -59,19 +78,22 @@ def shown(names: list, labels: np.ndarray) -> list:
     """
     count = labels.sum(1)
     single = [np.flatnonzero((count == 1) & (labels[:, c] > 0))[:1] for c in range(labels.shape[1])]
-    return [names[i] for i in np.concatenate(single + [np.flatnonzero(count == 2)[:_PAIRS]])]
+    return [names[i] for i in np.concatenate(single + [np.flatnonzero(count == 2)[:pairs]])]
 
 
-def draw(path: str, names: list, sources: Sources):
+def draw(path: str, names: list, sources: Sources, unseen_names: list, unseen: Unseen):
     """Draw the picture, with a row for each name, to a JPEG file."""
-    rows = [_row(name, sources) for name in names]
-    files.save_image(path, previews.vstack([_heading_row(rows[0].shape[1])] + rows), cv2.IMWRITE_JPEG_QUALITY, 88)
+    parts = [(_HEADINGS, [_row(name, sources) for name in names]),
+             (('unseen image', *map(_UNSEEN_HEADINGS.get, unseen.predictions), 'truth'),
+              [_unseen_row(name, unseen) for name in unseen_names])]
+    rows = [row for headings, block in parts if block for row in [_heading_row(block[0].shape[1], headings), *block]]
+    files.save_image(path, previews.vstack(rows), cv2.IMWRITE_JPEG_QUALITY, 88)
 
 
-def _heading_row(width):
+def _heading_row(width, headings):
     heading = np.full((_HEADING_HEIGHT, width, 3), 255, np.uint8)
-    column, font = width / len(_HEADINGS), (cv2.FONT_HERSHEY_DUPLEX, .55)
-    for i, text in enumerate(_HEADINGS):
+    column, font = width / len(headings), (cv2.FONT_HERSHEY_DUPLEX, .55)
+    for i, text in enumerate(headings):
         (length, _), _ = cv2.getTextSize(text, *font, 1)
         cv2.putText(heading, text, (round(column * (i + .5) - length / 2), _HEADING_HEIGHT - 9), *font, (40, 40, 40), 1,
                     cv2.LINE_AA)
@@ -88,9 +110,21 @@ def _row(name, sources):
         scores = score_map.at_image_size(scores, image.shape[:2], sources.infer_size)
         return previews.heat(image, geometry.normalised(scores).max(0))
 
-    def over(folder):
-        return overlay.blend(image, masks.read_mask(os.path.join(folder, name + '.png')))
-    columns = [image, heat('cam'), over(sources.cam_seeds), heat('icd'), over(sources.icd_seeds), over(sources.truth)]
-    width = round(image.shape[1] * _ROW_HEIGHT / image.shape[0])
-    return previews.hstack([cv2.resize(column, (width, _ROW_HEIGHT), interpolation=cv2.INTER_AREA)
-                            for column in columns])
+    seeds = [_over(image, folder, name) for folder in (sources.cam_seeds, sources.icd_seeds, sources.truth)]
+    return _columns([image, heat('cam'), seeds[0], heat('icd'), *seeds[1:]], _ROW_HEIGHT)
+
+
+def _unseen_row(name, unseen):
+    image = images.read_image(images.image_path(os.path.join(unseen.data, 'JPEGImages'), name))
+    folders = [*unseen.predictions.values(), os.path.join(unseen.data, 'SegmentationClass')]
+    return _columns([image] + [_over(image, folder, name) for folder in folders], _UNSEEN_ROW_HEIGHT)
+
+
+def _over(image, folder, name):
+    return overlay.blend(image, masks.read_mask(os.path.join(folder, name + '.png')))
+
+
+def _columns(pictures, height):
+    width = round(pictures[0].shape[1] * height / pictures[0].shape[0])
+    return previews.hstack([cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+                            for picture in pictures])

@@ -1,9 +1,10 @@
-"""What the demo does: images to seeds on a small drawn data set, by the stages of a real run.
+"""What the demo does: images to a segmentation network on a small drawn data set, by the stages of a real run.
 
 It draws the images, pre-trains a narrow VGG16 (no ImageNet is at hand), makes and merges superpixels, trains, infers,
 makes seeds from ICD's scores and, for comparison, from the class activation maps at several thresholds, all with the
-same dense CRF, and evaluates them by the exact truth. Every stage keeps what is finished, so the demo can be stopped
-and repeated.
+same dense CRF, and evaluates them by the exact truth. Then it trains a segmentation network on either seeds and on the
+truth, and evaluates them on images that nothing was trained on. Every stage keeps what is finished, so the demo can be
+stopped and repeated.
 """
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import os
 
 from icd import cli, console, files, parallel
 from icd.data import voc
-from icd.demo import creatures, dataset, figures, picture, pretrain
+from icd.demo import creatures, dataset, figures, picture, pretrain, segmentation
 from icd.outputs import Outputs, Value
 from icd.steps import merge_superpixels, seeds
 from icd.steps import run as real_run
@@ -41,6 +42,7 @@ class Scale:
         Sides of the network's input, 8k+1.
     thresholds : tuple of float
         At which seeds are made of class activation maps: fractions of the maximum.
+    segmentation : segmentation.Scale
     """
 
     pictures: int
@@ -52,11 +54,13 @@ class Scale:
     image_size: int
     infer_size: int
     thresholds: tuple
+    segmentation: segmentation.Scale
 
 
 # An activation map falls off steeply around a head; its best threshold may be next to nothing.
 FULL = Scale(pictures=200, parts=1000, part_epochs=6, width=.125, epochs=10, batch=10, image_size=creatures.SIZE,
-             infer_size=creatures.SIZE, thresholds=(.0001, .001, .003, .01, .03, .1, .2, .3))
+             infer_size=creatures.SIZE, thresholds=(.0001, .001, .003, .01, .03, .1, .2, .3),
+             segmentation=segmentation.Scale(unseen=100, epochs=12, batch=10, image_size=creatures.SIZE))
 
 
 def _data(options, *parts):
@@ -88,12 +92,13 @@ def _merge_options(options, scale, run):
 
 
 def _log(number, text):
-    console.log(f'\n[{number}/6] {text}')
+    console.log(f'\n[{number}/7] {text}')
 
 
 def _pretrain(options, scale, run):
     """Pre-train for these settings. A training from other weights cannot be continued, so it makes way."""
     settings = dict(dataclasses.asdict(scale), seed=options.seed)
+    del settings['segmentation']            # the second stage sees to its own
     outputs, made_from = Outputs(options.snapshot, 'demo', settings), Value('drawn parts')
     if not outputs.is_current('pretrained', [run.pretrained], [made_from]):
         with outputs.writing(['pretrained']):
@@ -107,8 +112,9 @@ def _pretrain(options, scale, run):
 def run(options: cli.Options, scale: Scale = FULL, program: str = superpixel_program.PROGRAM) -> dict:
     """Run the demo.
 
-    Writes everything below `options.snapshot`; at last `results/evaluation.json`, figures in percent, and `demo.jpg`,
-    rows of image, class activation map, its seed, ICD score, its seed and truth.
+    Writes everything below `options.snapshot`; at last `results/evaluation.json`, figures in percent, and `demo.jpg`:
+    rows of image, class activation map, its seed, ICD score, its seed and truth; below them unseen images, what the
+    networks trained on either seeds and on the truth make of them, and their truth.
 
     Parameters
     ----------
@@ -121,7 +127,7 @@ def run(options: cli.Options, scale: Scale = FULL, program: str = superpixel_pro
     Returns
     -------
     dict
-        What `evaluation.json` holds, see `icd.demo.figures.compute`.
+        What `evaluation.json` holds: `icd.demo.figures.of_seeds`, and `of_networks` as `unseen`.
 
     Raises
     ------
@@ -142,12 +148,24 @@ def run(options: cli.Options, scale: Scale = FULL, program: str = superpixel_pro
     real_run.run(run_options)
     _log(5, 'evaluating the seeds by the truth (icd-evaluate)')
     folders, truth = seeds.seed_folders(run_options), _data(options, 'SegmentationClass')
-    result = figures.compute({threshold: folders['cam', threshold] for threshold in scale.thresholds},
-                             folders['crf', None], truth, run_options.data_list, run_options.class_names, options.seed)
+    result = figures.of_seeds({threshold: folders['cam', threshold] for threshold in scale.thresholds},
+                              folders['crf', None], truth, run_options.data_list, run_options.class_names, options.seed)
+    taught_by = {'cam': folders['cam', result['cam']['threshold']], 'icd': folders['crf', None], 'truth': truth}
+    _log(6, 'segmentation networks from these seeds and from the truth, on unseen images (icd-segment)')
+    unseen = os.path.join(options.snapshot, 'unseen')
+    unseen_names = segmentation.draw_unseen(unseen, scale.segmentation, options.seed)
+    predictions = segmentation.run(taught_by, unseen, run_options, scale.segmentation)
+    result['unseen'] = figures.of_networks(predictions, os.path.join(unseen, 'SegmentationClass'),
+                                           os.path.join(unseen, 'list.txt'), run_options.class_names, options.seed)
     files.save_json(os.path.join(options.snapshot, FIGURES), result)
-    _log(6, 'drawing the picture')
-    labels = voc.read_labels(names, run_options.annotation_root, creatures.CLASS_NAMES)
-    picture.draw(os.path.join(options.snapshot, PICTURE), picture.shown(names, labels), picture.Sources(
+    _log(7, 'drawing the picture')
+    picture.draw(os.path.join(options.snapshot, PICTURE), _shown(names, _data(options), picture.PAIRS), picture.Sources(
         run_options.image_root, run_options.annotation_root, truth, options.snapshot, scale.infer_size,
-        folders['cam', result['cam']['threshold']], folders['crf', None]))
+        taught_by['cam'], taught_by['icd']), _shown(unseen_names, unseen), picture.Unseen(unseen, {
+            name: os.path.join(folder, 'crf') for name, folder in predictions.items()}))
     return result
+
+
+def _shown(names, folder, pairs=0):
+    labels = voc.read_labels(names, os.path.join(folder, 'Annotations'), creatures.CLASS_NAMES)
+    return picture.shown(names, labels, pairs)

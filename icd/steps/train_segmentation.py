@@ -230,6 +230,8 @@ def _task(options, inputs, devices, path):
     net = _network(options, inputs)
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult *= options.backbone_lr
+        if not options.backbone_lr:
+            parameter.grad_req = 'null'         # no gradients, which halves the time of a step
     if options.recipe == 'deeplab':
         for name, parameter in net.collect_params().items():
             parameter.lr_mult *= _PAPER_BIAS_RATE if name.endswith('_bias') else 1.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icd import files
+from icd import files, parallel
 from icd.data import augment, masks
 from icd.data.seed_check import MaskCounts, check_masks, check_taught
 from icd.data.segmentation_set import SegmentationTrainingSet
@@ -165,6 +165,17 @@ def test_masks_are_counted_by_class(data):
     other = check_masks('--seed-root', os.path.join(root, 'masks'), names[::-1], [m.shape for m in read[::-1]],
                         class_names, 1, problems)
     assert other.checksum != counts.checksum and (other.pixels == counts.pixels).all()
+
+
+def test_the_checksum_of_masks_does_not_depend_on_which_is_read_first(data, monkeypatch):
+    root, names = data
+    found = []
+    for order in (list, lambda results: list(results)[::-1]):
+        monkeypatch.setattr(parallel, 'process_map', lambda function, items, *_, order=order, **__: order(
+            map(function, items)))
+        found.append(check_masks('', os.path.join(root, 'masks'), names, [None] * len(names),
+                                 [str(i) for i in range(16)], 2, Problems()).checksum)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize('pixels, said', [((9, 0, 5), 'nothing but background and 255'),

@@ -23,7 +23,7 @@ from icd.model.initial import initialize_missing, set_values, starting_values
 from icd.segment_options import RECIPES, SEGMENT_TRAIN
 from icd.steps import segment, train_segmentation
 from icd.steps.validation import Validation
-from icd.train import launch
+from icd.train import checkpoint, launch
 from icd.train import log as training_log
 from icd.viz import curves
 from icd.weights import load
@@ -161,6 +161,15 @@ def trained_icd(path, seed=4):
     set_values(net, initialize_missing(net, {}, seed, he=True))
     load.save(path, net)
     return {name: p.data().asnumpy() for name, p in net.collect_params().items()}
+
+
+def test_a_backbone_that_learns_nothing_has_no_gradients(data, tmp_path):
+    run(data, tmp_path, backbone_lr=0.)
+    first, last = (mx.nd.load(str(tmp_path / f'deeplab-000{epoch}.params')) for epoch in (0, 1))
+    learned = {name for name in first if (first[name] != last[name]).asnumpy().any()}
+    assert learned == {f'arg:fc{i}_{part}' for i in (6, 7, 8) for part in ('weight', 'bias')}
+    assert set(checkpoint.read(str(tmp_path / 'deeplab-0001.params')).momentum) == {
+        name[len('arg:'):] for name in learned}
 
 
 @pytest.mark.parametrize('network', ['vgg16_largefov', 'vgg16_aspp'])
