@@ -45,6 +45,11 @@ def activations(net, x):
             read = mx.nd.relu(out)
 
 
+def wanted(name):
+    """What the activations of a layer are scaled to: a squared norm of a position, or a mean square before ReLU."""
+    return data_dependent.SQUARED_NORM if name.startswith('fc7') else data_dependent.HIDDEN
+
+
 @pytest.mark.parametrize('make', [icd, aspp])
 @pytest.mark.parametrize('scale', [1e-3, 1., 1e3])
 def test_activations_have_the_wanted_size_whatever_the_convolutions_give(make, scale):
@@ -55,7 +60,7 @@ def test_activations_have_the_wanted_size_whatever_the_convolutions_give(make, s
     assert set(factors) == {f'{name}_weight' for name in found} and len(found) >= 4
     for name, out in found.items():
         size = np.square(np.maximum(out, 0)).sum(axis=1).mean() if name.startswith('fc7') else np.square(out).mean()
-        assert size == pytest.approx(data_dependent.SQUARED_NORM if name.startswith('fc7') else 1, rel=1e-3), name
+        assert size == pytest.approx(wanted(name), rel=1e-3), name
 
 
 def test_only_scales_change_and_only_of_what_no_file_gave():
@@ -84,3 +89,11 @@ def test_the_log_names_every_scaled_layer():
     assert data_dependent.described({}) == []
     line, = data_dependent.described({'fc6_weight': .0848333, 'fc7_weight': 2.})
     assert line.endswith('fc6 x 0.08483, fc7 x 2')
+
+
+def test_biases_that_know_frequencies_alone_predict_them():
+    labels = np.zeros((9, 3), np.float32)
+    labels[:3, 1], labels[:, 2] = 1, 1
+    biases = data_dependent.log_odds(labels)
+    np.testing.assert_allclose(1 / (1 + np.exp(-biases)), [.05, .35, .95], rtol=1e-6)
+    assert biases.dtype == np.float32
