@@ -53,7 +53,7 @@ def test_dense_is_pydensecrf_for_other_parameters(backend, changed):
 @pytest.mark.parametrize('scale', [3, 100])
 def test_dense_is_pydensecrf_on_images(backend, scale, real_images):
     folder = os.path.join(real_images, 'voc_mini', 'JPEGImages')
-    for number, name in enumerate(sorted(os.listdir(folder))[2::8]):
+    for number, name in enumerate(sorted(os.listdir(folder))[2::12]):
         image = cv2.imread(os.path.join(folder, name))[:, :, ::-1].copy()
         unary = scores(number, 21, *image.shape[:2], scale)
         assert np.abs(crf.dense_crf(image, unary, backend=backend) - plain_crf(image, unary)).max() <= 1e-5

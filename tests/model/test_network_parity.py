@@ -16,7 +16,9 @@ from tests.helpers import load_recording, parity_files
 
 RATE, MOMENTUM, DECAY = 1e-4, .9, 5e-4
 LAGGING = ('feat_bn_moving_mean', 'feat_bn_moving_var')     # recorded before the step's backward pass moves them
-OUTPUT, DISTANCE, DELTA = (1e-5, 1e-4, 2e-2, 2e-2), (1e-4, 3e-3, 1e-2, 1e-2), (1e-3, 2e-2, 6e-2, 6e-2)
+# Largest errors by step, of outputs relative to the largest value. Processors add up a convolution in another order:
+# of the first step the recorded one and others differ by up to 1.1e-5.
+OUTPUT, DISTANCE, DELTA = (2e-5, 1e-4, 2e-2, 2e-2), (1e-4, 3e-3, 1e-2, 1e-2), (1e-3, 2e-2, 6e-2, 6e-2)
 INPUTS = ('images', 'labels', 'superpixels', 'infer_aux_' + LAGGING[0], 'infer_aux_' + LAGGING[1],
           'infer_aux_' + STATE)
 

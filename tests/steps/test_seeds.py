@@ -385,21 +385,21 @@ def run_in_a_process(options):
 
 def test_killed_and_repeated_runs_end_like_an_undisturbed_one(tmp_path):
     """`ICD_KILLS=20` kills more often."""
-    images = {f'{i:02d}': ((60 + i, 90), (i, i + 1)) for i in range(16)}
-    options = changed(small_set(tmp_path, images), seeds=('crf', 'raw'), crf_iterations=150)
+    images = {f'{i:02d}': ((60 + i, 90), (i, i + 1)) for i in range(12)}
+    options = changed(small_set(tmp_path, images), seeds=('crf', 'raw'), crf_iterations=100)
     folder = os.path.join(options.snapshot, 'results', 'seeds')
     start = time.monotonic()
     assert run_in_a_process(options).wait() == 0
     duration = time.monotonic() - start
     undisturbed = contents(folder)
     chance, unfinished = random.Random(time.time()), 0
-    for kill in range(int(os.environ.get('ICD_KILLS', 3))):
+    for kill in range(int(os.environ.get('ICD_KILLS', 2))):
         shutil.rmtree(folder)
         process = run_in_a_process(options)
         if kill:
             time.sleep(chance.uniform(.3, 1) * duration)
         else:                           # the first one always comes in the middle
-            while process.poll() is None and not os.path.exists(seed_path(options, 'crf', '15')):
+            while process.poll() is None and not os.path.exists(seed_path(options, 'crf', '11')):
                 time.sleep(.002)
         # Sometimes the workers too, sometimes the main process alone: then they have to notice.
         (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)

@@ -115,5 +115,5 @@ def test_a_missing_h5py_is_named(tmp_path, monkeypatch):
             raise ImportError(name)
         return real(name, *args, **kwargs)
     monkeypatch.setattr(builtins, '__import__', without)
-    with pytest.raises(UserError, match=r'x: .*h5py is not installed: pip install icd-seeds.keras.'):
+    with pytest.raises(UserError, match=r'x: .*h5py is not installed: pip install -e .\[keras'):
         formats.read(path)
