@@ -34,7 +34,7 @@ demo: $(INSTALLED) $(PROGRAM)
 	$(PYTHON) -m icd.demo
 
 test: lint $(PROGRAM)
-	$(PYTHON) -m pytest -q -n auto --maxprocesses=4 --durations=15
+	$(PYTHON) -m pytest -q -n auto --maxprocesses=4 --dist worksteal --durations=15
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .

@@ -16,9 +16,11 @@ from tests.helpers import load_recording, parity_files
 
 RATE, MOMENTUM, DECAY = 1e-4, .9, 5e-4
 LAGGING = ('feat_bn_moving_mean', 'feat_bn_moving_var')     # recorded before the step's backward pass moves them
-# Largest errors by step, of outputs relative to the largest value. Processors add up a convolution in another order:
-# of the first step the recorded one and others differ by up to 1.1e-5.
-OUTPUT, DISTANCE, DELTA = (2e-5, 1e-4, 2e-2, 2e-2), (1e-4, 3e-3, 1e-2, 1e-2), (1e-3, 2e-2, 6e-2, 6e-2)
+# Largest errors by step: of outputs, of distances from the start, of changes. On the processors of most machines those
+# of the recordings hold (1e-5, 1e-4, 2e-2, 2e-2; 1e-4, 3e-3, 1e-2, 1e-2; 1e-3, 2e-2, 6e-2, 6e-2). On one, an AMD EPYC
+# without AVX-512, oneDNN adds up in another order, an activation falls on the other side of 0, and from there on the
+# small numbers differ by more: by 2.4 times that in the first step, 6.6 times in the second, 1.5 times in the last.
+OUTPUT, DISTANCE, DELTA = (3e-5, 1e-3, 4e-2, 4e-2), (3e-4, 3e-3, 1e-2, 1e-2), (4e-3, 2e-2, 1e-1, 1e-1)
 INPUTS = ('images', 'labels', 'superpixels', 'infer_aux_' + LAGGING[0], 'infer_aux_' + LAGGING[1],
           'infer_aux_' + STATE)
 
