@@ -46,7 +46,59 @@ class IcdBatch(NamedTuple):
     num_superpixels: int
 
 
-class IcdTrainingSet:
+class TrainingSet:
+    """What data sets for training have in common: an image and a map of its size, read and cut to one random view.
+
+    Another one gives `Batch`, `_paths(name)` (the image first), `layout`, `fill` and `__getitem__`.
+
+    Parameters
+    ----------
+    names : sequence of str
+    size : int
+        Side of the crops, 8k + 1.
+    seed : int
+    scale, mirror : bool
+        Which random changes are made.
+    cache : {'none', 'ram'}
+        'ram' reads every file once, now, and keeps it in memory as it is on disk.
+
+    Raises
+    ------
+    UserError
+        With `cache='ram'`, when a file is missing or the memory does not suffice.
+    """
+
+    def __init__(self, names: Sequence[str], size: int, seed: int, scale: bool, mirror: bool, cache: str):
+        if size % geometry.STRIDE != 1:
+            raise ValueError(f'size {size} is not 8k + 1')
+        self.names, self._size, self._side, self._seed = list(names), size, geometry.feature_size(size), seed
+        self._changes, self._files = (scale, mirror), Disk
+        if cache == 'ram':
+            paths = [path for name in self.names for path in self._paths(name)]
+            self._files = Memory(paths, 'check the folder and the list of names')
+
+    def __len__(self):
+        return len(self.names)
+
+    def _image(self, key):
+        """The whole image (H, W, 3) of a sample, BGR, and the view of it."""
+        epoch, position, index = key
+        rng = np.random.default_rng([VIEW, self._seed, epoch, position])
+        path = self._paths(self.names[index])[0]
+        image = images.decode_image(self._read(path), path)
+        return image, augment.random_view(image.shape[0], image.shape[1], self._size, rng, *self._changes)
+
+    def _read(self, path):
+        return self._files.read(path, 'restore it, or take its name from the list')
+
+
+def check_fits(shape: tuple, image: np.ndarray, path: str, remedy: str):
+    """Raise a `UserError` unless the map in the file `path`, of a `shape` (H, W, ...), has the size of its image."""
+    if shape[:2] != image.shape[:2]:
+        raise UserError(f'{shape[1]}x{shape[0]}, but the image is {image.shape[1]}x{image.shape[0]}', path, remedy)
+
+
+class IcdTrainingSet(TrainingSet):
     """Augmented images with their image labels and superpixels.
 
     Parameters
@@ -78,18 +130,9 @@ class IcdTrainingSet:
                  size: int, seed: int, scale: bool = True, mirror: bool = True, cache: str = 'none'):
         if len(labels) != len(names):
             raise ValueError(f'{len(labels)} labels for {len(names)} names')
-        if size % geometry.STRIDE != 1:
-            raise ValueError(f'size {size} is not 8k + 1')
-        self.names, self.labels = list(names), np.ascontiguousarray(labels, np.float32)
-        self._size, self._side, self._seed = size, geometry.feature_size(size), seed
-        self._image_root, self._superpixel_root, self._changes = image_root, superpixel_root, (scale, mirror)
-        self._files = Disk
-        if cache == 'ram':
-            paths = [path for name in self.names for path in self._paths(name)]
-            self._files = Memory(paths, 'check the folder and the list of names')
-
-    def __len__(self):
-        return len(self.names)
+        self.labels = np.ascontiguousarray(labels, np.float32)
+        self._image_root, self._superpixel_root = image_root, superpixel_root
+        super().__init__(names, size, seed, scale, mirror, cache)
 
     def _paths(self, name):
         image = images.image_path(self._image_root, name)
@@ -128,21 +171,15 @@ class IcdTrainingSet:
         UserError
             When a file is missing or damaged, or the superpixels have another size than the image.
         """
-        epoch, position, index = key
-        rng = np.random.default_rng([VIEW, self._seed, epoch, position])
-        paths = self._paths(self.names[index])
-        remedy = 'restore it, or take its name from the list'
-        image = images.decode_image(self._files.read(paths[0], remedy), paths[0])
-        view = augment.random_view(image.shape[0], image.shape[1], self._size, rng, *self._changes)
+        image, view = self._image(key)
         superpixel = np.arange(self._side ** 2, dtype=np.int32).reshape(self._side, self._side)
         if self._superpixel_root:
-            pixels = superpixel_map.decode_pixels(self._files.read(paths[1], remedy), paths[1])
-            if pixels.shape != image.shape:
-                raise UserError(f'{pixels.shape[1]}x{pixels.shape[0]}, but the image is '
-                                f'{image.shape[1]}x{image.shape[0]}', paths[1], 'make the superpixels again')
+            path = self._paths(self.names[key[2]])[1]
+            pixels = superpixel_map.decode_pixels(self._read(path), path)
+            check_fits(pixels.shape, image, path, 'make the superpixels again')
             labels = superpixel_map.labels_of(augment.cut_labels(pixels, view, geometry.STRIDE))
             superpixel = superpixel_map.renumber(augment.pad_labels(labels, self._side))
-        return augment.cut_image(image, view)[..., ::-1].transpose(2, 0, 1), self.labels[index], superpixel
+        return augment.cut_image(image, view)[..., ::-1].transpose(2, 0, 1), self.labels[key[2]], superpixel
 
 
 class InferenceSet:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 
 from icd.data import augment, geometry, images, masks
-from icd.data.datasets import VIEW, Disk, Memory
-from icd.errors import UserError
+from icd.data.datasets import TrainingSet, check_fits
 
 
 class SegmentationBatch(NamedTuple):
@@ -31,7 +30,7 @@ def mask_path(root: str, name: str) -> str:
     return os.path.join(root, name + '.png')
 
 
-class SegmentationTrainingSet:
+class SegmentationTrainingSet(TrainingSet):
     """Augmented images with their masks; see `icd.data.datasets` for what a data set is.
 
     Image and mask are scaled (bilinear, nearest), mirrored, padded right and below and cropped alike. Of the mask
@@ -62,17 +61,8 @@ class SegmentationTrainingSet:
 
     def __init__(self, names: Sequence[str], image_root: str, mask_root: str, size: int, seed: int,
                  scale: bool = True, mirror: bool = True, padding: tuple = (geometry.GREY,) * 3, cache: str = 'none'):
-        if size % geometry.STRIDE != 1:
-            raise ValueError(f'size {size} is not 8k + 1')
-        self.names, self._size, self._side, self._seed = list(names), size, geometry.feature_size(size), seed
-        self._image_root, self._mask_root, self._changes = image_root, mask_root, (scale, mirror)
-        self._padding, self._files = padding[::-1], Disk
-        if cache == 'ram':
-            paths = [path for name in self.names for path in self._paths(name)]
-            self._files = Memory(paths, 'check the folder and the list of names')
-
-    def __len__(self):
-        return len(self.names)
+        self._image_root, self._mask_root, self._padding = image_root, mask_root, padding[::-1]
+        super().__init__(names, size, seed, scale, mirror, cache)
 
     def _paths(self, name):
         return images.image_path(self._image_root, name), mask_path(self._mask_root, name)
@@ -107,15 +97,9 @@ class SegmentationTrainingSet:
         UserError
             When a file is missing or damaged, or the mask has another size than the image.
         """
-        epoch, position, index = key
-        rng = np.random.default_rng([VIEW, self._seed, epoch, position])
-        image_path, mask = self._paths(self.names[index])
-        remedy = 'restore it, or take its name from the list'
-        image = images.decode_image(self._files.read(image_path, remedy), image_path)
-        labels = masks.decode_mask(self._files.read(mask, remedy), mask)
-        if labels.shape != image.shape[:2]:
-            raise UserError(f'{labels.shape[1]}x{labels.shape[0]}, but the image is '
-                            f'{image.shape[1]}x{image.shape[0]}', mask, 'make it again from this image')
-        view = augment.random_view(image.shape[0], image.shape[1], self._size, rng, *self._changes)
+        image, view = self._image(key)
+        path = self._paths(self.names[key[2]])[1]
+        labels = masks.decode_mask(self._read(path), path)
+        check_fits(labels.shape, image, path, 'make it again from this image')
         label = augment.pad_labels(augment.cut_labels(labels, view, geometry.STRIDE), self._side, geometry.IGNORE)
         return augment.cut_image(image, view, self._padding)[..., ::-1].transpose(2, 0, 1), label.astype(np.uint8)

@@ -1,6 +1,6 @@
 """Scores of an image at several scales: the sizes a network sees, and one score for every pixel from all of them.
 
-The *canvas* is a square with the image in its top left corner (`icd.data.augment.letterbox`). A network sees it at
+The *letterbox* is a square with the image in its top left corner (`icd.data.augment.letterbox`). A network sees it at
 every scale, mirrored, too, and gives scores at every eighth pixel. All resizing here aligns the centres of the corner
 pixels, so that position i of a side of k + 1 lies on pixel 8i of 8k + 1. What runs the network does not matter.
 
@@ -21,12 +21,12 @@ FUSIONS = 'mean', 'max', 'mean+max'
 
 
 def scaled_side(side: int, scale: float) -> int:
-    """Side of the canvas at a scale: of the form 8k + 1, so that positions of the scores fall on its pixels.
+    """Side of the letterbox at a scale: of the form 8k + 1, so that positions of the scores fall on its pixels.
 
     Parameters
     ----------
     side : int
-        Of the canvas, 8k + 1.
+        Of the letterbox, 8k + 1.
     scale : float
 
     Returns
@@ -62,23 +62,23 @@ def interpolation(count: int, length: int, wanted: int) -> np.ndarray:
     return matrix
 
 
-def resize_canvas(canvas: np.ndarray, side: int) -> np.ndarray:
-    """Canvases at another size, rounded to whole levels: images at every scale.
+def resize_letterbox(letterbox: np.ndarray, side: int) -> np.ndarray:
+    """Letterboxes at another size, rounded to whole levels: images at every scale.
 
     Parameters
     ----------
-    canvas : ndarray (..., S, S) uint8
+    letterbox : ndarray (..., S, S) uint8
     side : int
 
     Returns
     -------
     ndarray (..., side, side) uint8
     """
-    if canvas.shape[-1] == side:
-        return canvas
-    resized = canvas
+    if letterbox.shape[-1] == side:
+        return letterbox
+    resized = letterbox
     for axis in (-2, -1):
-        count = canvas.shape[axis]
+        count = letterbox.shape[axis]
         where = (np.arange(side) * ((count - 1) / (side - 1))).astype(np.float32)
         first = np.minimum(where.astype(int), count - 2)
         part = (where - first)[:, None] if axis == -2 else where - first
@@ -93,11 +93,11 @@ def fuse(maps: Sequence[np.ndarray], fitted: tuple, side: int, fusion: str) -> n
     Parameters
     ----------
     maps : sequence of ndarray (C, h, w) float32
-        Of the whole canvas, one a scale.
+        Of the whole letterbox, one a scale.
     fitted : (int, int)
-        Height and width of the image in the canvas, pixels.
+        Height and width of the image in the letterbox, pixels.
     side : int
-        Of the canvas.
+        Of the letterbox.
     fusion : {'mean', 'max', 'mean+max'}
         Over the scales: their mean, their largest, or the mean of all of them and their largest.
 
@@ -141,7 +141,7 @@ def best_class(scores: np.ndarray, size: tuple) -> np.ndarray:
     Parameters
     ----------
     scores : ndarray (C, h, w) float32
-        Of the image, perhaps scaled down to fit the canvas. Minus infinity where a class is excluded.
+        Of the image, perhaps scaled down to fit the letterbox. Minus infinity where a class is excluded.
     size : (int, int)
         Height and width of the image.
 

@@ -8,7 +8,7 @@ from icd.mxnet_setup import mx
 
 
 class MultiScale:
-    """Scores of canvases at several scales, each the mean of the canvas and its mirror image.
+    """Scores of letterboxes at several scales, each the mean of the letterbox and its mirror image.
 
     Mirrored images are computed in a batch of their own, one after the other: memory is that of the largest scale once.
     Scores are turned back and averaged at the stride of the network, which is exact, since mirrored positions fall on
@@ -19,7 +19,7 @@ class MultiScale:
     network : callable
         (N, 3, S, S) uint8 → (N, C, h, w) float32, for every S. `icd.model.deeplab.DeepLab` is one.
     side : int
-        Of the canvas, 8k + 1.
+        Of the letterbox, 8k + 1.
     scales : sequence of float
     flip : bool
 
@@ -34,33 +34,33 @@ class MultiScale:
         self.sides = tuple(scaled_side(side, scale) for scale in scales)
 
     def __call__(self, images: mx.nd.NDArray, sizes: list) -> tuple:
-        """Begin to compute the scores of some canvases; nothing is waited for.
+        """Begin to compute the scores of some letterboxes; nothing is waited for.
 
         Parameters
         ----------
         images : NDArray (N, 3, side, side) uint8
             RGB, on the device that computes.
         sizes : list of (int, int)
-            Not needed: canvases are seen whole.
+            Not needed: letterboxes are seen whole.
 
         Returns
         -------
         tuple of NDArray (N, C, h, w) float32
-            One a scale, of the whole canvas.
+            One a scale, of the whole letterbox.
         """
         return tuple(self._mean(resize(images, side)) for side in self.sides)
 
-    def _mean(self, canvas):
-        scores = self._network(canvas)
+    def _mean(self, letterbox):
+        scores = self._network(letterbox)
         if not self._flip:
             return scores
-        mirrored = self._network(mx.nd.flip(canvas, axis=3))
+        mirrored = self._network(mx.nd.flip(letterbox, axis=3))
         return (scores + mx.nd.flip(mirrored, axis=3)) / 2
 
 
-def resize(canvas: mx.nd.NDArray, side: int) -> mx.nd.NDArray:
-    """`icd.method.multi_scale.resize_canvas` on the device: (N, 3, side, side) uint8."""
-    if canvas.shape[2:] == (side, side):
-        return canvas
-    resized = mx.nd.contrib.BilinearResize2D(canvas.astype('float32'), height=side, width=side)
+def resize(letterbox: mx.nd.NDArray, side: int) -> mx.nd.NDArray:
+    """`icd.method.multi_scale.resize_letterbox` on the device: (N, 3, side, side) uint8."""
+    if letterbox.shape[2:] == (side, side):
+        return letterbox
+    resized = mx.nd.contrib.BilinearResize2D(letterbox.astype('float32'), height=side, width=side)
     return mx.nd.floor(resized + .5).astype('uint8')

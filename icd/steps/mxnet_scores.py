@@ -36,7 +36,7 @@ def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Seque
     names, image_root, sizes
         The images; heights and widths, pixels.
     side : int
-        Of the canvas, 8k + 1.
+        Of the letterbox, 8k + 1.
     scales, flip
         As in `MultiScale`.
     batch_size, num_workers, gpus
@@ -46,9 +46,9 @@ def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Seque
     ------
     name : str
     fitted : (int, int)
-        Height and width of the image in the canvas.
+        Height and width of the image in the letterbox.
     maps : list of ndarray (C, h, w) float32
-        One a scale, of the whole canvas.
+        One a scale, of the whole letterbox.
 
     Raises
     ------

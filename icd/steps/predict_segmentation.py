@@ -37,7 +37,7 @@ CRF_RECIPES = {'vgg16_largefov': CrfRecipe(10, (3., 3.), (121., 5., 4.)),
 
 
 class _How(NamedTuple):
-    """How scores become outputs: side of the canvas, fusion of the scales, CRF, pixels between two saved logits."""
+    """How scores become outputs: side of the letterbox, fusion of the scales, CRF, pixels between two saved logits."""
 
     side: int
     fusion: str
@@ -256,7 +256,7 @@ def run(options: cli.Options):
 
 
 def _computed(options, network, jobs):
-    """Jobs with the size of their image in the canvas and its scores at every scale, as the network gives them."""
+    """Jobs with the size of their image in the letterbox and its scores at every scale, as the network gives them."""
     by_name = {job.name: job for job in jobs}
     for name, fitted, maps in network.scores(options, [job.name for job in jobs], [job.size for job in jobs]):
         yield by_name[name], fitted, maps

@@ -8,7 +8,7 @@ import numpy as np
 from icd import cli, files, onnx_predict
 from icd.data import voc
 from icd.errors import UserError
-from icd.method.multi_scale import resize_canvas, scaled_side
+from icd.method.multi_scale import resize_letterbox, scaled_side
 from icd.weights import trained
 
 
@@ -77,7 +77,7 @@ class OnnxNetwork:
         sides = [scaled_side(options.infer_size, scale) for scale in options.scales]
 
         def compute(run, image):
-            return [_mean(run, resize_canvas(image, side), not options.no_flip) for side in sides]
+            return [_mean(run, resize_letterbox(image, side), not options.no_flip) for side in sides]
         found = self._model.predict(names, options.image_root, options.infer_size, compute)
         for (name, size, fitted, maps), expected in zip(found, sizes):
             if tuple(size) != tuple(expected):
@@ -85,10 +85,10 @@ class OnnxNetwork:
             yield name, fitted, maps
 
 
-def _mean(run, canvas, flip):
-    """Scores (C, h, w) of a canvas (1, 3, H, W), the mean of it and its mirror image with `flip`."""
-    logits, = run(canvas, ['logits'])
+def _mean(run, letterbox, flip):
+    """Scores (C, h, w) of a letterbox (1, 3, H, W), the mean of it and its mirror image with `flip`."""
+    logits, = run(letterbox, ['logits'])
     if flip:
-        mirrored, = run(canvas[..., ::-1], ['logits'])
+        mirrored, = run(letterbox[..., ::-1], ['logits'])
         logits = (logits + mirrored[..., ::-1]) / np.float32(2)
     return logits[0]

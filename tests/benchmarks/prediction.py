@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 from icd import files  # noqa: E402
 from icd.data.datasets import InferenceSet  # noqa: E402
 from icd.data.score_map import at_image_size  # noqa: E402
-from icd.method.multi_scale import best_class, fuse, resize_canvas  # noqa: E402
+from icd.method.multi_scale import best_class, fuse, resize_letterbox  # noqa: E402
 from icd.method.seed_map import seed_map  # noqa: E402
 from icd.model import deeplab, initial  # noqa: E402
 from icd.model.icd_net import ICDNet  # noqa: E402
@@ -96,10 +96,10 @@ def compare_segmentation(weights, folder, items, side):
         def by_onnx(image, *_, sides=multi.sides, flip=flip):
             maps = []
             for scaled in sides:
-                canvas = resize_canvas(image[None], scaled)
-                scores, = model.run(canvas, ['logits'])
+                letterbox = resize_letterbox(image[None], scaled)
+                scores, = model.run(letterbox, ['logits'])
                 if flip:
-                    scores = (scores + model.run(canvas[..., ::-1], ['logits'])[0][..., ::-1]) / 2
+                    scores = (scores + model.run(letterbox[..., ::-1], ['logits'])[0][..., ::-1]) / 2
                 maps.append(scores[0])
             return maps
         times.append(compare(f'DeepLab, {len(scales)} scales, flip {flip}', by_mxnet, by_onnx, items, labels))

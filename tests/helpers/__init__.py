@@ -1,4 +1,5 @@
 """What tests have in common: recordings of the original, and small data sets."""
+import csv
 import glob
 import os
 import time
@@ -63,3 +64,19 @@ def wait_until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end
         time.sleep(.02)
+
+
+def results(snapshot):
+    """Contents of all parameter and state files of a training, by name."""
+    found = {}
+    for name in os.listdir(str(snapshot)) if os.path.isdir(str(snapshot)) else ():
+        if name.endswith(('.params', '.states')):
+            with open(os.path.join(str(snapshot), name), 'rb') as file:
+                found[name] = file.read()
+    return found
+
+
+def log_lines(snapshot):
+    """Rows of a training's table."""
+    with open(os.path.join(str(snapshot), 'log.csv'), newline='') as file:
+        return list(csv.DictReader(file))

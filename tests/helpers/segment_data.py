@@ -10,7 +10,7 @@ from icd import console, files
 from icd.data import voc
 from tests.helpers import small_data
 
-SIZES = {'a': (36, 44), 'b': (49, 49), 'c': (40, 90), 'sub/d': (20, 31)}        # c is larger than the canvas
+SIZES = {'a': (36, 44), 'b': (49, 49), 'c': (40, 90), 'sub/d': (20, 31)}        # c is larger than the letterbox
 SIDE = 49
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from icd.method.multi_scale import FUSIONS, best_class, fuse, interpolation, resize_canvas, scaled_side
+from icd.method.multi_scale import FUSIONS, best_class, fuse, interpolation, resize_letterbox, scaled_side
 
 
 def random(*shape):
@@ -34,9 +34,9 @@ def by_definition(image, side):
 
 
 @pytest.mark.parametrize('side', [25, 33, 41])
-def test_canvases_are_resized_with_aligned_corners(side):
-    canvas = np.random.RandomState(0).randint(0, 256, (2, 33, 33)).astype(np.uint8)
-    assert (resize_canvas(canvas, side) == [by_definition(one, side) for one in canvas]).all()
+def test_letterboxes_are_resized_with_aligned_corners(side):
+    letterbox = np.random.RandomState(0).randint(0, 256, (2, 33, 33)).astype(np.uint8)
+    assert (resize_letterbox(letterbox, side) == [by_definition(one, side) for one in letterbox]).all()
 
 
 def test_a_position_lies_on_every_eighth_pixel():

@@ -30,16 +30,16 @@ def read(kind, name, out='out'):
 
 
 def fitted_scores(name, sides=(SIDE,), flip=False):
-    """Scores of an image at every pixel of it in the canvas, by the plain network."""
+    """Scores of an image at every pixel of it in the letterbox, by the plain network."""
     net = deeplab.create('vgg16_largefov', 21, 1 / 32)
     load.load_trained('segment/net-0001.params', net, mx.cpu())
     square, fitted = augment.letterbox(images.read_image(f'images/{name}.jpg'), SIDE)
-    canvas = mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8')
+    letterbox = mx.nd.array(square[..., ::-1].transpose(2, 0, 1)[None], dtype='uint8')
     maps = []
     for side in sides:
-        scores = net(resize(canvas, side)).asnumpy()[0]
+        scores = net(resize(letterbox, side)).asnumpy()[0]
         if flip:
-            scores = (scores + net(resize(canvas, side)[:, :, :, ::-1]).asnumpy()[0, ..., ::-1]) / 2
+            scores = (scores + net(resize(letterbox, side)[:, :, :, ::-1]).asnumpy()[0, ..., ::-1]) / 2
         maps.append(scores)
     return fuse(maps, fitted, SIDE, 'mean+max'), fitted
 

@@ -2,7 +2,6 @@
 
 `ICD_KILLS` is the number of kills of the kill test, 2 by default.
 """
-import csv
 import glob
 import json
 import os
@@ -29,7 +28,7 @@ from icd.train import launch
 from icd.train import log as training_log
 from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask
-from tests.helpers import PROJECT, read_inputs, run_stage
+from tests.helpers import PROJECT, log_lines, read_inputs, results, run_stage
 
 COUNT, CLASSES = 13, ('cat', 'dog', 'cow')      # one image is left over each epoch
 OBJECT = '<object><name>%s</name><difficult>0</difficult></object>'
@@ -67,20 +66,6 @@ def run(data, snapshot, **values):
     options = make_options(data, snapshot, **values)
     assert run_stage(train, options) is True
     return options
-
-
-def results(snapshot):
-    """Contents of all parameter and state files, by name."""
-    found = {}
-    for path in glob.glob(os.path.join(str(snapshot), '*.params')) + glob.glob(os.path.join(str(snapshot), '*.states')):
-        with open(path, 'rb') as file:
-            found[os.path.basename(path)] = file.read()
-    return found
-
-
-def log_lines(snapshot):
-    with open(os.path.join(str(snapshot), 'log.csv'), newline='') as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,4 @@
 """Training of segmentation networks from the command line: what it writes, reads and refuses, and that it goes on."""
-import csv
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from icd.train import checkpoint, launch
 from icd.train import log as training_log
 from icd.viz import curves
 from icd.weights import load
-from tests.helpers import PROJECT
+from tests.helpers import PROJECT, log_lines, results
 
 COUNT, CLASSES, SIZE = 9, ('cat', 'dog', 'cow'), 33       # one image is left over each epoch
 NAMES = [f'image{i}' for i in range(COUNT)]
@@ -60,21 +59,6 @@ def make_options(data, snapshot, **values):
 
 def run(data, snapshot, **values):
     assert train_segmentation.run(make_options(data, snapshot, **values)) is True
-
-
-def results(snapshot):
-    """Contents of all parameter and state files, by name."""
-    found = {}
-    for name in os.listdir(str(snapshot)):
-        if name.endswith(('.params', '.states')):
-            with open(os.path.join(str(snapshot), name), 'rb') as file:
-                found[name] = file.read()
-    return found
-
-
-def log_lines(snapshot):
-    with open(os.path.join(str(snapshot), 'log.csv'), newline='') as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,8 @@ from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing
 from icd.weights import mxnet_params
-from tests.steps.test_train import data, results, run  # noqa: F401  (a fixture)
+from tests.helpers import results
+from tests.steps.test_train import data, run  # noqa: F401  (a fixture)
 
 FIT = data_dependent.fit_scales
 
