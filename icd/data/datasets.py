@@ -210,24 +210,24 @@ class InferenceSet:
         return square[..., ::-1].transpose(2, 0, 1), image.shape[:2], scaled
 
 
-def sample_images(dataset: Sequence, seed: int, count: int = 16) -> np.ndarray:
-    """Some training images, as a training sees them; the same ones for the same seed.
+def samples(dataset: Sequence, seed: int, count: int) -> list:
+    """Some samples, as a training sees them; the same ones for the same seed.
 
     Parameters
     ----------
     dataset : data set for training
-        The first array of its samples is the image.
     seed : int
     count : int
         How many; where the data set has fewer, all.
 
     Returns
     -------
-    ndarray (count, 3, size, size) uint8
-        RGB.
+    list of ndarray (count, ...)
+        The arrays of a sample, each for all of them; images come first.
     """
     chosen = np.random.default_rng([_SAMPLE, seed]).permutation(len(dataset))[:count]
-    return np.stack([dataset[0, position, int(index)][0] for position, index in enumerate(chosen)])
+    drawn = [dataset[0, position, int(index)] for position, index in enumerate(chosen)]
+    return [np.stack(arrays) for arrays in zip(*drawn)]
 
 
 # ------------------------------------------------------------------------------------------------- reading files

@@ -17,7 +17,7 @@ import numpy as np
 
 from icd.mxnet_setup import Block, mx, nd
 
-SQUARED_NORM = 300.         # of the activations a classifier reads, mean over positions
+SQUARED_NORM = 200.         # of the activations a classifier reads, mean over positions
 HIDDEN = 20.                # mean square before ReLU of the layers in between
 _PART = 4                   # images that go through the network at once
 
@@ -36,8 +36,8 @@ def fit_scales(net: Block, given: Iterable[str], images: np.ndarray) -> dict:
     ----------
     net : Block
         Initialised. Its method `chains(images)` gives, for images on a device, a list of pairs: what the first layer
-        of a chain reads (N, c, h, w), and the chain, a list of `Layer`, the classifier left out. The weights are
-        changed on all devices.
+        of a chain reads (N, c, h, w), and the chain, a list of `Layer`, the classifier left out. Weights are
+        changed on all devices, and biases so that a chain gives what it gave, times the product of its factors.
     given : iterable of str
         Names of the weights that a file gave; only others are scaled.
     images : ndarray (N, 3, H, W) uint8
@@ -53,15 +53,20 @@ def fit_scales(net: Block, given: Iterable[str], images: np.ndarray) -> dict:
     parts = [net.chains(mx.nd.array(images[i:i + _PART], device, np.uint8)) for i in range(0, len(images), _PART)]
     for pieces in zip(*parts):
         chain = pieces[0][1]
-        inputs = [x for x, _ in pieces]
+        inputs, product = [x for x, _ in pieces], 1.
         for number, layer in enumerate(chain, 1):
             weight, bias = (parameters[f'{layer.name}_{part}'] for part in ('weight', 'bias'))
+            drawn = weight.name not in given
+            if drawn:
+                bias.set_data(bias.data(device) * product)
             outputs = [_convolve(x, weight.data(device), bias.data(device), layer.dilation) for x in inputs]
             last = number == len(chain)
             measured = _mean([nd.relu(y).square().sum(axis=1) if last else y.square() for y in outputs])
-            if weight.name not in given and measured > 0:
+            if drawn and measured > 0:
                 factor = float(np.sqrt((SQUARED_NORM if last else HIDDEN) / measured))
                 weight.set_data(weight.data(device) * factor)
+                bias.set_data(bias.data(device) * factor)
+                product *= factor
                 factors[weight.name] = factor
                 outputs = [_convolve(x, weight.data(device), bias.data(device), layer.dilation) for x in inputs]
             inputs = [nd.relu(y) for y in outputs]

@@ -7,13 +7,11 @@ import os
 import zlib
 
 from icd import cli, files, parallel
-from icd.data.datasets import IcdTrainingSet, sample_images
+from icd.data.datasets import IcdTrainingSet
 from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
-from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
-from icd.mxnet_setup import mx
-from icd.train import session
+from icd.train import head_start, session
 from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask, warm_up_steps
 from icd.train.log import Watching
@@ -119,6 +117,7 @@ def _task(options, inputs, devices, path):
     net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn)
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
+    slowed = ()
     if path:
         load.load_trained(path, net, devices)
         notes = [f'weights from {path}']
@@ -126,9 +125,9 @@ def _task(options, inputs, devices, path):
         start = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
         notes = [start.description]
         if start.values and 'fc6_weight' not in start.values:
-            images = sample_images(_dataset(options, inputs, 'none'), options.seed)
-            notes += data_dependent.described(data_dependent.fit_scales(net, start.values, images))
-            net.collect_params()['fc8_bias'].set_data(mx.nd.array(data_dependent.log_odds(inputs.labels)))
+            slowed = tuple(start.values)
+            notes += head_start.from_convolutions(net, start.values, _dataset(options, inputs, 'none'), inputs.labels,
+                                                  options.seed)
     schedule = _schedule(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
-                   notes)
+                   notes, slowed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from icd import checks, cli, files, parallel
 from icd.data import seed_check, voc
-from icd.data.datasets import sample_images
+from icd.data.datasets import samples
 from icd.data.segmentation_set import SegmentationTrainingSet
 from icd.errors import Problems, UserError
 from icd.model import data_dependent, deeplab
@@ -235,6 +235,7 @@ def _task(options, inputs, devices, path):
     if options.recipe == 'deeplab':
         for name, parameter in net.collect_params().items():
             parameter.lr_mult *= _PAPER_BIAS_RATE if name.endswith('_bias') else 1.
+    slowed = ()
     if path:
         load.load_trained(path, net, devices)
         notes = [f'weights from {path}']
@@ -244,9 +245,12 @@ def _task(options, inputs, devices, path):
         set_values(net, values, devices)
         notes += drawn
         if given:
-            images = sample_images(_dataset(options, inputs, 'none'), options.seed)
-            notes += data_dependent.described(data_dependent.fit_scales(net, given, images))
+            images = samples(_dataset(options, inputs, 'none'), options.seed, 16)[0]
+            factors = data_dependent.fit_scales(net, given, images)
+            notes += data_dependent.described(factors)
+            slowed = tuple(given) if factors else ()
     validate = inputs.validation and inputs.validation.of(net, devices)
     notes += inputs.seeds.lines(inputs.class_names)
     return SegmentationTask(net, options.class_balance,
-                            options.image_size if options.loss == 'multi-scale' else None, notes, validate)
+                            options.image_size if options.loss == 'multi-scale' else None, notes, validate,
+                            slowed)

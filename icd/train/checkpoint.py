@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import re
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 
@@ -44,12 +44,15 @@ class Checkpoint(NamedTuple):
     settings : dict
         What a resumed run must share: JSON values by the names of options.
     momentum : dict of str to NDArray, or None
+    slowed : sequence of str
+        `Task.slowed`.
     """
 
     path: str | None
     position: Position
     settings: dict
     momentum: dict | None
+    slowed: Sequence[str] = ()
 
 
 class Checkpoints:
@@ -100,7 +103,7 @@ class Checkpoints:
         return 0
 
     # -------------------------------------------------------------------------------------------- writing, reading
-    def save(self, net: Block, momentum: dict, position: Position, settings: dict) -> str:
+    def save(self, net: Block, momentum: dict, position: Position, settings: dict, slowed: Sequence[str] = ()) -> str:
         """Write a checkpoint, each file whole.
 
         Parameters
@@ -111,6 +114,8 @@ class Checkpoints:
         position : Position
             Where the training goes on from here. At batch 0 this is the checkpoint of the epoch before.
         settings : dict
+        slowed : sequence of str
+            `Task.slowed`.
 
         Returns
         -------
@@ -129,7 +134,8 @@ class Checkpoints:
                                 remedy='give a smaller --learning-rate')
         with files.write_atomic(path) as partial:
             load.save(partial, net)
-            header = {'position': list(position), 'settings': settings, 'params_crc32': files.checksum(partial)}
+            header = {'position': list(position), 'settings': settings, 'slowed': list(slowed),
+                      'params_crc32': files.checksum(partial)}
             arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
             arrays.update((_MOMENTUM + name, value) for name, value in momentum.items())
             mxnet_params.write(_states(path), arrays)
@@ -186,7 +192,7 @@ class Checkpoints:
             path = self.before(begin_epoch)
             other = read(path)
             return Checkpoint(path, Position(begin_epoch, 0, begin_epoch * batches), settings,
-                              other and other.momentum)
+                              other and other.momentum, other.slowed if other else ())
         if resume:
             self._refuse_other(settings)
         return Checkpoint(None, Position(0, 0, 0), settings, None)
@@ -217,7 +223,8 @@ def read(path: str) -> Checkpoint | None:
         if header['params_crc32'] != files.checksum(path):
             return None
         return Checkpoint(path, Position(*header['position']), header['settings'],
-                          {name[len(_MOMENTUM):]: mx.nd.array(value) for name, value in arrays.items()})
+                          {name[len(_MOMENTUM):]: mx.nd.array(value) for name, value in arrays.items()},
+                          header.get('slowed', ()))
     except (UserError, KeyError, ValueError, TypeError):
         return None
 

@@ -37,7 +37,7 @@ class IcdTask(Task):
         `--no-superpixel`.
     sync_bn : bool
         Batch normalisation takes its statistics over all devices of this node.
-    notes : sequence of str
+    notes, slowed : sequence of str
         See `Task`.
     """
 
@@ -49,9 +49,9 @@ class IcdTask(Task):
     unclipped = ('icd_bu_weight',)
 
     def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False,
-                 notes: Sequence[str] = ()):
+                 notes: Sequence[str] = (), slowed: Sequence[str] = ()):
         super().__init__(net)
-        self.notes = notes
+        self.notes, self.slowed = notes, slowed
         self._state = net.collect_params()[STATE]
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()
         self._loss = ICDLoss(net.num_classes, pixelwise)

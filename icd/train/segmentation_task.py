@@ -25,8 +25,8 @@ class SegmentationTask(Task):
         See `icd.model.segmentation_loss.SegmentationLoss`.
     multi_scale_side : int, optional
         Side of the crops, 32k+1, where the multi-scale loss is wanted.
-    notes : sequence of str
-        See `Task.notes`.
+    notes, slowed : sequence of str
+        See `Task`.
     validate : callable, optional
         (epoch) -> lines for the log, once after each epoch; nothing else is done with what it finds.
     """
@@ -39,12 +39,13 @@ class SegmentationTask(Task):
     mean_over_images = False
 
     def __init__(self, net: DeepLab, balanced: bool = False, multi_scale_side: int | None = None,
-                 notes: Sequence[str] = (), validate: Callable | None = None):
+                 notes: Sequence[str] = (), validate: Callable | None = None, slowed: Sequence[str] = ()):
         super().__init__(net)
         self._count, self._loss = CountPixels(), SegmentationLoss(balanced)
         self._scales = Scales(multi_scale_side) if multi_scale_side else None
         self.blocks = (self._count, self._loss) + ((self._scales,) if self._scales else ())
-        self.notes, self._validate, self._counts = tuple(notes), validate, {}
+        self.notes, self.slowed = tuple(notes), slowed
+        self._validate, self._counts = validate, {}
 
     def running(self):
         return []                           # batch normalisation is frozen

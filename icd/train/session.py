@@ -15,6 +15,7 @@ from icd.train import distributed, loop
 from icd.train.log import TrainingLog, Watching, preview_folder
 from icd.train.loop import Saving
 from icd.train.schedule import Schedule
+from icd.train.task import SLOW
 from icd.train.trainer import Sgd, Trainer, create_kvstore
 
 
@@ -147,6 +148,8 @@ def _train(recipe, saving, machine, watching, devices, kvstore, start):
     sampler = EpochSampler(len(dataset), schedule.batch, recipe.seed, schedule.images, rank, nodes)
     with contextlib.closing(BatchLoader(dataset, sampler, machine.num_workers)) as loader:
         task = recipe.make_task(devices, start.path)
+        if start.path:
+            task.slowed = start.slowed
         _check_memory(task, devices, dataset.layout(recipe.batch_size // (nodes * len(devices))))
         trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
         if start.momentum:
@@ -157,6 +160,8 @@ def _train(recipe, saving, machine, watching, devices, kvstore, start):
             log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
             for note in task.notes:
                 log.message(note)
+            if task.slowed:
+                log.message(f'what the weights file gave learns at {SLOW} of its rate')
             loop.train(trainer, loader, schedule, saving, recipe.settings, start.position, log)
 
 

@@ -8,6 +8,9 @@ import numpy as np
 from icd.mxnet_setup import Block
 
 
+SLOW = .1                   # of the usual rate: what was given, below layers that were drawn
+
+
 class Losses(NamedTuple):
     """What a task makes of the network's outputs for the images on one device.
 
@@ -57,6 +60,8 @@ class Task:
         False: the gradient is taken as it is.
     notes : sequence of str
         Lines for the log when a training starts: where the weights come from.
+    slowed : sequence of str
+        Names of the parameters that learn at `SLOW` times their rate. Checkpoints remember them.
     """
 
     blocks = ()
@@ -67,6 +72,7 @@ class Task:
     unclipped = ()
     mean_over_images = True
     notes = ()
+    slowed = ()
 
     def __init__(self, net: Block):
         self.net = net

@@ -9,7 +9,7 @@ import numpy as np
 
 from icd.errors import UserError
 from icd.mxnet_setup import autograd, gluon, mx
-from icd.train.task import Task
+from icd.train.task import SLOW, Task
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,9 @@ class Trainer:
         self._running = task.running()
         self._learning = [p for p in parameters.values() if p.grad_req != 'null']
         self._clipped = [p for p in self._learning if p.name not in task.unclipped]
+        for parameter in self._learning:
+            if parameter.name in task.slowed:
+                parameter.lr_mult *= SLOW
         if accumulate > 1:
             for parameter in self._learning:
                 parameter.grad_req = 'add'

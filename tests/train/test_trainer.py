@@ -1,4 +1,5 @@
 """A step's result does not depend on how its batch is spread over devices, nodes and passes."""
+import functools
 import os
 import sys
 
@@ -13,7 +14,7 @@ from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
 from icd.model.icd_net import STATE, ICDNet
 from icd.model.initial import initialize_missing, set_values
 from icd.model.losses import ICDLoss, warm_up
-from icd.train import distributed, launch
+from icd.train import distributed, launch, task
 from icd.train.icd_task import IcdTask
 from icd.train.trainer import Sgd, Trainer, create_kvstore
 from tests.helpers import PROJECT
@@ -103,6 +104,16 @@ def test_a_step_equals_the_plain_sequence_of_its_parts():
         parameters[STATE].set_data(state)
         trainer.step(BATCH)
     assert_same(ours, values_of(net))
+
+
+def test_what_is_slowed_takes_smaller_steps(single):
+    slowed = 'conv5_3_weight', 'fc6_weight'
+    start = values_of(start_net([mx.cpu()]))
+    found = values_of(train(make_task=functools.partial(IcdTask, slowed=slowed))[0])
+    for name in single:
+        factor = task.SLOW if name in slowed else 1.
+        np.testing.assert_allclose(found[name] - start[name], factor * (single[name] - start[name]), rtol=0, atol=1e-6,
+                                   err_msg=name)
 
 
 def test_every_parameter_is_updated(single):

@@ -67,9 +67,12 @@ def make_task(devices, path):
             nn.Activation('relu'), nn.Dropout(.2), nn.Dense(1, in_units=8, prefix='score_'))
     mx.random.seed(3)
     net.initialize(init.Xavier(), ctx=devices)
+    task = ToyTask(net)
     if path:
         load.load_trained(path, net, devices)
-    return ToyTask(net)
+    else:
+        task.slowed = 'hidden_weight',          # a resumed run must find it in the checkpoint
+    return task
 
 
 def train(folder, gpus='cpu:2', batch_size=16, accumulate=2, workers=0, log_frequency=1):
