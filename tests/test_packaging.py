@@ -61,6 +61,10 @@ def installed(source, tmp_path_factory):
     folder, built = tmp_path_factory.mktemp('installed'), tmp_path_factory.mktemp('built')
     with open(os.path.join(source, 'setup.cfg'), 'w') as file:
         file.write('[build_ext]\nparallel = 2\n')
+    with open(os.path.join(source, 'setup.py'), 'r+', encoding='utf-8') as file:
+        text = file.read().replace("'-O3'", "'-O0'")        # how fast it computes does not matter here
+        file.seek(0)
+        file.write(text)
     call(['-m', 'pip', 'wheel', '--quiet', '--disable-pip-version-check', '--no-index', '--no-deps',
           '--no-build-isolation', '--wheel-dir', built, source], built, PYTHONPATH='')
     wheel, = built.glob('*.whl')

@@ -16,14 +16,14 @@ def test_settings_can_be_run(sizes, devices, gpu_bytes):
     assert chosen.infer_size % 8 == chosen.image_size % 8 == 1 and 33 <= chosen.image_size <= 321
     assert chosen.infer_size <= 513 and chosen.raw_size >= 10
     assert chosen.batch_size % devices == 0 and (chosen.batch_size <= len(sizes) or chosen.batch_size == devices)
-    assert chosen.epochs >= 5 and chosen.epochs * max(1, len(sizes) // chosen.batch_size) >= 300
+    assert chosen.epochs >= 5 and chosen.epochs * max(1, len(sizes) // chosen.batch_size) >= 150
 
 
 def test_settings_for_known_sets():
     voc = plan.choose([(375, 500)] * 10582, 1, 24e9)
     assert (voc.raw_size, voc.infer_size, voc.image_size, voc.batch_size, voc.epochs) == (75, 505, 321, 32, 20)
     few = plan.choose([(213, 320)] * 60, 1)
-    assert (few.image_size, few.batch_size, few.infer_size) == (193, 8, 321) and few.epochs * (60 // 8) >= 300
+    assert (few.image_size, few.batch_size, few.infer_size) == (193, 8, 321) and few.epochs * (60 // 8) >= 150
     assert plan.choose([(375, 500)] * 10582, 1, 4e9).batch_size < 32
 
 
