@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Sequence
 
+from icd import gpu_memory
 from icd.data.geometry import STRIDE
 
 _FEWEST_STEPS = 300         # after which seeds of 300 to 500 images were good (docs/data.md)
@@ -22,7 +23,7 @@ _CONVOLUTIONS = .8          # of a forward pass: what merging computes
 _SEED_SECONDS, _SUPERPIXEL_SECONDS = .25, .02           # an image and core
 _PARAMETERS = 41e6          # of the full network
 _CHECKPOINTS = 3            # on the disk at once, each with its momentum
-_GPU_BYTES = .45e9          # that training takes an image at 321x321, about
+_LEAST_BYTES, _IMAGE_BYTES = 12 * 26.3e6, 4 * 37e6     # of the full network, and an image of 321x321: least_memory
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def choose(sizes: Sequence[tuple], devices: int, gpu_bytes: float | None = None)
         image_size, a_device = min(193, infer_size), max(1, 8 // devices)
     else:
         image_size = 321
-        a_device = int(min(32 / devices, max(1, gpu_bytes / _GPU_BYTES)))
+        fitting = [n for n in range(1, 33) if gpu_memory.expected(_LEAST_BYTES + n * _IMAGE_BYTES) <= gpu_bytes]
+        a_device = min(32 // devices, max(fitting, default=1))
     batch = devices * max(1, min(a_device, len(sizes) // devices))
     return Settings(max(10, round(middle / (4 * _SUPERPIXELS))), infer_size, image_size, batch,
                     epochs(len(sizes), batch, gpu_bytes is not None))

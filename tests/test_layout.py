@@ -16,6 +16,7 @@ ARROWS = {
     'superpixels': 'errors',
     'files': 'errors',
     'gpu': 'errors',
+    'gpu_memory': 'errors',
     'console': 'errors',
     'cli': 'console option_types',
     'option_types': 'weights.source_input',
@@ -23,10 +24,10 @@ ARROWS = {
     'segment_options': 'cli option_types',
     'pipeline_options': 'cli option_types',
     'option_page': 'cli pipeline_options segment_options weights_options',
-    'plan': 'data',
+    'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
-    'mxnet_setup': 'console errors gpu parallel',
+    'mxnet_setup': 'console errors gpu gpu_memory parallel',
     'outputs': 'console errors files',
     'checks': 'data.images errors',
     'counting': 'console data errors method.metrics parallel',
@@ -37,9 +38,9 @@ ARROWS = {
     'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
-    'train': 'console data errors files gpu model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
-             'parallel pipeline_options plan predict segment_options speed superpixels train '
+    'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
+    'steps': 'checks cli console counting data errors files gpu gpu_memory method model mxnet_setup onnx_predict '
+             'outputs parallel pipeline_options plan predict segment_options speed superpixels train '
              'viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',
