@@ -25,7 +25,8 @@ LIBRARIES = ('libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'lib
              'libnccl.so.2')
 CAPABILITIES = (5, 0), (8, 9)       # code for sm_50, 60, 70, 80 and 86, which also runs on later GPUs of a generation
 _WHEELS = tuple(f'mxnet-cu11{minor}' for minor in range(8))
-_MAJOR, _MINOR = 75, 76             # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, _CLOCK_RATE (kHz), _MULTIPROCESSOR_COUNT
+_MAJOR, _MINOR, _CLOCK, _PROCESSORS = 75, 76, 13, 16
 _OR_CPU = 'or compute with --gpus cpu'
 # Every driver of a major version runs what was built for a later minor one (CUDA 11.0's and newer: NVIDIA's "minor
 # version compatibility"), but what is compiled at run time: `prepare` sees to that.
@@ -194,8 +195,16 @@ class Driver:
 
     def capability(self, index: int) -> tuple[int, int]:
         """Compute capability (major, minor) of a GPU."""
-        device = self._number('cuDeviceGet', index)
-        return tuple(self._number('cuDeviceGetAttribute', attribute, device) for attribute in (_MAJOR, _MINOR))
+        return self._attribute(index, _MAJOR), self._attribute(index, _MINOR)
+
+    def flop_per_second(self, index: int) -> float:
+        """Arithmetic limit of a GPU: float32 multiplications and additions a second, without tensor cores."""
+        major, minor = self.capability(index)
+        lanes = 64 if major == 7 or (major, minor) in ((6, 0), (8, 0)) else 128     # of a multiprocessor
+        return 2 * lanes * self._attribute(index, _PROCESSORS) * 1e3 * self._attribute(index, _CLOCK)
+
+    def _attribute(self, index, attribute):
+        return self._number('cuDeviceGetAttribute', attribute, self._number('cuDeviceGet', index))
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,0 +1,96 @@
+"""How fast devices train and infer, next to what their arithmetic allows."""
+from __future__ import annotations
+
+import time
+from typing import Callable, Sequence
+
+import numpy as np
+
+from icd import gpu, gpu_memory, plan, speed
+from icd.data import geometry
+from icd.doctor import machine
+from icd.doctor.network import CLASSES, Size, batch, network, trainer
+from icd.doctor.result import Note
+from icd.doctor.side import Side
+from icd.model.padded_input import PaddedInference, ScoreMaps
+from icd.mxnet_setup import mx, untuned
+
+_TRAINING, _INFERENCE = Size(1., 321, 32), Size(1., 513, 4)         # the defaults
+_FEW = 2                                                            # images a step on a CPU, where it takes seconds
+_SECONDS = 4.                                                       # to measure for
+_SLOW = .2                                                          # of the arithmetic limit
+
+
+def convolutions(side: Side) -> str | Note:
+    """Convolutions as those of VGG16, and the arithmetic limit of the device."""
+    found = speed.flop_per_second([side.context])
+    limit = gpu.Driver().flop_per_second(side.context.device_id) if side.is_gpu else machine.flop_per_second()
+    text = f'{found / 1e9:.0f} GFLOP/s in float32, {found / limit:.0%} of the arithmetic limit of {limit / 1e9:.0f}'
+    if found < _SLOW * limit:
+        return Note(text, 'see what else runs here (nvidia-smi, top), and how many threads OMP_NUM_THREADS allows')
+    return text
+
+
+def training(sides: Sequence[Side]) -> str:
+    """Steps of the paper's network on all devices."""
+    contexts, count = [side.context for side in sides], len(sides)
+    images = _TRAINING.images // count * count if sides[0].is_gpu else _FEW * count
+    note = '' if sides[0].is_gpu else f' by {_FEW} images a step'
+    before = sides[0].free()
+    if before is not None:
+        images, note = _fitting(images, count, min(side.free() for side in sides))
+    size = Size(_TRAINING.width, _TRAINING.side, images)
+    made, data, numbers = trainer(size, contexts, dropout=.5), batch(size), iter(range(1 << 30))
+
+    def step():
+        made.step(data, 1e-6, next(numbers)).update.wait_to_read()
+        mx.nd.waitall()
+    seconds = _time(step)
+    least = made.task.least_memory({'image': ((images // count, 3, size.side, size.side), np.uint8)})
+    if before is not None:
+        taken = before - sides[0].free()
+        note += f'; a GPU takes {taken / 1e9:.1f} GB, {gpu_memory.expected(least) / 1e9:.1f} GB were expected'
+    return f'{images / seconds:.2f} images/s{note}; {_of_limit(images / seconds * plan.STEP_FLOP, sides)}'
+
+
+def _fitting(images, devices, free):
+    """The largest batch that is expected to fit the defaults' step, and a note if it is another one."""
+    def fits(a_device):
+        return gpu_memory.expected(plan.least_bytes(a_device)) <= free
+    if fits(images // devices):
+        return images, f', batch {images}'
+    smaller, parts = gpu_memory.fitting_batch(images, 1, devices, fits) or (devices, images // devices)
+    return smaller, f', batch {smaller} (use --batch-size {smaller} --accumulate {parts})'
+
+
+def inference(side: Side) -> str:
+    """Score maps of images as VOC has them, as the stage computes them."""
+    images, fitted = batch(_INFERENCE).image.asnumpy(), geometry.fitted_size(375, 500, _INFERENCE.side)
+    images[:, :, fitted[0]:] = images[:, :, :, fitted[1]:] = geometry.GREY
+    padded = PaddedInference(ScoreMaps, network(_INFERENCE, [side.context]), _INFERENCE.side)
+    x, count = side.put(images), _INFERENCE.images
+
+    def infer():
+        for maps in padded(x, [fitted] * count):
+            side.get(maps)
+    with untuned():
+        rate = count / _time(infer)
+    pixels = fitted[0] * fitted[1] / 321 ** 2
+    return (f'{rate:.2f} images/s of 500x375 pixels and {CLASSES} classes; '
+            f'{_of_limit(rate * pixels * plan.STEP_FLOP / 3, [side])}')
+
+
+def _of_limit(flop_per_second, sides):
+    several = len(sides) if sides[0].is_gpu else 1
+    allowed = speed.flop_per_second([sides[0].context]) * several
+    return f'{flop_per_second / allowed:.0%} of what convolutions alone would take'
+
+
+def _time(function: Callable) -> float:
+    """Seconds of a call, after one that does not count."""
+    function()
+    calls, begun = 0, time.perf_counter()
+    while not calls or time.perf_counter() - begun < _SECONDS:
+        function()
+        calls += 1
+    return (time.perf_counter() - begun) / calls
