@@ -31,26 +31,35 @@ def convolutions(side: Side) -> str | Note:
     return text
 
 
-def training(sides: Sequence[Side]) -> str:
-    """Steps of the paper's network on all devices."""
-    contexts, count = [side.context for side in sides], len(sides)
-    images = _TRAINING.images // count * count if sides[0].is_gpu else _FEW * count
-    note = '' if sides[0].is_gpu else f' by {_FEW} images a step'
-    before = sides[0].free()
-    if before is not None:
-        images, note = _fitting(images, count, min(side.free() for side in sides))
-    size = Size(_TRAINING.width, _TRAINING.side, images)
+def training(sides: Sequence[Side], size: Size = _TRAINING, seconds: float = _SECONDS) -> str:
+    """Training steps on all devices.
+
+    Parameters
+    ----------
+    sides : sequence of Side
+    size : Size
+        Of the network and, on GPUs, of the batch.
+    seconds : float
+        To measure for, at least.
+    """
+    contexts, count, images, note = [side.context for side in sides], len(sides), _FEW, f' by {_FEW} images a step'
+    if sides[0].is_gpu:
+        for context in contexts:
+            context.empty_cache()
+        images, note = _fitting(size.images // count * count, count, min(side.free() for side in sides))
+    size, free = Size(size.width, size.side, images), sides[0].free()
     made, data, numbers = trainer(size, contexts, dropout=.5), batch(size), iter(range(1 << 30))
 
     def step():
         made.step(data, 1e-6, next(numbers)).update.wait_to_read()
         mx.nd.waitall()
-    seconds = _time(step)
-    least = made.task.least_memory({'image': ((images // count, 3, size.side, size.side), np.uint8)})
-    if before is not None:
-        taken = before - sides[0].free()
-        note += f'; a GPU takes {taken / 1e9:.1f} GB, {gpu_memory.expected(least) / 1e9:.1f} GB were expected'
-    return f'{images / seconds:.2f} images/s{note}; {_of_limit(images / seconds * plan.STEP_FLOP, sides)}'
+    rate = images / _time(step, seconds)
+    if free is not None:
+        least = made.task.least_memory({'image': ((images // count, 3, size.side, size.side), np.uint8)})
+        taken = free - sides[0].free()
+        note += f'; {taken / 1e9:.1f} GB of a GPU are taken, {gpu_memory.expected(least) / 1e9:.1f} were expected'
+    flop = plan.STEP_FLOP * size.width ** 2 * (size.side / 321) ** 2
+    return f'{rate:.2f} images/s{note}; {_of_limit(rate * flop, sides)}'
 
 
 def _fitting(images, devices, free):
@@ -58,39 +67,39 @@ def _fitting(images, devices, free):
     def fits(a_device):
         return gpu_memory.expected(plan.least_bytes(a_device)) <= free
     if fits(images // devices):
-        return images, f', batch {images}'
+        return images, f' by {images} images a step'
     smaller, parts = gpu_memory.fitting_batch(images, 1, devices, fits) or (devices, images // devices)
-    return smaller, f', batch {smaller} (use --batch-size {smaller} --accumulate {parts})'
+    return smaller, f' by {smaller} images a step (--batch-size {smaller} --accumulate {parts})'
 
 
-def inference(side: Side) -> str:
-    """Score maps of images as VOC has them, as the stage computes them."""
-    images, fitted = batch(_INFERENCE).image.asnumpy(), geometry.fitted_size(375, 500, _INFERENCE.side)
+def inference(side: Side, size: Size = _INFERENCE, seconds: float = _SECONDS) -> str:
+    """Score maps of images as VOC has them, as the stage computes them; parameters as for `training`."""
+    images, fitted = batch(size).image.asnumpy(), geometry.fitted_size(375, 500, size.side)
     images[:, :, fitted[0]:] = images[:, :, :, fitted[1]:] = geometry.GREY
-    padded = PaddedInference(ScoreMaps, network(_INFERENCE, [side.context]), _INFERENCE.side)
-    x, count = side.put(images), _INFERENCE.images
+    padded = PaddedInference(ScoreMaps, network(size, [side.context]), size.side)
+    x = side.put(images)
 
     def infer():
-        for maps in padded(x, [fitted] * count):
+        for maps in padded(x, [fitted] * len(images)):
             side.get(maps)
     with untuned():
-        rate = count / _time(infer)
-    pixels = fitted[0] * fitted[1] / 321 ** 2
-    return (f'{rate:.2f} images/s of 500x375 pixels and {CLASSES} classes; '
-            f'{_of_limit(rate * pixels * plan.STEP_FLOP / 3, [side])}')
+        rate = len(images) / _time(infer, seconds)
+    flop = plan.STEP_FLOP / 3 * size.width ** 2 * fitted[0] * fitted[1] / 321 ** 2
+    return f'{rate:.2f} images/s of 500x375 pixels and {CLASSES} classes; {_of_limit(rate * flop, [side])}'
 
 
 def _of_limit(flop_per_second, sides):
+    """How close to convolutions alone that comes."""
     several = len(sides) if sides[0].is_gpu else 1
     allowed = speed.flop_per_second([sides[0].context]) * several
-    return f'{flop_per_second / allowed:.0%} of what convolutions alone would take'
+    return f'{flop_per_second / allowed:.0%} of the speed of single convolutions'
 
 
-def _time(function: Callable) -> float:
+def _time(function: Callable, least: float) -> float:
     """Seconds of a call, after one that does not count."""
     function()
     calls, begun = 0, time.perf_counter()
-    while not calls or time.perf_counter() - begun < _SECONDS:
+    while not calls or time.perf_counter() - begun < least:
         function()
         calls += 1
     return (time.perf_counter() - begun) / calls
