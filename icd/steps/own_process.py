@@ -8,10 +8,12 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 from typing import Any, Callable
 
+from icd import cli
 from icd.train import launch
 
 _COMMAND = 'import sys; from {0} import command; sys.argv[0] = {1!r}; sys.exit(command())'
@@ -43,6 +45,27 @@ def run(module: str, arguments: list):
     code = launch.wait([subprocess.Popen([sys.executable, '-c', code, *arguments], env=environment)])
     if code:
         raise SystemExit(code if code > 0 else 2)
+
+
+def stage(module: str, groups: dict, options: cli.Options, here: Callable, *words: str):
+    """Run a stage here; on GPUs in a process of its own.
+
+    Parameters
+    ----------
+    module : str
+        See `run`.
+    groups : dict
+        Its table of options.
+    options : Options
+    here : callable
+        Runs it here, given `options`.
+    words : str
+        What comes before the options on the command line.
+    """
+    if needed(options.gpus):
+        run(module, [*words, *shlex.split(cli.command_line(groups, options))])
+    else:
+        here(options)
 
 
 def call(function: Callable, *arguments: Any) -> Any:

@@ -156,9 +156,10 @@ def _loader(recipe, machine, nodes, rank):
 
 def _train(recipe, saving, watching, devices, kvstore, start, loader):
     nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
-    task, schedule = recipe.make_task(devices, start.path), recipe.schedule
-    warnings = gpu_memory.check(mxnet_setup.free_memory(devices), lambda images: task.least_memory(
-        loader.layout(images)), recipe.batch_size, recipe.accumulate, nodes * len(devices))
+    schedule, free = recipe.schedule, mxnet_setup.free_memory(devices)
+    task = recipe.make_task(devices, start.path)
+    warnings = gpu_memory.check(free, lambda images: task.least_memory(loader.layout(images)), recipe.batch_size,
+                                recipe.accumulate, nodes * len(devices))
     trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
     if start.momentum:
         trainer.set_momentum(start.momentum)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from icd import gpu, mxnet_setup
+from icd import cli, gpu, mxnet_setup
 from icd.errors import UserError
 from icd.model.multi_scale import MultiScale
 from icd.model.padded_input import PaddedInference
@@ -169,6 +169,16 @@ def test_inference_after_training_on_gpus_is_a_process_of_its_own(data, monkeypa
     with pytest.raises(SystemExit) as leaving:
         own_process.run('icd.steps.labels', ['nonsense'])
     assert leaving.value.code == 2
+
+
+def test_a_stage_on_gpus_gets_the_options_as_a_command_line(monkeypatch):
+    typed, here, options = [], [], cli.defaults(cli.SUPERPIXEL, gpus='0', image_root='my images', force=True)
+    monkeypatch.setattr(own_process, 'run', lambda module, arguments: typed.append((module, arguments)))
+    for on_gpus in (True, False):
+        monkeypatch.setattr(own_process, 'needed', lambda gpus, on_gpus=on_gpus: on_gpus)
+        own_process.stage('icd.steps.some', cli.SUPERPIXEL, options, here.append, 'first')
+    assert here == [options]
+    assert typed == [('icd.steps.some', ['first', '--image-root', 'my images', '--force', '--gpus', '0'])]
 
 
 def test_on_the_cpu_no_stage_is_a_process_of_its_own():

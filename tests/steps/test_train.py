@@ -158,7 +158,7 @@ def test_every_option_is_known_to_change_training_or_not():
     # Other values of these give the same weights; of the images and superpixels, the user answers for the content.
     same = ['image_root', 'labels', 'unlabelled', 'superpixel_root', 'snapshot', 'class_names', 'model', 'num_save',
             'log_frequency', 'resume', 'checkpoint_every', 'only_train', 'gpus', 'kvstore', 'num_workers',
-            'num_process', 'cache', 'profile', 'tensorboard', 'dry_run']
+            'num_process', 'cache', 'profile', 'tensorboard', 'dry_run', 'deterministic']
     # Used by the other stages only.
     later = [option.name for title in ('Inference', 'Seeds') for option in cli.RUN[title]] + ['saliency_root']
     assert sorted(marked + same + later) == sorted(vars(cli.defaults(cli.RUN)))
