@@ -34,7 +34,8 @@ class FakeLibrary:
         return 0 if index < len(self._capabilities) else 101
 
     def cuDeviceGetAttribute(self, value, attribute, device):
-        value._obj.value = self._capabilities[device - 100][{75: 0, 76: 1}[attribute]]
+        major, minor = self._capabilities[device - 100]
+        value._obj.value = {75: major, 76: minor, 16: 80, 13: 1500000}[attribute]      # 80 processors at 1.5 GHz
         return 0
 
 
@@ -83,6 +84,11 @@ def test_a_gpu_that_cannot_be_used_is_an_error_of_one_line(cuda_build, case):
 ])
 def test_gpus_that_can_be_used(cuda_build, machine, indices, usable):
     assert gpu.usable_gpus(indices, True, gpu.Driver(FakeLibrary(**machine))) == usable
+
+
+@pytest.mark.parametrize('capability, lanes', [(VOLTA, 64), (PASCAL, 128), ((6, 0), 64), (AMPERE, 64), ((8, 6), 128)])
+def test_the_arithmetic_limit_of_a_gpu_is_that_of_its_processors(capability, lanes):
+    assert gpu.Driver(FakeLibrary([KEPLER, capability])).flop_per_second(1) == 2 * lanes * 80 * 1.5e9
 
 
 def test_devices_are_the_usable_gpus(cuda_build, monkeypatch):

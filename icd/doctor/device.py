@@ -6,7 +6,7 @@ when they are loaded can be chosen for the checks.
 from __future__ import annotations
 
 import json
-import sys
+import os
 from typing import Callable, Iterator
 
 from icd import mxnet_setup
@@ -92,7 +92,8 @@ def checks(what: str, gpus: str | None) -> Iterator[tuple[str, str, Callable]]:
 
 def main(arguments: list):
     """Make the checks `arguments[0]` on the devices `arguments[1]`, empty for the default; see `checks`."""
-    output, sys.stdout = sys.stdout, sys.stderr         # what libraries print is no result
-    for check in checks(arguments[0], arguments[1] or None):
-        output.write(json.dumps(run(*check).as_json()) + '\n')
-        output.flush()
+    with os.fdopen(os.dup(1), 'w', encoding='utf-8') as output:
+        os.dup2(2, 1)                                   # what libraries print is no result
+        for check in checks(arguments[0], arguments[1] or None):
+            output.write(json.dumps(run(*check).as_json()) + '\n')
+            output.flush()

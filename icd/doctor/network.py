@@ -173,6 +173,8 @@ def memory_is_released(side: Side, size: Size) -> str:
         during.append(side.free())
         return weakref.ref(made.task.net)
     gc.collect()
+    if side.is_gpu:
+        side.context.empty_cache()
     before, during = side.free(), []
     with computing([side.context], ''):
         network_of_training = train()

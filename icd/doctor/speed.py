@@ -12,6 +12,7 @@ from icd.doctor import machine
 from icd.doctor.network import CLASSES, Size, batch, network, trainer
 from icd.doctor.result import Note
 from icd.doctor.side import Side
+from icd.errors import UserError
 from icd.model.padded_input import PaddedInference, ScoreMaps
 from icd.mxnet_setup import mx, untuned
 
@@ -24,8 +25,12 @@ _SLOW = .2                                                          # of the ari
 def convolutions(side: Side) -> str | Note:
     """Convolutions as those of VGG16, and the arithmetic limit of the device."""
     found = speed.flop_per_second([side.context])
-    limit = gpu.Driver().flop_per_second(side.context.device_id) if side.is_gpu else machine.flop_per_second()
-    text = f'{found / 1e9:.0f} GFLOP/s in float32, {found / limit:.0%} of the arithmetic limit of {limit / 1e9:.0f}'
+    text = f'{found / 1e9:.0f} GFLOP/s in float32'
+    try:
+        limit = gpu.Driver().flop_per_second(side.context.device_id) if side.is_gpu else machine.flop_per_second()
+    except UserError:
+        return f'{text}; the driver does not say what the limit is'
+    text += f', {found / limit:.0%} of the arithmetic limit of {limit / 1e9:.0f}'
     if found < _SLOW * limit:
         return Note(text, 'see what else runs here (nvidia-smi, top), and how many threads OMP_NUM_THREADS allows')
     return text

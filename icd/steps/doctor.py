@@ -17,11 +17,12 @@ from typing import Callable, Iterator
 import cv2
 import numpy as np
 
-from icd import __version__, cli, console, files, gpu
+from icd import __version__, checks, cli, console, files, gpu
 from icd.data import superpixel_map
 from icd.doctor import machine, result
 from icd.doctor.result import FAILED, NOTE, Failed, Result
 from icd.doctor_options import DOCTOR
+from icd.errors import Problems
 
 _LONGEST = 600.             # seconds that the checks of a kind may take
 _HANGS = 'see what else runs on the machine (nvidia-smi, top), or name other devices by --gpus'
@@ -168,6 +169,10 @@ def run(options: cli.Options) -> list[Result]:
     UserError
         When the file for `--json` cannot be written.
     """
+    problems = Problems()
+    if options.json:
+        checks.check_folder(problems, os.path.dirname(options.json) or '.')
+    problems.raise_if_any()
     begun, results = time.monotonic(), []
     print(f"{'device':10} {'check':21} {'':6} {'time':>8}  found", flush=True)
     for one in found(options):

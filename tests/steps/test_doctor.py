@@ -36,6 +36,12 @@ def test_the_exit_code_says_whether_all_holds(monkeypatch, capsys, tmp_path, res
     assert {'icd', 'versions', 'seconds'} <= set(written)
 
 
+def test_a_file_that_cannot_be_written_ends_it_before_the_checks(tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    assert console.run_command(doctor.main, ['--json', str(tmp_path / 'file/found.json')]) == 2
+    assert 'a file or a broken link where a folder is needed' in capsys.readouterr().err
+
+
 def of_devices(code, gpus='cpu', patience=60.):
     return list(doctor.of_devices('numbers', gpus, {}, code, patience))
 
