@@ -81,5 +81,6 @@ setup(
         'icd-labels = icd.steps.labels:command',
         'icd-segment = icd.steps.segment:command',
         'icd-export = icd.steps.export_onnx:command',
+        'icd-doctor = icd.steps.doctor:command',
     ]},
 )

@@ -142,8 +142,8 @@ RUN = {
                choices=('device', 'local', 'nccl', 'dist_sync', 'dist_device_sync')),
         Option('--num-workers', None, 'processes that read training images; 0: the main one (default: one a core, '
                'at most 8)', types.COUNT),
-        _PROCESSES,
-        Option('--cache', 'none', 'ram keeps the read files in memory', str, choices=('none', 'ram')),
+        Option('--deterministic', False, 'GPUs compute the same bits again, more slowly; the CPU always does'),
+        _PROCESSES, Option('--cache', 'none', 'ram keeps the read files in memory', str, choices=('none', 'ram')),
     ],
     'Watching': [
         Option('--profile', False, "write MXNet's profile of ten steps to SNAPSHOT/profile.json"),

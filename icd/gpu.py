@@ -6,13 +6,15 @@ ignores `CUDA_VISIBLE_DEVICES`.
 """
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import functools
 import glob
 import importlib.util
 import os
+import subprocess
+import sys
 from importlib import metadata
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from icd.errors import UserError
 
@@ -23,13 +25,32 @@ LIBRARIES = ('libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'lib
              'libnccl.so.2')
 CAPABILITIES = (5, 0), (8, 9)       # code for sm_50, 60, 70, 80 and 86, which also runs on later GPUs of a generation
 _WHEELS = tuple(f'mxnet-cu11{minor}' for minor in range(8))
-_MAJOR, _MINOR = 75, 76             # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, _CLOCK_RATE (kHz), _MULTIPROCESSOR_COUNT
+_MAJOR, _MINOR, _CLOCK, _PROCESSORS = 75, 76, 13, 16
 _OR_CPU = 'or compute with --gpus cpu'
-_OUT_OF_MEMORY = ('out of memory', 'Failed to allocate', 'bad_alloc', 'CUDNN_STATUS_ALLOC_FAILED')
+# Every driver of a major version runs what was built for a later minor one (CUDA 11.0's and newer: NVIDIA's "minor
+# version compatibility"), but what is compiled at run time: `prepare` sees to that.
+_COMPATIBLE_MINOR = 0
+# Algorithms that add up in a fixed order, chosen by rule and not by timing.
+DETERMINISTIC = {'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0'}
+# Computes on every GPU that is named; prints the index and the reason where that fails.
+_TRIAL = '''
+import sys
+from icd.mxnet_setup import mx
+for i in sys.argv[1:]:
+    try:
+        assert (2 * mx.nd.ones((4, 4), ctx=mx.gpu(int(i)))).sum().asscalar() == 32, 'wrong sum'
+    except Exception as error:
+        print(i, str(error).strip().splitlines()[-1])
+'''
 
 
 def wheel() -> tuple[str, tuple[int, int]] | None:
-    """The installed CUDA build of MXNet: its name and the (major, minor) of its CUDA; None for a CPU build."""
+    """The installed wheel of MXNet for CUDA 11: its name and the (major, minor) of its CUDA.
+
+    None for all others: the CPU's wheel, builds from source and those of containers, whose features tell what they
+    can compute on (`usable_gpus`).
+    """
     for name in _WHEELS:
         try:
             metadata.version(name)
@@ -71,7 +92,7 @@ def load_libraries(folders: Sequence[str], names: Sequence[str] = LIBRARIES) -> 
 
 
 def prepare():
-    """Make a CUDA build of MXNet importable; without one, do nothing.
+    """Make a wheel of MXNet for CUDA importable; without one, do nothing.
 
     Raises
     ------
@@ -82,11 +103,35 @@ def prepare():
     if installed is None:
         return
     driver = Driver()
+    # The wheel of cuDNN differs from what MXNet was built with in its minor version only, which it may.
+    os.environ.setdefault('MXNET_CUDNN_LIB_CHECKING', '0')
     loaded = load_libraries(library_folders())
     compiler = loaded.get('libnvrtc.so.11.2')
     if compiler and driver.version() < _compiler_version(compiler):
         # The driver is too old for what this compiler makes at run time. MXNet works without it, a little slower.
         os.environ.setdefault('MXNET_USE_FUSION', '0')
+
+
+def make_deterministic():
+    """Have MXNet compute the same bits again on GPUs (`--deterministic`), in this process and those it starts.
+
+    Raises
+    ------
+    UserError
+        When MXNet is imported already, and the variables it reads are not set.
+    """
+    if 'mxnet' in sys.modules and any(os.environ.get(name) != value for name, value in DETERMINISTIC.items()):
+        raise UserError('MXNet is imported already', '--deterministic',
+                        'set ' + ' '.join(f'{name}={value}' for name, value in DETERMINISTIC.items()) + ' before')
+    os.environ.update(DETERMINISTIC)
+
+
+def not_loaded(error: OSError) -> UserError:
+    """What to say when the system cannot load MXNet's library."""
+    remedy = 'install that library, or MXNet as docs/gpus.md has it'
+    if 'libcuda.so' in str(error):
+        remedy = 'install the NVIDIA driver, or the CPU version: pip uninstall mxnet; pip install mxnet==1.9.1'
+    return UserError(f'MXNet cannot be loaded ({error})', remedy=remedy)
 
 
 def _compiler_version(library):
@@ -150,19 +195,48 @@ class Driver:
 
     def capability(self, index: int) -> tuple[int, int]:
         """Compute capability (major, minor) of a GPU."""
-        device = self._number('cuDeviceGet', index)
-        return tuple(self._number('cuDeviceGetAttribute', attribute, device) for attribute in (_MAJOR, _MINOR))
+        return self._attribute(index, _MAJOR), self._attribute(index, _MINOR)
+
+    def flop_per_second(self, index: int) -> float:
+        """Arithmetic limit of a GPU: float32 multiplications and additions a second, without tensor cores."""
+        major, minor = self.capability(index)
+        lanes = 64 if major == 7 or (major, minor) in ((6, 0), (8, 0)) else 128     # of a multiprocessor
+        return 2 * lanes * self._attribute(index, _PROCESSORS) * 1e3 * self._attribute(index, _CLOCK)
+
+    def _attribute(self, index, attribute):
+        return self._number('cuDeviceGetAttribute', attribute, self._number('cuDeviceGet', index))
 
 
-def usable_gpus(indices: list[int] | None = None, driver: Driver | None = None) -> list[int]:
+@functools.lru_cache(maxsize=None)
+def try_gpus(*indices: int) -> dict[int, str]:
+    """Why GPUs cannot compute, by their index; empty when all can.
+
+    It is tried in a process of its own: readers are forked while nothing of this one is on a GPU, and a library that
+    kills its process has killed that one.
+    """
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run([sys.executable, '-c', _TRIAL, *map(str, indices)], env=dict(os.environ, PYTHONPATH=path),
+                          capture_output=True, encoding='utf-8', errors='replace')
+    if done.returncode:
+        return dict.fromkeys(indices, (done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1])
+    lines = [line.partition(' ') for line in done.stdout.splitlines()]
+    return {int(index): reason for index, _, reason in lines if index.isdigit()}
+
+
+def usable_gpus(indices: list[int] | None, cuda: bool, driver: Driver | None = None,
+                trial: Callable = try_gpus) -> list[int]:
     """GPUs to compute on.
 
     Parameters
     ----------
-    indices : list of int, optional
-        GPUs that the user wants; by default all that MXNet can use.
+    indices : list of int or None
+        GPUs that the user wants; None for all that MXNet can use.
+    cuda : bool
+        Whether the installed MXNet was built with CUDA.
     driver : Driver, optional
         By default the machine's.
+    trial : callable
+        Finds out what a build that is none of the known wheels can use, as `try_gpus` does.
 
     Returns
     -------
@@ -174,8 +248,7 @@ def usable_gpus(indices: list[int] | None = None, driver: Driver | None = None) 
     UserError
         When one that is wanted does not exist or cannot be used.
     """
-    installed = wheel()
-    if installed is None:
+    if not cuda:
         if indices:
             raise UserError('the installed MXNet computes on the CPU only', _option(indices),
                             f'pip uninstall mxnet; pip install .[cu117], {_OR_CPU}')
@@ -188,23 +261,26 @@ def usable_gpus(indices: list[int] | None = None, driver: Driver | None = None) 
     if absent:
         raise UserError(f'GPU {absent[0]} does not exist (the driver shows {count})', _option(indices),
                         f'choose another index, {_OR_CPU}')
-    _check_version(driver.version(), *installed)
-    wanted = range(count) if indices is None else indices
-    capabilities = {i: driver.capability(i) for i in wanted}
-    usable = [i for i in wanted if CAPABILITIES[0] <= capabilities[i] <= CAPABILITIES[1]]
-    for i in wanted:
-        if i not in usable and (indices or not usable):
-            found, least, most = map(_dotted, (capabilities[i],) + CAPABILITIES)
-            raise UserError(f'GPU {i} has compute capability {found}, but MXNet 1.9.1 supports {least} to {most} only '
-                            '(Maxwell to Ada)', remedy=f'choose another GPU, {_OR_CPU}')
+    wanted = list(range(count) if indices is None else indices)
+    unusable = _unusable(driver, wanted, *wheel()) if wheel() else trial(*wanted)
+    usable = [i for i in wanted if i not in unusable]
+    for i, reason in unusable.items():
+        if indices or not usable:
+            raise UserError(f'GPU {i} {reason}' if wheel() else f'the installed MXNet cannot use GPU {i} ({reason})',
+                            remedy=f'choose another GPU, {_OR_CPU}')
     return usable
 
 
-def _check_version(supported, name, needed):
-    if supported < needed:
-        older = f' or install .[cu112] in place of {name},' if needed > (11, 2) else ''
+def _unusable(driver, wanted, name, needed):
+    """Why GPUs cannot be used by a wheel, by index."""
+    supported, least = driver.version(), (needed[0], _COMPATIBLE_MINOR)
+    if supported < least:
         raise UserError(f'the NVIDIA driver supports CUDA up to {_dotted(supported)}, but {name} needs '
-                        f'{_dotted(needed)}', remedy=f'install a newer driver,{older} {_OR_CPU}')
+                        f'{_dotted(least)}', remedy=f'install a newer driver, {_OR_CPU}')
+    capabilities = {i: driver.capability(i) for i in wanted}
+    return {i: f'has compute capability {_dotted(found)}, but the wheels of MXNet 1.9.1 support '
+               f'{_dotted(CAPABILITIES[0])} to {_dotted(CAPABILITIES[1])} only (Maxwell to Ada)'
+            for i, found in capabilities.items() if not CAPABILITIES[0] <= found <= CAPABILITIES[1]}
 
 
 def _dotted(version):
@@ -213,39 +289,3 @@ def _dotted(version):
 
 def _option(indices):
     return '--gpus ' + ','.join(map(str, indices))
-
-
-def check_memory(free: dict[int, int], needed: int):
-    """Check that every GPU has the memory that a training step needs at the least.
-
-    Parameters
-    ----------
-    free : dict of int to int
-        Free bytes of each GPU by its index.
-    needed : int
-        Bytes.
-
-    Raises
-    ------
-    UserError
-        When one has less.
-    """
-    for index, available in free.items():
-        if available < needed:
-            raise UserError(f'GPU {index} has {available / 1e9:.1f} GB of free memory, a training step needs more than '
-                            f'{needed / 1e9:.1f} GB',
-                            remedy='end what else runs on it (nvidia-smi), or use a smaller --batch-size with '
-                                   '--accumulate')
-
-
-@contextlib.contextmanager
-def explain_out_of_memory():
-    """Turn MXNet's errors about too little memory, on any device, into a `UserError`."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__name__ != 'MXNetError' or not any(text in str(error) for text in _OUT_OF_MEMORY):
-            raise
-        raise UserError('a device is out of memory',
-                        remedy='use a smaller --batch-size (with --accumulate in training) or '
-                               '--infer-batch-size, or end what else runs on it') from None

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
+from typing import Iterator
 
 import numpy
 
-from icd import console, gpu, parallel
+from icd import console, gpu, gpu_memory, parallel
 from icd.errors import UserError
 
 
@@ -38,14 +40,18 @@ gpu.prepare()
 # By itself MXNet takes half of the processors it sees for hyper-threads, which leaves half of a virtual machine idle,
 # and sees those of the whole machine where a container may use a few. It and OpenMP read this while they are loaded.
 with _environment_default('OMP_NUM_THREADS', str(parallel.physical_cores())):
-    import mxnet as mx
+    try:
+        import mxnet as mx
+    except OSError as error:
+        raise gpu.not_loaded(error) from None
     from mxnet import autograd, gluon, init, nd
     from mxnet.gluon import Block, HybridBlock, nn
 
-__all__ = ['Block', 'HybridBlock', 'autograd', 'devices', 'gluon', 'init', 'mx', 'nd', 'nn']
+__all__ = ['Block', 'HybridBlock', 'autograd', 'computing', 'devices', 'free_memory', 'gluon', 'init', 'mx', 'nd', 'nn',
+           'untuned']
 
 
-def devices(spec: str | None) -> list[mx.Context]:
+def devices(spec: str | None, divide: int | None = None) -> list[mx.Context]:
     """MXNet contexts that `--gpus` names.
 
     Parameters
@@ -53,6 +59,8 @@ def devices(spec: str | None) -> list[mx.Context]:
     spec : str or None
         `'0,1'` for GPUs, `'cpu'`, `'cpu:2'` for two CPU devices, None for all GPUs or, without any, the CPU
         (which is logged, once).
+    divide : int, optional
+        Without a `spec`, as many GPUs as divide this number of images: the most that do.
 
     Returns
     -------
@@ -70,11 +78,57 @@ def devices(spec: str | None) -> list[mx.Context]:
     if indices and (not all(map(_is_number, indices)) or len(set(indices)) < len(indices)):
         raise UserError('not a list of different devices', f'--gpus {spec}',
                         'give GPU indices like 0,1, or cpu, or cpu:2')
-    usable = gpu.usable_gpus(indices and [int(i) for i in indices])
+    usable = gpu.usable_gpus(indices and [int(i) for i in indices], has_cuda())
     if spec is None:
-        found = f'GPU {",".join(map(str, usable))}' if usable else 'the CPU'
-        _log_once(f'no --gpus: computing on {found}')
+        chosen = usable[:max(n for n in range(len(usable) + 1) if n == 0 or not divide or divide % n == 0)]
+        found = f'GPU {",".join(map(str, chosen))}' if chosen else 'the CPU'
+        left_out = f' ({len(usable)} GPUs do not divide a batch of {divide})' if len(chosen) < len(usable) else ''
+        _log_once(f'no --gpus: computing on {found}{left_out}')
+        usable = chosen
     return [mx.gpu(i) for i in usable] or [mx.cpu()]
+
+
+def has_cuda() -> bool:
+    """Whether this MXNet was built with CUDA."""
+    return mx.runtime.Features().is_enabled('CUDA')
+
+
+def free_memory(contexts: list[mx.Context]) -> dict[int, int]:
+    """Free bytes of the GPUs among some devices, by index."""
+    return {device.device_id: mx.context.gpu_memory_info(device.device_id)[0]
+            for device in contexts if device.device_type == 'gpu'}
+
+
+@contextlib.contextmanager
+def computing(contexts: list[mx.Context], remedy: str) -> Iterator[None]:
+    """While a stage computes on devices: what it does when they run out of memory, and what it leaves behind: nothing.
+
+    Networks and their graphs are parts of reference cycles, which hold gigabytes of a GPU until Python happens to look
+    for cycles; what is freed then stays in MXNet's pool, where cuDNN and other processes cannot get it. So both are
+    emptied at the end. What the caller still holds stays: compute in a function of its own.
+
+    Parameters
+    ----------
+    contexts : list of mxnet.Context
+    remedy : str
+        For the `UserError` where memory runs out.
+    """
+    with gpu_memory.explained(remedy):
+        yield
+        gc.collect()
+        mx.nd.waitall()
+    for device in contexts:
+        if device.device_type == 'gpu':
+            device.empty_cache()
+
+
+def untuned() -> contextlib.AbstractContextManager:
+    """While shapes vary: cuDNN chooses algorithms for convolutions by rule, unless the user decides.
+
+    Otherwise it times all of them at every new shape, which is worth its time where one shape is computed for hours.
+    MXNet reads this when a convolution first meets a shape, so it may change while it runs.
+    """
+    return _environment_default('MXNET_CUDNN_AUTOTUNE_DEFAULT', '0')
 
 
 def _is_number(text):

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Sequence
 
+from icd import gpu_memory
 from icd.data.geometry import STRIDE
 
 _FEWEST_STEPS = 150         # after 185, seeds of 300 photographs were good (docs/msrc.md)
@@ -17,12 +18,12 @@ _FEWEST_EPOCHS = 5
 _EPOCHS = 20                # the paper's
 _SUPERPIXELS = 625          # raw ones an image, as the paper's K = 75 gives on PASCAL VOC
 _LARGEST_INPUT = 513
-_STEP_FLOP = 364e9          # of a training step an image at 321x321, full width; two thirds of it are backward
+STEP_FLOP = 364e9           # of a training step an image at 321x321, full width; two thirds of it are backward
 _CONVOLUTIONS = .8          # of a forward pass: what merging computes
 _SEED_SECONDS, _SUPERPIXEL_SECONDS = .25, .02           # an image and core
 _PARAMETERS = 41e6          # of the full network
 _CHECKPOINTS = 3            # on the disk at once, each with its momentum
-_GPU_BYTES = .45e9          # that training takes an image at 321x321, about
+_LEAST_BYTES, _IMAGE_BYTES = 12 * 26.3e6, 4 * 37e6     # of the full network, and an image of 321x321: least_memory
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,16 @@ def choose(sizes: Sequence[tuple], devices: int, gpu_bytes: float | None = None)
         image_size, a_device = min(193, infer_size), max(1, 8 // devices)
     else:
         image_size = 321
-        a_device = int(min(32 / devices, max(1, gpu_bytes / _GPU_BYTES)))
+        fitting = [n for n in range(1, 33) if gpu_memory.expected(least_bytes(n)) <= gpu_bytes]
+        a_device = min(32 // devices, max(fitting, default=1))
     batch = devices * max(1, min(a_device, len(sizes) // devices))
     return Settings(max(10, round(middle / (4 * _SUPERPIXELS))), infer_size, image_size, batch,
                     epochs(len(sizes), batch, gpu_bytes is not None))
+
+
+def least_bytes(images: int) -> float:
+    """What a training step of so many images of 321x321 takes at the least, with the full network."""
+    return _LEAST_BYTES + images * _IMAGE_BYTES
 
 
 def epochs(count: int, batch_size: int, gpu: bool) -> int:
@@ -111,7 +118,7 @@ def estimate(settings: Settings, sizes: Sequence[tuple], width: float, flop_per_
     """
     count = len(sizes)
     pixels = sum(min(1, (settings.infer_size / max(size)) ** 2) * size[0] * size[1] for size in sizes) / 321 ** 2
-    pass_seconds = _STEP_FLOP * width ** 2 / 3 / flop_per_second            # forward, an image of 321x321
+    pass_seconds = STEP_FLOP * width ** 2 / 3 / flop_per_second            # forward, an image of 321x321
     training = 3 * pass_seconds * count * settings.epochs * (settings.image_size / 321) ** 2
     seconds = {'superpixels': _SUPERPIXEL_SECONDS * count / cores, 'merging': _CONVOLUTIONS * pass_seconds * pixels,
                'training': training, 'scores': pass_seconds * pixels, 'seeds': _SEED_SECONDS * count / cores}

@@ -4,7 +4,7 @@ from __future__ import annotations
 import collections
 from typing import Callable, Iterable, Iterator
 
-from icd.mxnet_setup import gluon
+from icd.mxnet_setup import gluon, untuned
 
 
 def predict(loader: Iterable, network: Callable, devices: list) -> Iterator:
@@ -33,6 +33,12 @@ def predict(loader: Iterable, network: Callable, devices: list) -> Iterator:
     UserError
         What the loader raises: an image is missing or damaged.
     """
+    with untuned():
+        yield from _ahead(loader, network, devices)
+
+
+def _ahead(loader, network, devices):
+    """What `predict` yields."""
     waiting = collections.deque()
     for batch in loader:
         parts = gluon.utils.split_and_load(batch.image, devices[:len(batch.names)], even_split=False)

@@ -72,7 +72,7 @@ SEGMENT_TRAIN = {
         Option('--clip-gradient', 0., 'largest norm of the gradient; 0: no limit', types.NOT_NEGATIVE, changes=_TRAIN),
         *_options('--ramp-epochs', '--seed'),
     ],
-    'Machine': _options('--gpus', '--kvstore', '--num-workers', '--num-process', '--cache'),
+    'Machine': _options('--gpus', '--kvstore', '--num-workers', '--deterministic', '--num-process', '--cache'),
     'Watching': _options('--profile', '--tensorboard', '--dry-run'),
 }
 

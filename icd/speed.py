@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import time
 
+from icd import mxnet_setup
 from icd.mxnet_setup import mx, nd
 
 _CHANNELS, _SIDE, _KERNEL = 256, 40, 3
@@ -33,3 +34,10 @@ def flop_per_second(devices: list) -> float:
         seconds.append(time.perf_counter() - begin)
     several = 1 if device.device_type == 'cpu' else len(devices)
     return 2 * (_CHANNELS * _SIDE * _KERNEL) ** 2 / min(seconds) * several
+
+
+def measure(gpus: str | None) -> tuple[int, float, int | None]:
+    """Number of the devices that `--gpus` names, their `flop_per_second`, and the free bytes of the smallest GPU."""
+    devices = mxnet_setup.devices(gpus)
+    free = min(mxnet_setup.free_memory(devices).values(), default=None)
+    return len(devices), flop_per_second(devices), free

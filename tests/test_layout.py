@@ -16,17 +16,19 @@ ARROWS = {
     'superpixels': 'errors',
     'files': 'errors',
     'gpu': 'errors',
+    'gpu_memory': 'errors',
     'console': 'errors',
     'cli': 'console option_types',
     'option_types': 'weights.source_input',
     'weights_options': 'cli option_types',
     'segment_options': 'cli option_types',
     'pipeline_options': 'cli option_types',
-    'option_page': 'cli pipeline_options segment_options weights_options',
-    'plan': 'data',
+    'doctor_options': 'cli option_types',
+    'option_page': 'cli doctor_options pipeline_options segment_options weights_options',
+    'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
-    'mxnet_setup': 'console errors gpu parallel',
+    'mxnet_setup': 'console errors gpu gpu_memory parallel',
     'outputs': 'console errors files',
     'checks': 'data.images errors',
     'counting': 'console data errors method.metrics parallel',
@@ -34,24 +36,27 @@ ARROWS = {
     'method': 'data.geometry errors',
     'model': 'data.geometry errors method.multi_scale mxnet_setup',
     'weights': 'console data errors files model mxnet_setup',
+    'doctor': 'cpu_quota data errors files gpu gpu_memory model mxnet_setup parallel plan speed superpixels train '
+              'weights',
     'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
-    'train': 'console data errors files gpu model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
-             'parallel pipeline_options plan predict segment_options speed superpixels train '
-             'viz weights weights_options',
+    'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
+    'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory method model '
+             'mxnet_setup onnx_predict outputs parallel pipeline_options plan predict segment_options speed '
+             'superpixels train viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
 NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', 'icd.weights.', 'icd.predict',
-              'icd.train.', 'icd.demo.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores',
+              'icd.train.', 'icd.demo.', 'icd.doctor.', 'icd.steps.train', 'icd.steps.infer', 'icd.steps.mxnet_scores',
               'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
-                 'icd.demo.picture', 'icd.steps.infer_onnx', 'icd.steps.run', 'icd.train.schedule',
-                 'icd.train.launch', 'icd.train.distributed', 'icd.weights.onnx_export', 'icd.weights.trained'}
+                 'icd.demo.picture', 'icd.doctor.machine', 'icd.doctor.result', 'icd.steps.infer_onnx',
+                 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed',
+                 'icd.weights.onnx_export', 'icd.weights.trained'}
 NEED_NO_MXNET |= {f'icd.weights.{name}' for name in (
     'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained', 'safetensors_file',
     'source_input', 'torch_file', 'vgg16', 'vgg16_layers', 'zip_archive')}

@@ -126,6 +126,10 @@ class BatchLoader(gluon.data.DataLoader):
         self._batch_sampler.epoch, self._batch_sampler.skip = epoch, skip
         return iter(self)
 
+    def layout(self, count: int) -> dict:
+        """Shape and dtype of the arrays of a batch of `count` images, by name."""
+        return self._dataset.layout(count)
+
     @property
     def processes(self) -> list:
         """The workers, of `multiprocessing.Process`."""

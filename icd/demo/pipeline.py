@@ -15,7 +15,7 @@ from icd import cli, console, files, parallel
 from icd.data import voc
 from icd.demo import creatures, dataset, figures, picture, pretrain, segmentation
 from icd.outputs import Outputs, Value
-from icd.steps import merge_superpixels, seeds
+from icd.steps import merge_superpixels, own_process, seeds
 from icd.steps import run as real_run
 from icd.superpixels import program as superpixel_program
 from icd.train.checkpoint import Checkpoints
@@ -143,9 +143,9 @@ def run(options: cli.Options, scale: Scale = FULL, program: str = superpixel_pro
     _log(3, 'superpixels: makeSuperpixel, then merging to 64 an image (icd-superpixel)')
     merging = _merge_options(options, scale, run_options)
     superpixel_program.run(program, [run_options.data_list, run_options.image_root, merging.superpixel_root, _RAW_SIZE])
-    merge_superpixels.run(merging)
+    own_process.stage('icd.steps.merge_superpixels', cli.SUPERPIXEL, merging, merge_superpixels.run)
     _log(4, 'training, inference and seeds (icd-run)')
-    real_run.run(run_options)
+    own_process.stage('icd.steps.run', cli.RUN, run_options, real_run.run)
     _log(5, 'evaluating the seeds by the truth (icd-evaluate)')
     folders, truth = seeds.seed_folders(run_options), _data(options, 'SegmentationClass')
     result = figures.of_seeds({threshold: folders['cam', threshold] for threshold in scale.thresholds},

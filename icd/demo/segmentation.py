@@ -14,7 +14,7 @@ from icd import cli, console, parallel, segment_options
 from icd.data import masks, voc
 from icd.demo import dataset
 from icd.outputs import Input, Outputs
-from icd.steps import predict_segmentation, train_segmentation
+from icd.steps import own_process, predict_segmentation, train_segmentation
 from icd.train.checkpoint import Checkpoints
 
 _OTHER_SEED = 1000          # added to the demo's, it draws the unseen images
@@ -81,9 +81,11 @@ def run(teachers: dict, unseen: str, run_options: cli.Options, scale: Scale) -> 
             continue
         snapshot = os.path.join(run_options.snapshot, 'segmentation', name)
         _make_way(snapshot, start, dataclasses.asdict(scale))
-        train_segmentation.run(_train_options(run_options, scale, start, folder, snapshot))
+        own_process.stage('icd.steps.segment', segment_options.SEGMENT_TRAIN,
+                          _train_options(run_options, scale, start, folder, snapshot), train_segmentation.run, 'train')
         predictions[name] = os.path.join(snapshot, 'predictions')
-        predict_segmentation.run(_predict_options(run_options, unseen, snapshot, predictions[name]))
+        own_process.stage('icd.steps.segment', segment_options.SEGMENT_PREDICT, _predict_options(
+            run_options, unseen, snapshot, predictions[name]), predict_segmentation.run, 'predict')
     return predictions
 
 

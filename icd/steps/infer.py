@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from icd import cli, console, files, mxnet_setup, parallel
+from icd import cli, console, files, gpu_memory, mxnet_setup, parallel
 from icd.data import augment, geometry, images, superpixel_map
 from icd.data.inputs import Inputs, check_superpixels
 from icd.data.loader import InferenceLoader
@@ -48,16 +48,23 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     Raises
     ------
     UserError
-        When the checkpoint of the last epoch or an image turns out to be unusable.
+        When the checkpoint of the last epoch or an image turns out to be unusable, or a device runs out of memory.
     """
-    weights = _trained(options)
     contexts = mxnet_setup.devices(options.gpus)
+    with mxnet_setup.computing(contexts, gpu_memory.smaller_batch('--infer-batch-size', options.infer_batch_size,
+                                                                  '--infer-size')):
+        _run(options, inputs, contexts)
+    return True
+
+
+def _run(options, inputs, contexts):
+    weights = _trained(options)
     outputs = score_files.outputs(options, inputs, options.width, f'{files.checksum(weights):08x}')
     wanted = score_files.wanted(options, inputs, outputs)
     with score_files.writing(inputs, outputs, wanted):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
-    _write_previews(options, inputs, weights, net, contexts)
-    return True
+    with mxnet_setup.untuned():
+        _write_previews(options, inputs, weights, net, contexts)
 
 
 def _trained(options):

@@ -14,7 +14,7 @@ import shlex
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, parallel
+from icd import checks, cli, console, files, gpu_memory, parallel
 from icd.data import geometry, images, superpixel_map, voc
 from icd.errors import Problems, UserError
 from icd.method import merging
@@ -129,8 +129,13 @@ def _split(options, names):
 
 
 # ----------------------------------------------------------------------------------------------------- features
-def _features(options, names, sizes):
+def _features(options, names, sizes, held):
     """Make everything ready to compute features, then give them lazily.
+
+    Parameters
+    ----------
+    held : contextlib.ExitStack
+        Closed when they have been computed.
 
     Returns
     -------
@@ -140,12 +145,15 @@ def _features(options, names, sizes):
     """
     # Worker processes import this module, too, and need no MXNet.
     from icd import mxnet_setup
+    contexts = mxnet_setup.devices(options.gpus)
+    held.enter_context(mxnet_setup.computing(contexts, gpu_memory.smaller_batch('--batch-size', options.batch_size,
+                                                                                '--image-size')))
     from icd.data.loader import InferenceLoader
     from icd.model.padded_input import Features, PaddedInference
     from icd.model.vgg import VGG16
     from icd.predict import predict
     from icd.weights import load
-    contexts, net = mxnet_setup.devices(options.gpus), VGG16(options.width)
+    net = VGG16(options.width)
     network = PaddedInference(Features, net, options.image_size)
     loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
                              min(_READERS, parallel.number_of_cores()), sizes, network.group)
@@ -209,21 +217,22 @@ def run(options: cli.Options):
     names, outputs, problems = voc.read_list(options.data_list), _outputs(options), Problems()
     outputs.check_owner(problems)
     problems.raise_if_any()
-    wanted, items = _out_of_date(options, outputs, names), ()
-    if wanted:
-        sizes = check(options, list(wanted), problems)
-        problems.raise_if_any()
-        few, many = _split(options, list(wanted))
-        features = _features(options, many, [sizes[name] for name in many]) if many else ()
-        items = itertools.chain(((name, None, None) for name in few), features)
-    else:
-        console.log(f'superpixels: all {len(names)} are up to date')
-    with outputs.writing(wanted, files.sub_folders(names)):
-        jobs = ((*item, wanted[item[0]]) for item in items)
-        for name, identities in parallel.process_map(functools.partial(_make, options), jobs, _processes(options),
-                                                     len(wanted), 'superpixels') if wanted else ():
-            outputs.record(name, identities)
-        _write_preview(options, outputs, names[:_PREVIEW_ROWS])
+    with contextlib.ExitStack() as held:
+        wanted, items = _out_of_date(options, outputs, names), ()
+        if wanted:
+            sizes = check(options, list(wanted), problems)
+            problems.raise_if_any()
+            few, many = _split(options, list(wanted))
+            features = _features(options, many, [sizes[name] for name in many], held) if many else ()
+            items = itertools.chain(((name, None, None) for name in few), features)
+        else:
+            console.log(f'superpixels: all {len(names)} are up to date')
+        with outputs.writing(wanted, files.sub_folders(names)):
+            jobs = ((*item, wanted[item[0]]) for item in items)
+            for name, identities in parallel.process_map(functools.partial(_make, options), jobs, _processes(options),
+                                                         len(wanted), 'superpixels') if wanted else ():
+                outputs.record(name, identities)
+            _write_preview(options, outputs, names[:_PREVIEW_ROWS])
 
 
 def _processes(options):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 from typing import Iterator, Sequence
 
-from icd import mxnet_setup, parallel
+from icd import gpu_memory, mxnet_setup, parallel
 from icd.data.loader import InferenceLoader
 from icd.model import deeplab
 from icd.model.initial import set_values
@@ -53,9 +53,15 @@ def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Seque
     Raises
     ------
     UserError
-        When an image is missing or damaged, or was replaced.
+        When an image is missing or damaged, or was replaced, or a device runs out of memory.
     """
-    net, devices = _create(trained), mxnet_setup.devices(gpus)
+    devices = mxnet_setup.devices(gpus)
+    with mxnet_setup.computing(devices, gpu_memory.smaller_batch('--infer-batch-size', batch_size, '--infer-size')):
+        yield from _scores(trained, names, image_root, sizes, side, scales, flip, batch_size, num_workers, devices)
+
+
+def _scores(trained, names, image_root, sizes, side, scales, flip, batch_size, num_workers, devices):
+    net = _create(trained)
     loader = InferenceLoader(names, image_root, side, batch_size, parallel.number_of_readers(num_workers), sizes,
                              padding=net.padding)
     with contextlib.closing(loader):

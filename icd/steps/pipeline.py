@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import os
 import shlex
@@ -15,12 +16,13 @@ import tempfile
 import time
 from typing import Callable
 
-from icd import checks, cli, console, files, parallel, plan
+from icd import checks, cli, console, files, gpu, parallel, plan
 from icd.data import labels
 from icd.data.inputs import read_inputs
 from icd.data.labels.contents import class_names_of, contents
 from icd.errors import Problems, UserError
 from icd.pipeline_options import PIPELINE
+from icd.steps import own_process
 from icd.superpixels import program
 from icd.viz import gallery
 from icd.weights import pretrained, source_input
@@ -67,16 +69,18 @@ def run(options: cli.Options) -> dict:
     UserError
         With all that is wrong with the inputs, and what a stage raises.
     """
+    if options.deterministic:
+        gpu.make_deterministic()
     with tempfile.TemporaryDirectory() as scratch:
         inputs, class_names, without = _check(options, scratch if options.dry_run else options.out)
-    devices, free = _devices(options)
+    devices, flop_per_second, free = _machine(options)
     settings = _settings(options, inputs, devices, free)
-    expected = plan.estimate(settings, inputs.sizes, options.width, speed(devices), _processes(options),
+    expected = plan.estimate(settings, inputs.sizes, options.width, flop_per_second, _processes(options),
                              float(inputs.labels.sum(axis=1).mean()), options.segment)
     problems = Problems()
     checks.check_folder(problems, options.out, 0 if os.path.isdir(_icd(options)) else int(expected.disk))
     problems.raise_if_any()
-    stages = _stages(options, settings, inputs)
+    stages = _stages(options, settings, inputs, apart=free is not None)
     console.log(_described(settings, inputs, expected, without))
     if options.dry_run:
         console.log('\n'.join(stage.line() for stage in stages))
@@ -121,12 +125,14 @@ def _check(options, folder):
     return inputs, class_names, len(found) - len(names)
 
 
-def _devices(options):
-    """Devices, and the free memory of the smallest GPU among them; None on the CPU."""
+def _machine(options):
+    """How many devices there are, how fast they are, and the free memory of the smallest GPU; None on the CPU."""
     from icd import mxnet_setup
+    if own_process.needed(options.gpus):
+        from icd.speed import measure
+        return own_process.call(measure, options.gpus)
     devices = mxnet_setup.devices(options.gpus)
-    gpus = [device.device_id for device in devices if device.device_type == 'gpu']
-    return devices, min((mxnet_setup.mx.context.gpu_memory_info(i)[0] for i in gpus), default=None)
+    return len(devices), speed(devices), None
 
 
 def speed(devices: list) -> float:
@@ -136,7 +142,7 @@ def speed(devices: list) -> float:
 
 
 def _settings(options, inputs, devices, free):
-    chosen = plan.choose(inputs.sizes, len(devices), free)
+    chosen = plan.choose(inputs.sizes, devices, free)
     given = {'image_size': options.image_size, 'batch_size': options.batch_size}
     chosen = dataclasses.replace(chosen, **{name: value for name, value in given.items() if value})
     epochs = options.num_epoch or plan.epochs(len(inputs.names), chosen.batch_size, free is not None)
@@ -169,12 +175,13 @@ def _masks(options):
     return folders
 
 
-def _stages(options, settings, inputs):
-    """The commands of the run, in order."""
+def _stages(options, settings, inputs, apart):
+    """The commands of the run, in order; `apart`: each that computes on devices in a process of its own."""
     count, steps = len(inputs.names), len(inputs.names) // settings.batch_size * settings.epochs
     raw, merged = (os.path.join(options.out, 'superpixels', part) for part in ('raw', 'merged'))
     images = ['--image-root', options.image_root, '--data-list', os.path.join(options.out, LIST)]
     machine = ['--gpus', options.gpus] if options.gpus else []
+    bits = ['--deterministic'] if options.deterministic else []
     processes = ['--num-process', str(options.num_process)] if options.num_process else []
     source = ['--pretrained-input', options.pretrained_input] if options.pretrained_input else []
     start = ['--pretrained', options.pretrained, *source, '--width', f'{options.width:g}', '--seed', str(options.seed)]
@@ -183,29 +190,33 @@ def _stages(options, settings, inputs):
                 str(settings.epochs), '--learning-rate', f'{options.learning_rate:g}', '--num-save', '1']
     icd = ['--labels', options.labels, *images, *classes, *start, '--superpixel-root', merged, '--snapshot',
            _icd(options), *training, '--infer-size', str(settings.infer_size), '--colour', *machine, *processes]
+    main = functools.partial(_main, apart)
     stages = [
         Stage('superpixels', 'makeSuperpixel', [os.path.join(options.out, LIST), options.image_root, raw,
                                                 str(settings.raw_size)], _superpixels, 1),
         Stage('merging', 'icd-superpixel', [
             *images, '--superpixel-root', raw, '--save-superpixel-root', merged, *start, '--image-size',
-            str(settings.infer_size), *machine, *processes], _main('merge_superpixels'), 2 * count),
-        Stage('training', 'icd-run', [*icd, '--only-train'], _main('run'), steps),
-        Stage('scores', 'icd-run', [*icd, '--only-infer'], _main('run'), count),
-        Stage('seeds', 'icd-run', [*icd, '--only-gen-seeds'], _main('run'), 2 * count)]
+            str(settings.infer_size), *machine, *processes], main('merge_superpixels'), 2 * count),
+        Stage('training', 'icd-run', [*icd, *bits, '--only-train'], main('run'), steps),
+        Stage('scores', 'icd-run', [*icd, '--only-infer'], main('run'), count),
+        Stage('seeds', 'icd-run', [*icd, '--only-gen-seeds'], main('run'), 2 * count)]
     if options.segment:
         network = os.path.join(options.out, 'deeplab')
         stages += [
             Stage('segmentation', 'icd-segment', [
                 'train', *images, *classes, '--seed-root', _masks(options)['seeds'], *start, '--snapshot', network,
-                *training, *machine, *processes], _main('segment'), steps),
+                *training, *machine, *bits, *processes], main('segment'), steps),
             Stage('predictions', 'icd-segment', [
                 'predict', '--snapshot', network, *images, '--out', os.path.dirname(_masks(options)['predictions']),
-                '--infer-size', str(settings.infer_size), '--colour', *machine, *processes], _main('segment'), count)]
+                '--infer-size', str(settings.infer_size), '--colour', *machine, *processes], main('segment'), count)]
     return stages
 
 
-def _main(stage):
+def _main(apart, stage):
     def run_stage(arguments):
+        if apart:
+            own_process.run('icd.steps.' + stage, arguments)
+            return
         importlib.import_module('icd.steps.' + stage).main(arguments)
     return run_stage
 

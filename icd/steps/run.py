@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 
-from icd import checks, cli, console
+from icd import checks, cli, console, gpu
 from icd.data.inputs import Inputs, read_inputs
 from icd.errors import Problems, UserError
+from icd.steps import own_process
 from icd.train import distributed
 
 STAGES = 'train', 'infer', 'seeds'
@@ -18,6 +20,8 @@ def main(arguments: list):
 
 def run(options: cli.Options):
     """Run the stages (`icd.steps`) that `options` ask for, after a check of all they need."""
+    if options.deterministic:
+        gpu.make_deterministic()
     if distributed.role() in distributed.SERVING:
         distributed.serve(options.kvstore)
         return
@@ -36,8 +40,11 @@ def run(options: cli.Options):
     if options.dry_run:
         print(plan(options, names, modules, inputs))
         return
-    for module in modules:
-        if not module.run(options, inputs):
+    for name, module in zip(names, modules):
+        # Inference forks processes that read images, which one that has computed on a GPU had better not do.
+        if name == 'infer' and 'train' in names and own_process.needed(options.gpus):
+            own_process.run('icd.steps.run', [*shlex.split(cli.command_line(cli.RUN, options)), '--only-infer'])
+        elif not module.run(options, inputs):
             return
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 
-from icd import __version__, console
+from icd import __version__, console, gpu
 from icd.errors import UserError
 
 STAGES = {              # module of each, and what it does
@@ -39,6 +39,8 @@ def main(arguments: list):
         raise UserError(f"no stage {first!r}: choose from {', '.join(STAGES)}", 'icd-segment',
                         'icd-segment --help describes them')
     else:
+        if '--deterministic' in arguments:      # before the stage imports MXNet
+            gpu.make_deterministic()
         importlib.import_module(STAGES[first][0]).main(arguments[1:])
 
 

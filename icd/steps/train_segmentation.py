@@ -8,7 +8,7 @@ import os
 import zlib
 from dataclasses import dataclass
 
-from icd import checks, cli, files, parallel
+from icd import checks, cli, files, gpu, parallel
 from icd.data import seed_check, voc
 from icd.data.datasets import samples
 from icd.data.segmentation_set import SegmentationTrainingSet
@@ -161,6 +161,8 @@ def run(options: cli.Options) -> bool:
     UserError
         With all that is wrong with the inputs; later, when an image is damaged or the training diverges.
     """
+    if options.deterministic:
+        gpu.make_deterministic()
     if distributed.role() in distributed.SERVING:
         distributed.serve(options.kvstore)
         return False

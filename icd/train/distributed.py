@@ -22,6 +22,11 @@ def role() -> str | None:
     return os.environ.get('DMLC_ROLE')
 
 
+def nodes(kvstore: str) -> int:
+    """How many nodes train, by the environment; see `check`."""
+    return max(1, int(os.environ.get('DMLC_NUM_WORKER', '1'))) if kvstore.startswith('dist') else 1
+
+
 def check(kvstore: str):
     """Raise a UserError when `--kvstore` and the environment do not agree about several nodes."""
     if not kvstore.startswith('dist'):

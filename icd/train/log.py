@@ -179,7 +179,9 @@ class TrainingLog:
         self._watch.turn_to('update')
         result.update.wait_to_read()
         self._watch.turn_to('compute')
-        if not self._writes or (position.batch + 1) % self._schedule.log_every:
+        if result.finite is not None and not result.finite.asscalar():
+            raise _diverged('weights that are not finite')
+        if not self._writes or not self._schedule.is_logged(position.batch):
             return
         self._show(dict(position._asdict(), learning_rate=learning_rate, **figures, **self._rates(position.step)))
         self._rows += self._task.preview(result.shown)
@@ -224,8 +226,12 @@ def _combined(names, parts):
                               if ending == 'max' else np.mean([v.mean() for v in values]))
     broken = [f'{name} {value:g}' for name, value in figures.items() if not np.isfinite(value)]
     if broken:
-        raise UserError(f"training diverged ({', '.join(broken)})", remedy='give a smaller --learning-rate')
+        raise _diverged(', '.join(broken))
     return figures
+
+
+def _diverged(what):
+    return UserError(f'training diverged ({what})', remedy='give a smaller --learning-rate')
 
 
 def _drop_lines(path, names, step):

@@ -56,7 +56,7 @@ def train(trainer: Trainer, loader: BatchLoader, schedule: Schedule, saving: Sav
             batch = next(batches)
             log.turn_to('compute')
             rate = schedule.learning_rate(epoch, number)
-            result = trainer.step(batch, rate, done)
+            result = trainer.step(batch, rate, done, check=schedule.is_logged(number))
             done += 1
             log.record(Position(epoch, number, done), rate, result)
             if saving.every and (number + 1) % saving.every == 0 and number + 1 < schedule.batches:

@@ -48,6 +48,10 @@ class Schedule:
         """Steps between log lines."""
         return self.log_frequency or min(max(self.images // (self.batch * 20), 5), max(self.batches, 1))
 
+    def is_logged(self, batch: int) -> bool:
+        """Whether a batch, from 0, has a log line."""
+        return (batch + 1) % self.log_every == 0
+
     def learning_rate(self, epoch: int, batch: int = 0) -> float:
         """Learning rate of a step, both from 0: constant in an epoch, falling as (1 - epoch / epochs)^0.9."""
         done, ramp = epoch * self.batches + batch, self.ramp_epochs * self.batches

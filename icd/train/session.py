@@ -7,10 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Callable
 
-from icd import console, files, gpu, mxnet_setup
+from icd import console, files, gpu_memory, mxnet_setup
 from icd.data.loader import BatchLoader, EpochSampler
 from icd.errors import Problems, UserError
-from icd.mxnet_setup import mx
 from icd.train import distributed, loop
 from icd.train.log import TrainingLog, Watching, preview_folder
 from icd.train.loop import Saving
@@ -72,7 +71,7 @@ def check(schedule: Schedule, batch_size: int, machine: Machine, problems: Probl
     """Record in `problems` what of these does not fit together; see `Recipe`."""
     try:
         distributed.check(machine.kvstore)
-        _check_divisible(batch_size, len(mxnet_setup.devices(machine.gpus)))
+        _check_divisible(batch_size, len(_devices(machine, batch_size)))
         if not schedule.batches:
             raise UserError(f'an epoch has only {schedule.images} images, a step takes {schedule.batch}',
                             f'--batch-size {batch_size}', 'use a smaller batch')
@@ -80,10 +79,15 @@ def check(schedule: Schedule, batch_size: int, machine: Machine, problems: Probl
         problems.add_error(error)
 
 
+def _devices(machine, batch_size):
+    nodes = distributed.nodes(machine.kvstore)
+    return mxnet_setup.devices(machine.gpus, batch_size // nodes if batch_size % nodes == 0 else None)
+
+
 def _check_divisible(batch_size, devices):
     if batch_size % devices:
         raise UserError(f'not divisible by {devices} devices', f'--batch-size {batch_size}',
-                        f'use a multiple of {devices}')
+                        f'use a multiple of {devices}, or name other devices by --gpus')
 
 
 def run(recipe: Recipe, saving: Saving, machine: Machine, watching: Watching = Watching()) -> bool:
@@ -100,15 +104,19 @@ def run(recipe: Recipe, saving: Saving, machine: Machine, watching: Watching = W
     Raises
     ------
     UserError
-        When an image is damaged, when the folder holds another training, or when the training diverges.
+        When an image is damaged, when the folder holds another training, when the training diverges, or a device runs
+        out of memory.
     """
-    with distributed.watched(machine.kvstore), gpu.explain_out_of_memory():
-        return _run(recipe, saving, machine, watching)
+    with distributed.watched(machine.kvstore):
+        devices = _devices(machine, recipe.batch_size)
+        remedy = gpu_memory.smaller_step(recipe.batch_size, recipe.accumulate,
+                                         len(devices) * distributed.nodes(machine.kvstore))
+        with mxnet_setup.computing(devices, remedy):
+            return _run(recipe, saving, machine, watching, devices)
 
 
-def _run(recipe, saving, machine, watching):
-    """Take hold of the devices and the folder, and train; whether this is the first node."""
-    devices = mxnet_setup.devices(machine.gpus)
+def _run(recipe, saving, machine, watching, devices):
+    """Take hold of the folder, and train; whether this is the first node."""
     kvstore = create_kvstore(machine.kvstore, devices)
     nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
     _check_divisible(recipe.batch_size, nodes * len(devices))
@@ -116,53 +124,57 @@ def _run(recipe, saving, machine, watching):
         if rank == 0:
             held.enter_context(files.folder_lock(saving.checkpoints.folder, 'is training here',
                                                  'wait for it, or give another --snapshot'))
-        start = _start(recipe, saving, kvstore, nodes)
+        start = saving.checkpoints.start(recipe.settings, recipe.schedule.batches, saving.begin_epoch, saving.resume)
+        ahead = start.position.epoch < recipe.schedule.epochs
+        # The loader's processes are forked before anything is on a GPU, be it a message to the other nodes.
+        loader = held.enter_context(contextlib.closing(_loader(recipe, machine, nodes, rank))) if ahead else None
+        if nodes > 1:
+            _check_same(recipe.settings, kvstore, start)
         if rank == 0:
             _clear(saving)
             if recipe.about:
                 saving.checkpoints.describe(recipe.about)
-        if start.position.epoch < recipe.schedule.epochs:
-            _train(recipe, saving, machine, watching, devices, kvstore, start)
+        if ahead:
+            _train(recipe, saving, watching, devices, kvstore, start, loader)
         else:
             console.log(f'training: all {recipe.schedule.epochs} epochs are done')
     return rank == 0
 
 
-def _start(recipe, saving, kvstore, nodes):
-    """Where the training starts, the same on all nodes."""
-    settings = recipe.settings
-    start = saving.checkpoints.start(settings, recipe.schedule.batches, saving.begin_epoch, saving.resume)
-    if nodes > 1:
-        token = hashlib.sha256(json.dumps([start.path, start.position, settings]).encode()).digest()
-        if not distributed.same_everywhere(kvstore, token):
-            raise UserError('this worker would start with other options, names, annotations or checkpoints than the '
-                            'first', remedy='give all the same command line, and folders that all share')
-    return start
+def _check_same(settings, kvstore, start):
+    """Whether all nodes start from the same."""
+    token = hashlib.sha256(json.dumps([start.path, start.position, settings]).encode()).digest()
+    if not distributed.same_everywhere(kvstore, token):
+        raise UserError('this worker would start with other options, names, annotations or checkpoints than the '
+                        'first', remedy='give all the same command line, and folders that all share')
 
 
-def _train(recipe, saving, machine, watching, devices, kvstore, start):
-    nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
-    schedule = recipe.schedule
-    # The loader's processes are forked before anything is on a GPU.
+def _loader(recipe, machine, nodes, rank):
     dataset = recipe.make_dataset()
-    sampler = EpochSampler(len(dataset), schedule.batch, recipe.seed, schedule.images, rank, nodes)
-    with contextlib.closing(BatchLoader(dataset, sampler, machine.num_workers)) as loader:
-        task = recipe.make_task(devices, start.path)
-        if start.path:
-            task.slowed = start.slowed
-        _check_memory(task, devices, dataset.layout(recipe.batch_size // (nodes * len(devices))))
-        trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
-        if start.momentum:
-            trainer.set_momentum(start.momentum)
-        with contextlib.closing(TrainingLog(task, schedule, start.position, saving.checkpoints, rank == 0,
-                                            watching)) as log:
-            log.message(watching.title or '(default options)')
-            log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
-            for note in task.notes:
-                log.message(note)
-            if task.slowed:
-                log.message(f'what the weights file gave learns at {SLOW} of its rate')
-            loop.train(trainer, loader, schedule, saving, recipe.settings, start.position, log)
+    sampler = EpochSampler(len(dataset), recipe.schedule.batch, recipe.seed, recipe.schedule.images, rank, nodes)
+    return BatchLoader(dataset, sampler, machine.num_workers)
+
+
+def _train(recipe, saving, watching, devices, kvstore, start, loader):
+    nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
+    schedule, free = recipe.schedule, mxnet_setup.free_memory(devices)
+    task = recipe.make_task(devices, start.path)
+    if start.path:
+        task.slowed = start.slowed
+    warnings = gpu_memory.check(free, lambda images: task.least_memory(loader.layout(images)), recipe.batch_size,
+                                recipe.accumulate, nodes * len(devices))
+    trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
+    if start.momentum:
+        trainer.set_momentum(start.momentum)
+    with contextlib.closing(TrainingLog(task, schedule, start.position, saving.checkpoints, rank == 0,
+                                        watching)) as log:
+        log.message(watching.title or '(default options)')
+        log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
+        for note in (*task.notes, *warnings):
+            log.message(note)
+        if task.slowed:
+            log.message(f'what the weights file gave learns at {SLOW} of its rate')
+        loop.train(trainer, loader, schedule, saving, recipe.settings, start.position, log)
 
 
 def _clear(saving):
@@ -173,9 +185,3 @@ def _clear(saving):
     if not saving.resume:
         checkpoints.remove_epochs(lambda epoch: epoch >= saving.begin_epoch)
         checkpoints.remove_within()
-
-
-def _check_memory(task, devices, layout):
-    gpus = [device.device_id for device in devices if device.device_type == 'gpu']
-    if gpus:
-        gpu.check_memory({i: mx.context.gpu_memory_info(i)[0] for i in gpus}, task.least_memory(layout))

@@ -11,6 +11,8 @@ from icd.errors import UserError
 from icd.mxnet_setup import autograd, gluon, mx
 from icd.train.task import SLOW, Task
 
+_CHECKED = 200          # arrays that MXNet looks at in one operation, at most
+
 
 @dataclass(frozen=True)
 class Sgd:
@@ -36,12 +38,15 @@ class StepResult(NamedTuple):
         `Losses.shown` of the first of them.
     forward_backward, update : NDArray (1,)
         Ready when the gradients, and when the new parameters, are.
+    finite : NDArray (1,) or None
+        1 where all new parameters are finite, else 0; None where that was not asked for.
     """
 
     figures: list
     shown: Any
     forward_backward: Any
     update: Any
+    finite: Any = None
 
 
 def create_kvstore(name: str, devices: list):
@@ -136,7 +141,7 @@ class Trainer:
             for name, shape in shapes.items():
                 kvstore.init(self._keys[name], mx.nd.zeros(shape))
 
-    def step(self, batch: tuple, learning_rate: float, number: int) -> StepResult:
+    def step(self, batch: tuple, learning_rate: float, number: int, check: bool = False) -> StepResult:
         """Train on one batch. Nothing is waited for.
 
         Parameters
@@ -147,6 +152,9 @@ class Trainer:
         learning_rate : float
         number : int
             Steps done before.
+        check : bool
+            Whether to look if the parameters are still finite. The loss does not tell: on GPUs, ReLU and pooling make
+            0 of NaN.
         """
         parts, results = self._split(batch), []
         if len(parts) > 1:
@@ -160,7 +168,8 @@ class Trainer:
         self._update(len(batch[0]) * self.nodes if self.task.mean_over_images else 1, learning_rate)
         update = [mx.nd.add_n(*views) for views in self._data_views]
         self._show_running(update)
-        return StepResult([result.figures for result in results], results[0].shown, forward_backward, update[0])
+        return StepResult([result.figures for result in results], results[0].shown, forward_backward, update[0],
+                          self._all_finite() if check else None)
 
     # ------------------------------------------------------------------------------------------------- the stages
     def _split(self, batch):
@@ -249,6 +258,15 @@ class Trainer:
             for parameter in self._running:
                 data = parameter.data(device)
                 data[:] = data + 0 * done
+
+    def _all_finite(self):
+        """1 (an array) where all parameters on the first device are finite, else 0."""
+        values = [p.data(self._devices[0]) for p in self.task.net.collect_params().values()]
+        finite = mx.nd.ones((1,), ctx=self._devices[0])
+        for first in range(0, len(values), _CHECKED):
+            some = values[first:first + _CHECKED]
+            mx.nd.multi_all_finite(*some, num_arrays=len(some), init_output=False, out=finite)
+        return finite
 
     # ------------------------------------------------------------------------------------- what a checkpoint holds
     def average_running_statistics(self):

@@ -10,7 +10,7 @@ import pytest
 
 from icd import console, files
 from icd.data import masks
-from icd.steps import pipeline
+from icd.steps import own_process, pipeline
 from icd.steps.merge_superpixels import main as merge
 from icd.superpixels import program
 
@@ -108,3 +108,22 @@ def test_images_without_a_class_are_left_out_and_counted(photos, capsys):
     files.save_bytes('labels.csv', b'cat/0,cat\ncat/1,cat\ndog/2,\ndog/3,dog\n')
     assert run('--labels', 'labels.csv', '--dry-run') == 0
     assert '3 images of 2 classes, 1 without any class left out' in capsys.readouterr().err
+
+
+def test_stages_on_gpus_are_processes_of_their_own(photos, monkeypatch):
+    started = []
+
+    def elsewhere(module, arguments):
+        started.append(module)
+        if module == 'icd.steps.run':
+            raise SystemExit(7)
+    monkeypatch.setattr(own_process, 'run', elsewhere)
+    monkeypatch.setattr(own_process, 'needed', lambda gpus: True)
+    monkeypatch.setattr(own_process, 'call', lambda function, gpus: (function(gpus)[0], 1e11, 9e9))
+    monkeypatch.setenv('MXNET_ENFORCE_DETERMINISM', '1')
+    monkeypatch.setenv('MXNET_CUDNN_AUTOTUNE_DEFAULT', '0')
+    with pytest.raises(SystemExit) as leaving:
+        run('--deterministic')
+    assert leaving.value.code == 7 and started == ['icd.steps.merge_superpixels', 'icd.steps.run']
+    training = next(line for line in open('out/commands.sh') if '--only-train' in line)
+    assert '--deterministic' in training.split()

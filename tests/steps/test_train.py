@@ -158,7 +158,7 @@ def test_every_option_is_known_to_change_training_or_not():
     # Other values of these give the same weights; of the images and superpixels, the user answers for the content.
     same = ['image_root', 'labels', 'unlabelled', 'superpixel_root', 'snapshot', 'class_names', 'model', 'num_save',
             'log_frequency', 'resume', 'checkpoint_every', 'only_train', 'gpus', 'kvstore', 'num_workers',
-            'num_process', 'cache', 'profile', 'tensorboard', 'dry_run']
+            'num_process', 'cache', 'profile', 'tensorboard', 'dry_run', 'deterministic']
     # Used by the other stages only.
     later = [option.name for title in ('Inference', 'Seeds') for option in cli.RUN[title]] + ['saliency_root']
     assert sorted(marked + same + later) == sorted(vars(cli.defaults(cli.RUN)))
@@ -290,7 +290,7 @@ def test_divergence_is_reported_and_leaves_only_whole_checkpoints(data, tmp_path
 
 
 def test_batch_sizes_not_divisible_by_the_devices_are_refused(data, tmp_path):
-    with pytest.raises(UserError, match='--batch-size 4: not divisible by 3 devices: use a multiple of 3'):
+    with pytest.raises(UserError, match='--batch-size 4: not divisible by 3 devices: use a multiple of 3, .* --gpus'):
         run(data, tmp_path, gpus='cpu:3')
 
 

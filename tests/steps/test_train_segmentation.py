@@ -102,7 +102,7 @@ def test_every_option_is_known_to_change_training_or_not():
     marked = cli.names_of(SEGMENT_TRAIN, changes='train')
     same = ['image_root', 'class_names', 'snapshot', 'model', 'val_list', 'val_root', 'num_save', 'log_frequency',
             'resume', 'checkpoint_every', 'gpus', 'kvstore', 'num_workers', 'num_process', 'cache', 'profile',
-            'tensorboard', 'dry_run']          # class names are compared as the names they are
+            'tensorboard', 'dry_run', 'deterministic']          # class names are compared as the names they are
     assert sorted(marked + same) == sorted(vars(cli.defaults(SEGMENT_TRAIN)))
 
 

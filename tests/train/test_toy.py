@@ -102,3 +102,24 @@ def test_a_non_finite_figure_ends_training_with_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='^training diverged .loss (inf|-inf|nan).*: give a smaller --learning-rate$'):
         toy.train(str(tmp_path))
     assert weights_of(str(tmp_path)) == {}
+
+
+def test_weights_that_are_not_finite_end_the_training_at_the_next_log_line(tmp_path, monkeypatch):
+    """GPUs make 0 of NaN in ReLU and pooling: the loss stays finite while the network is dead."""
+    loss = toy.ToyTask.loss
+
+    def deaf(self, outputs, batch):
+        found = loss(self, outputs, batch)
+        return found._replace(figures=dict.fromkeys(found.figures, 0.))
+
+    def dead(devices, path):
+        task = make_task(devices, path)
+        weight = task.net.collect_params()['hidden_weight']
+        weight.set_data(weight.data(devices[0]) * float('nan'))
+        return task
+    make_task = toy.make_task
+    monkeypatch.setattr(toy.ToyTask, 'loss', deaf)
+    monkeypatch.setattr(toy, 'make_task', dead)
+    with pytest.raises(UserError, match='training diverged .weights that are not finite.: give a smaller'):
+        toy.train(str(tmp_path))
+    assert log_of(str(tmp_path))[1] == []
