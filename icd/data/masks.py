@@ -12,6 +12,8 @@ from icd import files
 from icd.data import images, index_png
 from icd.errors import UserError
 
+_PACKED = 1032          # bytes that a byte of DEFLATE can stand for at most
+
 
 def palette() -> np.ndarray:
     """VOC's colours of the 256 indices: (256, 3) uint8, RGB. The channels take the bits of an index in turn."""
@@ -26,12 +28,20 @@ def palette() -> np.ndarray:
 
 @contextlib.contextmanager
 def _strict_pillow():
-    """Refuse damaged files: once GluonCV is imported, Pillow fills what is missing with zeros, background in a mask."""
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    """Refuse damaged files: once GluonCV is imported, Pillow fills what is missing with zeros, background in a mask.
+    Large ones are whole, and `_is_bomb` looks at those that only claim to be."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
         yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
+
+
+def _is_bomb(data):
+    """Whether the header of a PNG file claims more pixels than its bytes can hold."""
+    width, height = int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+    return width * height > 8 * _PACKED * len(data)
 
 
 def read_mask(path: str) -> np.ndarray:
@@ -63,7 +73,9 @@ def decode_mask(data: bytes, path: str) -> np.ndarray:
 def _decode(data, path):
     """`decode_mask` of a PNG of any kind, by Pillow."""
     try:
-        with _strict_pillow(), Image.open(io.BytesIO(data), formats=('PNG',)) as image:
+        if _is_bomb(data):
+            raise ValueError
+        with _strict_pillow(), Image.open(io.BytesIO(images.bare(data)), formats=('PNG',)) as image:
             mode, mask = image.mode, np.array(image)
     except images.DAMAGE:
         raise UserError('not a whole PNG image', path, 'copy or make it again') from None
