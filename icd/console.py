@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib
 import os
 import re
 import signal
@@ -186,21 +187,31 @@ def system_line(error: Exception) -> str | None:
     return system_errors.text(errno.EAGAIN) if _NO_THREAD.search(str(error)) else None
 
 
+def require_opencv():
+    """End the process with one line where OpenCV cannot be imported: it needs libraries of a desktop."""
+    try:
+        importlib.import_module('cv2')
+    except ImportError as error:
+        found = system_line(error)
+        if found is None:
+            raise
+        _print_error(found)
+        raise SystemExit(2) from None
+
+
 @contextlib.contextmanager
-def ornament(what: str, keep: tuple = (UserError,)):
+def ornament(what: str):
     """Something for the eye is made, which is no reason to end a run: when it fails, a line says so.
 
     Parameters
     ----------
     what : str
         What is made, for the line.
-    keep : tuple of type, optional
-        Exceptions that end the run all the same.
     """
     try:
         yield
-    except keep:
-        raise
+    except UserError as error:
+        log(f'{what} is left out: {error}')
     except Exception as error:
         log(f'{what} is left out: {system_line(error) or printable(f"{type(error).__name__}: {error}")}')
 

@@ -68,7 +68,7 @@ def test_an_ornament_that_fails_is_left_out(capsys):
     assert lines == ['the picture is left out: a.png: the file system is read-only: choose a folder that can be '
                      'written',
                      'the page is left out: ZeroDivisionError: division by zero']
-    for kept in (UserError('wrong'), KeyboardInterrupt(), SystemExit(143)):
+    for kept in (KeyboardInterrupt(), SystemExit(143)):
         with pytest.raises(type(kept)), console.ornament('the page'):
             raise kept
 

@@ -24,7 +24,7 @@ TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': c
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
 NOTEBOOK = 'docs/quickstart.ipynb'
-OTHERS = {'icd-labels': 'icd.steps.labels'}      # commands whose options are their own
+OTHERS = {'icd-labels': 'icd.steps.labels', 'icd-masks': 'icd.steps.masks'}      # commands whose options are their own
 
 
 def read(name):

@@ -13,6 +13,12 @@ from icd.data import images, index_png
 from icd.errors import UserError
 
 _PACKED = 1032          # bytes that a byte of DEFLATE can stand for at most
+_BEFORE_PALETTE = 4096  # bytes of a PNG within which its palette begins
+
+
+@functools.lru_cache(maxsize=None)
+def _palette_bytes():
+    return palette().tobytes()
 
 
 def palette() -> np.ndarray:
@@ -91,6 +97,26 @@ def _decode(data, path):
     return mask.astype(np.uint8)
 
 
+def decode_colours(data: bytes, path: str) -> np.ndarray:
+    """Colours of a mask that is a colour picture or has a palette: (H, W, 3) uint8, RGB.
+
+    Raises
+    ------
+    UserError
+        When it is damaged, not a PNG, or a grey one, which has no colours.
+    """
+    try:
+        if _is_bomb(data):
+            raise ValueError
+        with _strict_pillow(), Image.open(io.BytesIO(images.bare(data)), formats=('PNG',)) as image:
+            mode, colours = image.mode, np.array(image.convert('RGB'))
+    except images.DAMAGE:
+        raise UserError('not a whole PNG image', path, 'copy or make it again') from None
+    if mode not in ('P', 'RGB', 'RGBA'):
+        raise UserError(f'has no colours (mode {mode})', path, 'its values are the class indices: use it as it is')
+    return colours
+
+
 @functools.lru_cache(maxsize=None)
 def _indices():
     return {tuple(colour): index for index, colour in enumerate(palette().tolist())}
@@ -125,6 +151,15 @@ def other_index(data: bytes, used) -> tuple | None:
     if None in meant.values():
         return None
     return next(((int(index), other) for index, other in meant.items() if index != other), None)
+
+
+def reordered(data: bytes, mask: np.ndarray) -> tuple | None:
+    """`other_index` of a PNG file with these class indices; files without a palette, or with VOC's, take no time."""
+    start = data.find(b'PLTE', 0, _BEFORE_PALETTE)
+    end = start + 4 + int.from_bytes(data[start - 4:start], 'big')
+    if start < 0 or _palette_bytes().startswith(data[start + 4:end]):
+        return None
+    return other_index(data, np.flatnonzero(np.bincount(mask.ravel(), minlength=256)))
 
 
 def save_mask(path: str, mask: np.ndarray):

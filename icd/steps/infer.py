@@ -56,7 +56,8 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     wanted = score_files.wanted(options, inputs, outputs)
     with score_files.writing(inputs, outputs, wanted):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
-    _write_previews(options, inputs, weights, net, contexts)
+    with console.ornament('a preview of scores'):
+        _write_previews(options, inputs, weights, net, contexts)
     return True
 
 

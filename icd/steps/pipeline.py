@@ -67,8 +67,8 @@ def run(options: cli.Options) -> dict:
     UserError
         With all that is wrong with the inputs, and what a stage raises.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        inputs, class_names, without = _check(options, scratch if options.dry_run else options.out)
+    with _scratch() if options.dry_run else contextlib.nullcontext(options.out) as folder:
+        inputs, class_names, without = _check(options, folder)
     devices, free = _devices(options)
     settings = _settings(options, inputs, devices, free)
     expected = plan.estimate(settings, inputs.sizes, options.width, speed(devices), _processes(options),
@@ -95,6 +95,15 @@ def run(options: cli.Options) -> dict:
 
 
 # ------------------------------------------------------------------------------------------------ before it starts
+def _scratch():
+    """A folder for the time of the check."""
+    try:
+        return tempfile.TemporaryDirectory()
+    except FileNotFoundError:
+        raise UserError('no folder for temporary files can be written', f"TMPDIR {os.environ.get('TMPDIR', '')}",
+                        'set it to one that can') from None
+
+
 def _check(options, folder):
     """Inputs of the run, names of classes, and how many images have none; lists go into `folder`."""
     program.find()
@@ -233,7 +242,7 @@ def _save_lines(path, lines):
     """Write a text file, unless it is there with these lines."""
     data = ''.join(f'{line}\n' for line in lines).encode()
     try:
-        with open(path, 'rb') as file:
+        with files.named(path), open(path, 'rb') as file:
             if file.read() == data:
                 return
     except FileNotFoundError:

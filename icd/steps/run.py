@@ -18,7 +18,7 @@ def main(arguments: list):
 
 def run(options: cli.Options):
     """Run the stages (`icd.steps`) that `options` ask for, after a check of all they need."""
-    if distributed.role() in distributed.SERVING:
+    if distributed.serves(options.kvstore):
         distributed.serve(options.kvstore)
         return
     names = stages(options)
