@@ -47,7 +47,7 @@ def check_folder(problems: Problems, folder: str, needed: int = 0):
         return
     try:
         disk = shutil.disk_usage(parent)
-    except OSError:                         # some network file systems cannot tell; the disk may yet turn out to be full
+    except OSError:                         # some network file systems cannot tell; the disk may turn out to be full
         return
     if disk.total and disk.free < needed + _SPARE:
         problems.add(f'{disk.free / 1e9:.1f} GB are free, about {(needed + _SPARE) / 1e9:.1f} GB are needed', folder,

@@ -116,7 +116,7 @@ def test_options_are_those_of_the_table():
 
 def test_flags_exist():
     sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'steps/labels',
-                                                   'train/launch')]
+                                                   'steps/masks', 'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}

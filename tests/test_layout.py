@@ -40,7 +40,7 @@ ARROWS = {
     'viz': 'console data errors files',
     'train': 'console data errors files gpu model mxnet_setup viz weights',
     'steps': 'checks cli console counting data errors files method model mxnet_setup onnx_predict outputs '
-             'parallel pipeline_options plan predict segment_options speed superpixels train '
+             'option_types parallel pipeline_options plan predict segment_options speed superpixels train '
              'viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',

@@ -18,9 +18,10 @@ NAMES = 'open', 'read', 'write', 'fsync', 'rename', 'mkdir', 'fork'
 CALLS = {}          # how often the last command called each
 LIMIT = 60          # seconds a command may take
 RESULTS = r'\.(params|states|npy|png|json)$'
-# The folder that a stage writes; its command; what is added to redo its work; what is left out where results count.
+TRAIN = ['--snapshot', 'new', '--num-workers', '1']
+# The folder that a stage writes; its command; what redoes its work; what goes on with it.
 STAGES = {
-    'train': ('new', 'train', ['--resume', 'no', '--snapshot', 'new', '--num-workers', '1'], ['--resume', 'auto', '--snapshot', 'new', '--num-workers', '1']),
+    'train': ('new', 'train', [*TRAIN, '--resume', 'no'], [*TRAIN, '--resume', 'auto']),
     'infer': ('snap/results', 'infer', ['--force'], []),
     'seeds': ('snap/results/seeds', 'seeds', ['--force', '--seeds', 'raw'], ['--seeds', 'raw']),
     'merge': ('merged', 'merge', ['--force'], []),
@@ -29,10 +30,10 @@ STAGES = {
 }
 
 
-def results(stage):
-    """Contents of the files that count, by name, and the names of those that nobody should find."""
+def results(root):
+    """Contents of the files of a folder that count, by name, and the names of those that nobody should find."""
     found, left = {}, []
-    for folder, _, names in os.walk(STAGES[stage][0]):
+    for folder, _, names in os.walk(root):
         for name in names:
             path = os.path.join(folder, name)
             if name.endswith('.part'):
@@ -78,7 +79,7 @@ def undisturbed(stage, program):
     else:
         with open('counts') as file:
             calls = {name: int(number) for name, number in (line.split() for line in file)}
-    return results(stage)[0], calls
+    return results(STAGES[stage][0])[0], calls
 
 
 def attempt(stage, program, fault, wanted):
@@ -90,12 +91,12 @@ def attempt(stage, program, fault, wanted):
     begin = time.monotonic()
     code, printed = run(stage, redo, program, fault)
     seconds = time.monotonic() - begin
-    left = results(stage)[1]
-    if code == 0 and results(stage)[0] == wanted:
+    left = results(folder)[1]
+    if code == 0 and results(folder)[0] == wanted:
         equal = True
     else:
         second, said = run(stage, again, program)
-        equal = second == 0 and results(stage)[0] == wanted
+        equal = second == 0 and results(folder)[0] == wanted
         printed += '' if equal else f'\n(again: {second} {said})'
     signal.alarm(0)
     return {'code': code, 'printed': printed, 'seconds': seconds, 'left': left, 'equal': equal}
