@@ -79,6 +79,7 @@ setup(
         'icd-evaluate = icd.steps.evaluate:command',
         'icd-weights = icd.steps.weights:command',
         'icd-labels = icd.steps.labels:command',
+        'icd-masks = icd.steps.masks:command',
         'icd-segment = icd.steps.segment:command',
         'icd-export = icd.steps.export_onnx:command',
         'icd-doctor = icd.steps.doctor:command',

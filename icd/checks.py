@@ -45,9 +45,12 @@ def check_folder(problems: Problems, folder: str, needed: int = 0):
     if not os.access(parent, os.W_OK | os.X_OK):
         problems.add('cannot be written', parent, 'choose another folder or change its permissions')
         return
-    free = shutil.disk_usage(parent).free
-    if free < needed + _SPARE:
-        problems.add(f'{free / 1e9:.1f} GB are free, about {(needed + _SPARE) / 1e9:.1f} GB are needed', folder,
+    try:
+        disk = shutil.disk_usage(parent)
+    except OSError:                         # some network file systems cannot tell; the disk may turn out to be full
+        return
+    if disk.total and disk.free < needed + _SPARE:
+        problems.add(f'{disk.free / 1e9:.1f} GB are free, about {(needed + _SPARE) / 1e9:.1f} GB are needed', folder,
                      'free some space or choose another folder')
 
 

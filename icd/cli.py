@@ -103,7 +103,7 @@ RUN = {
         _CLASS_NAMES,
     ],
     'Network': [
-        Option('--model', 'vgg16_icd', "first part of the checkpoints' names", str),
+        Option('--model', 'vgg16_icd', "first part of the checkpoints' names", types.plain_name),
         _NUM_CLS,
         _WIDTH,
         Option('--no-superpixel', False, 'ablation: refine every pixel alone', changes=_TRAIN),

@@ -4,35 +4,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib
 import os
+import re
 import signal
 import sys
 from typing import Callable, Iterable
 
 from tqdm import tqdm
 
-from icd.errors import UserError
+from icd import system_errors
+from icd.errors import UserError, printable
 
-# Errors of the operating system that the user can do something about.
-_USER_ERRNO = {
-    errno.ENOSPC: 'the disk is full: free some space and run the same command again',
-    errno.EDQUOT: 'the disk quota is used up: free some space and run the same command again',
-    errno.EROFS: 'the file system is read-only: choose a folder that can be written',
-    errno.EACCES: 'permission denied: choose another folder or change its permissions',
-    errno.EPERM: 'permission denied: choose another folder or change its permissions',
-    errno.EFBIG: 'the file is larger than the limit for files: raise the limit (ulimit -f)',
-    errno.EIO: 'the device reports a read or write error: check the disk',
-    errno.ESTALE: 'the network file system has lost the file: mount it again and run the same command again',
-    errno.ENOENT: 'the file is gone: restore it and run the same command again',
-    errno.ENOTDIR: 'a part of this path is a file, not a folder: choose another path',
-    errno.EEXIST: 'this is a file, not a folder: choose another path',
-    errno.EISDIR: 'this is a folder, not a file: choose another path',
-    errno.EMFILE: 'too many open files: raise the limit (ulimit -n)',
-    errno.ENFILE: 'too many open files on this machine: end other programs',
-    errno.ENAMETOOLONG: 'the file name is too long: shorten it',
-}
 # Packages that a plain `pip install -e .` does not install.
 _EXTRAS = {'mxnet': "pip install -e '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
+# What the dynamic linker says of a library: of the one that is missing, then why.
+_LIBRARY = re.compile(r'[^ :]*\.(?:so|dylib|dll)[0-9.]*: .*', re.DOTALL)
+_LIBRARIES = {'libGL.so': 'install it (Debian: apt-get install libgl1), or opencv-python-headless in place of '
+                          'opencv-python'}
+_NO_THREAD = re.compile("can't start new thread|Resource temporarily unavailable")
 
 
 class _Bar(tqdm):
@@ -169,14 +159,74 @@ def _run(main, arguments):
             raise
         _print_error(f'the package {error.name} is not installed: {_EXTRAS[error.name]}')
         return 2
-    except OSError as error:
-        if error.errno not in _USER_ERRNO:
+    except (OSError, ImportError, RuntimeError) as error:
+        found = system_line(error)
+        if found is None or isinstance(error, BrokenPipeError) and error.filename is None:
             raise
-        _print_error(f'{error.filename or "output"}: {_USER_ERRNO[error.errno]}')
+        _print_error(found)
+        if type(error).__name__ == 'MXNetError':        # threads that could not be started are waited for at exit
+            _flush()
+            os._exit(2)
         return 2
     return 0
 
 
+def system_line(error: Exception) -> str | None:
+    """What an exception that the system caused means for the user, in a line; None of any other.
+
+    Besides errors that have a code these are libraries that cannot be loaded and threads that cannot be started, for
+    which Python and MXNet raise exceptions of several types.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return system_errors.line(error)
+    library = _LIBRARY.search(str(error))
+    if isinstance(error, (OSError, ImportError)) and library:
+        remedy = next((remedy for name, remedy in _LIBRARIES.items() if name in library.group()),
+                      'install it, or raise the memory limit (ulimit -v)')
+        return f'{printable(library.group())}: {remedy}'
+    return system_errors.text(errno.EAGAIN) if _NO_THREAD.search(str(error)) else None
+
+
+def require_opencv():
+    """End the process with one line where OpenCV cannot be imported: it needs libraries of a desktop."""
+    try:
+        importlib.import_module('cv2')
+    except ImportError as error:
+        found = system_line(error)
+        if found is None:
+            raise
+        _print_error(found)
+        raise SystemExit(2) from None
+
+
+@contextlib.contextmanager
+def ornament(what: str):
+    """Something for the eye is made, which is no reason to end a run: when it fails, a line says so.
+
+    Parameters
+    ----------
+    what : str
+        What is made, for the line.
+    """
+    try:
+        yield
+    except UserError as error:
+        log(f'{what} is left out: {error}')
+    except Exception as error:
+        log(f'{what} is left out: {system_line(error) or printable(f"{type(error).__name__}: {error}")}')
+
+
 def _print_error(text):
-    for line in str(text).splitlines():
-        print(f'{os.path.basename(sys.argv[0])}: {line}', file=sys.stderr)
+    try:
+        for line in str(text).splitlines():
+            print(f'{os.path.basename(sys.argv[0])}: {line}', file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:                                     # standard error goes to a full disk, say
+        pass
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

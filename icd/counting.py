@@ -9,7 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from icd import console, parallel
-from icd.data import masks, score_map
+from icd.data import images, masks, score_map
 from icd.errors import UserError
 from icd.method import metrics
 
@@ -44,18 +44,22 @@ class Counts:
     by_image : class counts by role: a list of (3, classes), in the order of `indices`
     confidence : summed confidence counts (2, 102), or 0
     problems : (index, what, path, remedy) of the images not counted
+    confused : by role, (path, index, other) of the masks whose palette gives an index the colour of another in VOC
     """
     indices: list[int] = field(default_factory=list)
     matrices: dict[str, np.ndarray] = field(default_factory=dict)
     by_image: dict[str, list | np.ndarray] = field(default_factory=dict)
     confidence: np.ndarray | int = 0
     problems: list[tuple] = field(default_factory=list)
+    confused: dict[str, list] = field(default_factory=dict)
 
     def add(self, other: Counts):
         """Add the counts of other images."""
         self.indices += other.indices
         self.confidence = self.confidence + other.confidence
         self.problems += other.problems
+        for role, found in other.confused.items():
+            self.confused.setdefault(role, []).extend(found)
         for role, matrix in other.matrices.items():
             self.matrices[role] = self.matrices.get(role, 0) + matrix
             self.by_image.setdefault(role, []).extend(other.by_image[role])
@@ -72,13 +76,17 @@ def _mask_path(folder, name):
     return os.path.join(folder, name + '.png')
 
 
-def _read_masks(given, name, problems):
-    """Masks by role; what cannot be read goes to `problems`."""
+def _read_masks(given, name, problems, confused):
+    """Masks by role; what cannot be read goes to `problems`, palettes in another order to `confused`."""
     read = {}
     for role, folder in given.folders.items():
         path = _mask_path(folder, name)
         try:
-            read[role] = masks.read_mask(path)
+            data = images.read_bytes(path, 'check the folder and the list of names')
+            read[role] = masks.decode_mask(data, path)
+            other = masks.reordered(data, read[role])
+            if other:
+                confused[role] = [(path, *other)]
         except UserError as error:
             problems.append(error if os.path.lexists(path) else UserError(
                 _MISSING[role], path, f'check --{role} and the list'))
@@ -115,7 +123,7 @@ def _confidence_counts(given, name, truth, pred):
 def _count_image(given, index, name):
     """`Counts` of one image."""
     problems, counts = [], Counts()
-    read = _read_masks(given, name, problems)
+    read = _read_masks(given, name, problems, counts.confused)
     if not problems:
         truth, counts.indices = read['truth'], [index]
         try:

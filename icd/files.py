@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import io
 import json
 import os
 import secrets
@@ -13,6 +15,7 @@ from typing import Any, Callable, Iterable
 import cv2
 import numpy as np
 
+from icd import console, system_errors
 from icd.errors import UserError
 
 PARTIAL = '.part'
@@ -37,19 +40,48 @@ def write_atomic(path: str):
         Name to write to, in the same folder: the name of `path` behind a dot, and the ending `PARTIAL`.
     """
     folder, name = os.path.split(path)
-    os.makedirs(folder or '.', exist_ok=True)
+    with named(path):
+        os.makedirs(folder or '.', exist_ok=True)
     partial = os.path.join(folder, f'.{name}.{secrets.token_hex(4)}{PARTIAL}')
-    file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with named(path):
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        yield partial
-        os.fsync(file)
-        os.replace(partial, path)
+        with named(path):
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)       # nobody has it open: some shared folders do not rename what is open
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(partial)
         raise
+
+
+@contextlib.contextmanager
+def named(path: str):
+    """Let errors of the system that name no file, such as those of writing, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = path
+        raise
+
+
+def _sync(path):
+    file = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in system_errors.NO_SYNC:
+            raise
+        _say_unsynced()
     finally:
         os.close(file)
+
+
+@functools.lru_cache(maxsize=None)
+def _say_unsynced():
+    console.log('this file system cannot tell when a file is on the disk: after a power failure files may be lost')
 
 
 def save_bytes(path: str, data: bytes):
@@ -65,8 +97,9 @@ def save_json(path: str, value: Any):
 
 def save_npy(path: str, array: np.ndarray):
     """Write `array` as a `.npy` file (no pickles), whole or not at all."""
-    with write_atomic(path) as partial, open(partial, 'wb') as file:
-        np.save(file, array, allow_pickle=False)
+    data = io.BytesIO()                     # NumPy writes to files by itself, and errors of that have no code
+    np.save(data, array, allow_pickle=False)
+    save_bytes(path, data.getbuffer())
 
 
 def save_image(path: str, image: np.ndarray, *parameters: int):
@@ -80,7 +113,7 @@ def save_image(path: str, image: np.ndarray, *parameters: int):
 def checksum(path: str) -> int:
     """CRC-32 of a file's content."""
     value = 0
-    with open(path, 'rb') as file:
+    with named(path), open(path, 'rb') as file:
         for block in iter(lambda: file.read(1 << 24), b''):
             value = zlib.crc32(block, value)
     return value
@@ -160,7 +193,8 @@ def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait 
         When another run, that this does not belong to, holds the folder, and after some seconds still does: the
         children of a killed one need them to end.
     """
-    os.makedirs(folder, exist_ok=True)
+    with named(folder):
+        os.makedirs(folder, exist_ok=True)
     file, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE
     try:
         while not _hold(file, join):

@@ -18,15 +18,27 @@ from icd.errors import UserError
 
 
 @contextlib.contextmanager
-def _environment_default(name, value):
-    """Set an environment variable for a while, unless the user has set it."""
-    unset = name not in os.environ
-    os.environ.setdefault(name, value)
+def _environment_default(name, value, *others):
+    """Set an environment variable for a while, unless the user has set it or one of the others that mean the same."""
+    unset = not any(known in os.environ for known in (name, *others))
+    if unset:
+        os.environ[name] = value
     try:
         yield
     finally:
         if unset:
             del os.environ[name]
+
+
+@contextlib.contextmanager
+def _environment_without(name):
+    """Hide an environment variable for a while."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 # MXNet 1.9.1 names `numpy.bool`, an alias of `bool` that NumPy 1.24 dropped, when it is imported and when its own
@@ -39,7 +51,12 @@ os.environ.setdefault('MXNET_CPU_TEMP_COPY', '1')
 gpu.prepare()
 # By itself MXNet takes half of the processors it sees for hyper-threads, which leaves half of a virtual machine idle,
 # and sees those of the whole machine where a container may use a few. It and OpenMP read this while they are loaded.
-with _environment_default('OMP_NUM_THREADS', str(parallel.physical_cores())):
+# With a DMLC_ROLE other than worker, which a shell may have from an earlier training, the import becomes a server and
+# does not return; `icd.train.distributed` starts one when it is wanted.
+# GNU's threads spin for milliseconds when they wait for each other, which takes the processor from those they wait for
+# when another program is running: docs/machines.md has what that costs, and what a short spin does.
+with _environment_default('OMP_NUM_THREADS', str(parallel.physical_cores())), \
+        _environment_default('GOMP_SPINCOUNT', '1000', 'OMP_WAIT_POLICY'), _environment_without('DMLC_ROLE'):
     try:
         import mxnet as mx
     except OSError as error:

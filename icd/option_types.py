@@ -7,6 +7,8 @@ from typing import Callable
 
 from icd.weights import source_input
 
+_LONGEST_NAME = 100     # bytes; file systems take 255, and epochs, endings and the like are put behind it
+
 
 def number(kind: type, low: float, high: float | None = None, above: bool = False) -> Callable:
     """A type for argparse: an int or float at least `low` (more than `low` with `above`), at most `high`."""
@@ -53,6 +55,14 @@ def path(text: str) -> str:
     return os.path.expanduser(text)
 
 
+def plain_name(text: str) -> str:
+    """The beginning of file names: no folders in it, nothing that hides a file."""
+    if not text.isprintable() or not text or '/' in text or text[0] in '.-' or len(os.fsencode(text)) > _LONGEST_NAME:
+        raise argparse.ArgumentTypeError(f'{text!r:.80} is not a plain name: give letters and digits, no folders; '
+                                         '--snapshot names the folder')
+    return text
+
+
 def numbers(count: int, deviations: int) -> Callable:
     """`count` positive numbers separated by commas: first standard deviations of at least 1, then weights."""
     def convert(text):
@@ -80,6 +90,7 @@ def fractions(text: str) -> tuple:
 
 
 image_size.metavar = 'N'
+plain_name.metavar = 'NAME'
 pretrained_input.metavar = 'NAME|ORDER,MEAN,STD,LARGEST'
 POSITIVE, COUNT = number(int, 1), number(int, 0)
 NOT_NEGATIVE, ABOVE_ZERO = number(float, 0), number(float, 0, above=True)

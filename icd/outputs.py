@@ -123,7 +123,8 @@ class Outputs:
 
     def _read_settings(self):
         try:
-            with open(os.path.join(self.folder, SETTINGS), encoding='utf-8') as file:
+            path = os.path.join(self.folder, SETTINGS)
+            with files.named(path), open(path, encoding='utf-8') as file:
                 return json.load(file)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
@@ -132,7 +133,7 @@ class Outputs:
         """Identities by name. Of several lines of a name the last counts; one that a crash tore is left out."""
         found = {}
         for path in sorted(glob.glob(os.path.join(glob.escape(self.folder), INPUTS))):
-            with open(path, encoding='utf-8', errors='replace', newline='\n') as file:
+            with files.named(path), open(path, encoding='utf-8', errors='replace', newline='\n') as file:
                 for line in file:
                     name, *identities = line[:-1].split('\t')
                     self._stale_lines |= name in found or not line.endswith('\n')
@@ -170,7 +171,8 @@ class Outputs:
 
     def record(self, name: str, identities: Iterable[str]):
         """Record that an output was made, from inputs of these identities. Within `writing`, after its last rename."""
-        os.write(self._file, _line(name, identities))
+        with files.named(os.path.join(self.folder, self._record)):
+            _append(self._file, _line(name, identities))
 
     @contextlib.contextmanager
     def writing(self, names: Collection[str], sub_folders: Iterable[str] = ()):
@@ -198,7 +200,8 @@ class Outputs:
             with clear:
                 self._file = self._open_record()
                 try:
-                    os.write(self._file, b''.join(_line(name, ()) for name in names if name in self._recorded))
+                    with files.named(os.path.join(self.folder, self._record)):
+                        _append(self._file, b''.join(_line(name, ()) for name in names if name in self._recorded))
                     yield
                 finally:
                     os.close(self._file)
@@ -236,6 +239,12 @@ class Outputs:
             os.close(file)
             raise UserError('another run makes the same part', self.folder, 'wait for it, or give another part')
         return file
+
+
+def _append(file, data):
+    """Write all of `data`: a disk that gets full takes the beginning first."""
+    while data:
+        data = data[os.write(file, data):]
 
 
 def _line(name, identities):

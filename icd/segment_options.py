@@ -29,7 +29,7 @@ def scales(text: str) -> tuple:
 
 NETWORK = Option('--network', 'vgg16_largefov', 'backbone and head', str, choices=NETWORKS, changes=_TRAIN)
 SNAPSHOT = Option('--snapshot', './snapshot/deeplab', 'folder for everything the training writes', types.path)
-MODEL = Option('--model', 'deeplab', "first part of the checkpoints' names", str)
+MODEL = Option('--model', 'deeplab', "first part of the checkpoints' names", types.plain_name)
 
 SEGMENT_TRAIN = {
     'Files': [

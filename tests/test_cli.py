@@ -45,6 +45,12 @@ def test_the_originals_command_line_is_understood():
     (['--crf-gaussian', '3,0'], "'0' is not a number > 0"),
     (['--image-roo', 'x'], 'unrecognized'),
     (['--snapshot', ''], 'not a path'),
+    (['--model', 'exp1/vgg'], "'exp1/vgg' is not a plain name"),
+    (['--model', '../vgg'], 'no folders'),
+    (['--model', '.vgg'], 'not a plain name'),
+    (['--model', ''], 'not a plain name'),
+    (['--model', 'a\nb'], 'not a plain name'),
+    (['--model', 'a' * 101], 'not a plain name'),
     (['--num-cls', '300'], '<= 254'),
 ])
 def test_a_wrong_option_is_named_in_one_line(arguments, complaint):

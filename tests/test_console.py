@@ -1,6 +1,7 @@
 """Errors become one line and an exit code, whatever the output is connected to."""
 import errno
 import os
+import re
 import subprocess
 import sys
 
@@ -16,10 +17,18 @@ from icd.errors import UserError
     (KeyboardInterrupt(), 130, 'interrupted: what was finished is kept; run the same command again to continue'),
     (SystemExit(143), 143, 'terminated: what was finished is kept; run the same command again to continue'),
     (OSError(errno.ENOSPC, 'No space left', 'out/a.png'), 2, 'out/a.png: the disk is full'),
-    (OSError(errno.EFBIG, 'File too large', 'out/a.png'), 2, 'out/a.png: the file is larger than the limit'),
+    (OSError(errno.EFBIG, 'File too large', 'out/a.png'), 2, 'out/a.png: the file is larger than files may be'),
     (OSError(errno.ESTALE, 'Stale file handle', 'a.jpg'), 2, 'a.jpg: the network file system has lost the file'),
-    (OSError(errno.ENFILE, 'Too many open files in system'), 2, 'output: too many open files on this machine'),
+    (OSError(errno.ENFILE, 'Too many open files in system'), 2, 'too many open files on this machine'),
     (PermissionError(errno.EACCES, 'no', '/etc/x'), 2, '/etc/x: permission denied'),
+    (OSError(errno.EBUSY, 'busy', '.a.part', None, 'a.png'), 2, 'a.png: another program is using it'),
+    (BlockingIOError(errno.EAGAIN, 'no'), 2, 'no more processes or threads can be started'),
+    (OSError(errno.ECHILD, 'No child processes', 'a.png'), 2, 'a.png: No child processes: run the same command again'),
+    (RuntimeError("can't start new thread"), 2, 'no more processes or threads can be started'),
+    (ImportError('libGL.so.1: cannot open shared object file: No such file or directory'), 2,
+     'libGL.so.1: cannot open shared object file: No such file or directory: install it (Debian: apt-get install'),
+    (OSError('/x/libmxnet.so: failed to map segment from shared object'), 2,
+     '/x/libmxnet.so: failed to map segment from shared object: install it, or raise the memory limit'),
     (ModuleNotFoundError("No module named 'mxnet'", name='mxnet'), 2,
      'the package mxnet is not installed: pip install'),
     (MemoryError(), 2, 'out of memory: what was finished is kept')])
@@ -32,13 +41,36 @@ def test_errors_caused_by_user_input_are_one_line(capsys, raised, code, text):
     assert printed.count('\n') == 1 + str(raised).count('\n')
 
 
-@pytest.mark.parametrize('raised', [ZeroDivisionError(), OSError(errno.ECHILD, 'No child processes'), SystemExit(3),
+@pytest.mark.parametrize('raised', [ZeroDivisionError(), OSError('of a library'), SystemExit(3), RuntimeError('x'),
                                     ModuleNotFoundError("No module named 'icd.typo'", name='icd.typo')])
 def test_other_errors_keep_their_traceback(raised):
     def main(_):
         raise raised
     with pytest.raises(type(raised)):
         console.run_command(main, [])
+
+
+@pytest.mark.parametrize('code', sorted(errno.errorcode))
+def test_every_error_of_the_system_is_one_line_that_names_the_file(capsys, code):
+    def main(_):
+        raise OSError(code, os.strerror(code), 'out/a.png')
+    assert console.run_command(main, []) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and re.fullmatch(r'[^:]+: out/a\.png: [^:]+: .+', lines[0]), lines
+
+
+def test_an_ornament_that_fails_is_left_out(capsys):
+    with console.ornament('the picture'):
+        raise OSError(errno.EROFS, 'x', 'a.png')
+    with console.ornament('the page'):
+        raise ZeroDivisionError('division\nby zero')
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ['the picture is left out: a.png: the file system is read-only: choose a folder that can be '
+                     'written',
+                     'the page is left out: ZeroDivisionError: division by zero']
+    for kept in (KeyboardInterrupt(), SystemExit(143)):
+        with pytest.raises(type(kept)), console.ornament('the page'):
+            raise kept
 
 
 def test_unusable_arguments_are_a_user_error():

@@ -24,7 +24,7 @@ TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': c
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
 NOTEBOOK = 'docs/quickstart.ipynb'
-OTHERS = {'icd-labels': 'icd.steps.labels'}      # commands whose options are their own
+OTHERS = {'icd-labels': 'icd.steps.labels', 'icd-masks': 'icd.steps.masks'}      # commands whose options are their own
 
 
 def read(name):
@@ -116,7 +116,7 @@ def test_options_are_those_of_the_table():
 
 def test_flags_exist():
     sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'steps/labels',
-                                                   'train/launch')]
+                                                   'steps/masks', 'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
     known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}

@@ -1,4 +1,5 @@
 """Files are whole or not there, also where several runs write into one folder."""
+import errno
 import multiprocessing
 import os
 import time
@@ -19,6 +20,30 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(os.path.dirname(path)) == ['a.txt']
     with open(path, 'rb') as file:
         assert file.read() == b'old'
+
+
+@pytest.mark.parametrize('code', [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_is_named_once(code, tmp_path, monkeypatch, capsys):
+    def fsync(_):
+        raise OSError(code, os.strerror(code))
+    monkeypatch.setattr(os, 'fsync', fsync)
+    files._say_unsynced.cache_clear()
+    for name in 'ab':
+        files.save_bytes(str(tmp_path / name), b'new')
+    assert sorted(os.listdir(str(tmp_path))) == ['a', 'b']
+    assert capsys.readouterr().err.count('power failure') == 1
+
+
+def test_an_error_that_names_no_file_gets_the_name(tmp_path, monkeypatch):
+    def fsync(_):
+        raise OSError(errno.EIO, 'no')
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with pytest.raises(OSError) as raised:
+        files.save_bytes(str(tmp_path / 'a'), b'new')
+    assert raised.value.filename == str(tmp_path / 'a') and os.listdir(str(tmp_path)) == []
+    with pytest.raises(OSError) as raised, files.named('b'):
+        raise OSError(errno.EIO, 'no', 'c')
+    assert raised.value.filename == 'c'
 
 
 def test_clear_partial_removes_only_partial_files(tmp_path):

@@ -14,10 +14,11 @@ ARROWS = {
     'errors': '',
     'cpu_quota': '',
     'superpixels': 'errors',
-    'files': 'errors',
+    'system_errors': 'errors',
+    'files': 'console errors system_errors',
     'gpu': 'errors',
     'gpu_memory': 'errors',
-    'console': 'errors',
+    'console': 'errors system_errors',
     'cli': 'console option_types',
     'option_types': 'weights.source_input',
     'weights_options': 'cli option_types',
@@ -43,7 +44,7 @@ ARROWS = {
     'viz': 'console data errors files',
     'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
     'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory method model '
-             'mxnet_setup onnx_predict outputs parallel pipeline_options plan predict segment_options speed '
+             'mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict segment_options speed '
              'superpixels train viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',

@@ -22,11 +22,11 @@ def test_devices_that_do_not_exist(spec):
         mxnet_setup.devices(spec)
 
 
-def run_python(code, *arguments, unset=(), **environment):
+def run_python(code, *arguments, unset=(), timeout=None, **environment):
     environment = dict({name: value for name, value in os.environ.items() if name not in unset}, **environment)
     environment['PYTHONPATH'] = os.pathsep.join([environment.get('PYTHONPATH', ''), PROJECT]).strip(os.pathsep)
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *arguments], env=environment,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -38,9 +38,12 @@ def test_the_cpu_is_chosen_without_gpus_and_logged_once():
     assert log.count('computing on') == 1 and ('the CPU' in log) == (device.strip() == 'cpu')
 
 
-def test_mxnet_setup_makes_mxnet_importable():
-    code = 'from icd.mxnet_setup import mx; import mxnet; print(mxnet.nd.ones(2).sum().asscalar(), mx is mxnet)'
-    assert run_python(code)[0].strip() == '2.0 True'
+def test_mxnet_setup_makes_mxnet_importable_and_no_server_of_a_left_over_role():
+    code = ('from icd.mxnet_setup import mx; import mxnet, os; '
+            'print(mxnet.nd.ones(2).sum().asscalar(), mx is mxnet, os.environ["DMLC_ROLE"])')
+    server = dict(DMLC_ROLE='server', DMLC_PS_ROOT_URI='127.0.0.1', DMLC_PS_ROOT_PORT='9123', DMLC_NUM_WORKER='1',
+                  DMLC_NUM_SERVER='1')
+    assert run_python(code, timeout=60, **server)[0].strip() == '2.0 True server'
 
 
 # Asks the OpenMP library that MXNet brought along.

@@ -12,6 +12,14 @@ from icd import files
 from icd.data import images, index_png
 from icd.errors import UserError
 
+_PACKED = 1032          # bytes that a byte of DEFLATE can stand for at most
+_BEFORE_PALETTE = 4096  # bytes of a PNG within which its palette begins
+
+
+@functools.lru_cache(maxsize=None)
+def _palette_bytes():
+    return palette().tobytes()
+
 
 def palette() -> np.ndarray:
     """VOC's colours of the 256 indices: (256, 3) uint8, RGB. The channels take the bits of an index in turn."""
@@ -26,12 +34,20 @@ def palette() -> np.ndarray:
 
 @contextlib.contextmanager
 def _strict_pillow():
-    """Refuse damaged files: once GluonCV is imported, Pillow fills what is missing with zeros, background in a mask."""
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    """Refuse damaged files: once GluonCV is imported, Pillow fills what is missing with zeros, background in a mask.
+    Large ones are whole, and `_is_bomb` looks at those that only claim to be."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
         yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
+
+
+def _is_bomb(data):
+    """Whether the header of a PNG file claims more pixels than its bytes can hold."""
+    width, height = int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+    return width * height > 8 * _PACKED * len(data)
 
 
 def read_mask(path: str) -> np.ndarray:
@@ -63,7 +79,9 @@ def decode_mask(data: bytes, path: str) -> np.ndarray:
 def _decode(data, path):
     """`decode_mask` of a PNG of any kind, by Pillow."""
     try:
-        with _strict_pillow(), Image.open(io.BytesIO(data), formats=('PNG',)) as image:
+        if _is_bomb(data):
+            raise ValueError
+        with _strict_pillow(), Image.open(io.BytesIO(images.bare(data)), formats=('PNG',)) as image:
             mode, mask = image.mode, np.array(image)
     except images.DAMAGE:
         raise UserError('not a whole PNG image', path, 'copy or make it again') from None
@@ -77,6 +95,26 @@ def _decode(data, path):
     if mask.max() > 255:
         raise UserError(f'has the index {mask.max()}', path, 'masks hold class indices up to 255')
     return mask.astype(np.uint8)
+
+
+def decode_colours(data: bytes, path: str) -> np.ndarray:
+    """Colours of a mask that is a colour picture or has a palette: (H, W, 3) uint8, RGB.
+
+    Raises
+    ------
+    UserError
+        When it is damaged, not a PNG, or a grey one, which has no colours.
+    """
+    try:
+        if _is_bomb(data):
+            raise ValueError
+        with _strict_pillow(), Image.open(io.BytesIO(images.bare(data)), formats=('PNG',)) as image:
+            mode, colours = image.mode, np.array(image.convert('RGB'))
+    except images.DAMAGE:
+        raise UserError('not a whole PNG image', path, 'copy or make it again') from None
+    if mode not in ('P', 'RGB', 'RGBA'):
+        raise UserError(f'has no colours (mode {mode})', path, 'its values are the class indices: use it as it is')
+    return colours
 
 
 @functools.lru_cache(maxsize=None)
@@ -113,6 +151,15 @@ def other_index(data: bytes, used) -> tuple | None:
     if None in meant.values():
         return None
     return next(((int(index), other) for index, other in meant.items() if index != other), None)
+
+
+def reordered(data: bytes, mask: np.ndarray) -> tuple | None:
+    """`other_index` of a PNG file with these class indices; files without a palette, or with VOC's, take no time."""
+    start = data.find(b'PLTE', 0, _BEFORE_PALETTE)
+    end = start + 4 + int.from_bytes(data[start - 4:start], 'big')
+    if start < 0 or _palette_bytes().startswith(data[start + 4:end]):
+        return None
+    return other_index(data, np.flatnonzero(np.bincount(mask.ravel(), minlength=256)))
 
 
 def save_mask(path: str, mask: np.ndarray):

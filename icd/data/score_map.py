@@ -12,6 +12,7 @@ import tokenize
 import cv2
 import numpy as np
 
+from icd import files
 from icd.data import geometry
 from icd.errors import Problems, UserError
 
@@ -62,7 +63,7 @@ def problem(path: str, num_classes: int, infer_size: int) -> tuple | None:
     """
     side = geometry.feature_size(infer_size)
     try:
-        with open(path, 'rb') as file:
+        with files.named(path), open(path, 'rb') as file:
             header, start, end = _header(file), file.tell(), os.fstat(file.fileno()).st_size
     except (FileNotFoundError, NotADirectoryError):
         return 'no such score file', 'run inference first (--only-infer)'
@@ -112,7 +113,8 @@ def read(path: str, num_classes: int, infer_size: int) -> np.ndarray:
     if found:
         raise UserError(found[0], path, found[1])
     try:
-        scores = np.load(path, allow_pickle=False).astype(np.float32)
+        with files.named(path):
+            scores = np.load(path, allow_pickle=False).astype(np.float32)
     except _DAMAGE:
         raise UserError('changed while it was read', path, 'run the same command again') from None
     if not np.isfinite(scores).all():

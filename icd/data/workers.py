@@ -56,9 +56,12 @@ class Workers:
         try:
             for _ in range(count):
                 self._start(layout)
+        except BaseException:
+            _close(self._connections, self.processes)
+            raise
         finally:
             cv2.setNumThreads(threads)
-            self._close = weakref.finalize(self, _close, self._connections, self.processes)
+        self._close = weakref.finalize(self, _close, self._connections, self.processes)
 
     def _start(self, layout):
         context = multiprocessing.get_context('fork')
@@ -71,6 +74,10 @@ class Workers:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             process.start()
+        except OSError as error:
+            raise UserError(f'a process that reads images could not be started ({error.strerror})',
+                            remedy='raise the limits of processes and memory (ulimit -u, ulimit -v), or use a smaller '
+                                   '--num-workers: 0 starts none') from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()

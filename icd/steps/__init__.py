@@ -10,3 +10,6 @@ A stage of `icd-run` has two functions, and a third if it likes. `options` are o
   several nodes only the first does. It raises `UserError` when something turns out to be unusable all the same.
 - `plan(options, inputs)` returns what it would do, as text for `--dry-run`.
 """
+from icd import console
+
+console.require_opencv()

@@ -132,6 +132,21 @@ def _report_problems(counts, names, skip):
         console.log(str(problems))
 
 
+def _suspicious(compared, counts, class_names):
+    """Lines on what is no error, but mostly a mistake: palettes in another order, masks that hold one class only."""
+    for role, found in counts.confused.items():
+        path, index, other = min(found)
+        yield (f'{compared[role]}: {len(found)} masks have the colours of VOC at other indices ({path}: index {index} '
+               f'has the colour of {other}), and indices count here: icd-masks convert writes the indices that the '
+               'colours mean')
+    for role in counts.by_image:
+        total = counts.by_image[role].sum(axis=0)
+        for folder, pixels in ((compared[role], total[2]), (compared['truth'], total[1])):
+            present = np.flatnonzero(pixels)
+            if len(present) == 1 and len(counts.indices) > 1:
+                yield f'{folder}: all masks hold nothing but {class_names[present[0]]}'
+
+
 def run(options: cli.Options) -> dict:
     """Compare two or three folders of masks over a list of names.
 
@@ -168,6 +183,8 @@ def run(options: cli.Options) -> dict:
     if not counts.by_image['pred'][:, 1].any():
         raise UserError('ignores every pixel of every image (index 255): nothing can be compared with it',
                         options.truth, 'check --truth')
+    for line in _suspicious(compared, counts, class_names):
+        console.log(line)
     result = _result(options, names, counts, class_names)
     if options.json:
         files.save_json(options.json, result)

@@ -63,7 +63,7 @@ def _run(options, inputs, contexts):
     wanted = score_files.wanted(options, inputs, outputs)
     with score_files.writing(inputs, outputs, wanted):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
-    with mxnet_setup.untuned():
+    with mxnet_setup.untuned(), console.ornament('a preview of scores'):
         _write_previews(options, inputs, weights, net, contexts)
 
 

@@ -232,7 +232,8 @@ def run(options: cli.Options):
             for name, identities in parallel.process_map(functools.partial(_make, options), jobs, _processes(options),
                                                          len(wanted), 'superpixels') if wanted else ():
                 outputs.record(name, identities)
-            _write_preview(options, outputs, names[:_PREVIEW_ROWS])
+            with console.ornament('the preview'):
+                _write_preview(options, outputs, names[:_PREVIEW_ROWS])
 
 
 def _processes(options):
@@ -248,9 +249,6 @@ def _write_preview(options, outputs, names):
              if all(os.path.isfile(made(options, name)) for made in (_image, _raw, _merged))]
     inputs = [Input(made(options, name)) for name in names for made in (_image, _raw, _merged)]
     if not names or outputs.is_current(_PREVIEW_RECORD, [path], inputs):
-        return
-    if not os.access(folder, os.W_OK):
-        console.log(f'{path}: not written: permission denied')
         return
     rng = np.random.default_rng(0)
     files.save_image(path, previews.vstack([_preview_row(options, name, rng) for name in names]))

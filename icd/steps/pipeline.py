@@ -71,8 +71,8 @@ def run(options: cli.Options) -> dict:
     """
     if options.deterministic:
         gpu.make_deterministic()
-    with tempfile.TemporaryDirectory() as scratch:
-        inputs, class_names, without = _check(options, scratch if options.dry_run else options.out)
+    with _scratch() if options.dry_run else contextlib.nullcontext(options.out) as folder:
+        inputs, class_names, without = _check(options, folder)
     devices, flop_per_second, free = _machine(options)
     settings = _settings(options, inputs, devices, free)
     expected = plan.estimate(settings, inputs.sizes, options.width, flop_per_second, _processes(options),
@@ -99,6 +99,15 @@ def run(options: cli.Options) -> dict:
 
 
 # ------------------------------------------------------------------------------------------------ before it starts
+def _scratch():
+    """A folder for the time of the check."""
+    try:
+        return tempfile.TemporaryDirectory()
+    except FileNotFoundError:
+        raise UserError('no folder for temporary files can be written', f"TMPDIR {os.environ.get('TMPDIR', '')}",
+                        'set it to one that can') from None
+
+
 def _check(options, folder):
     """Inputs of the run, names of classes, and how many images have none; lists go into `folder`."""
     program.find()
@@ -244,7 +253,7 @@ def _save_lines(path, lines):
     """Write a text file, unless it is there with these lines."""
     data = ''.join(f'{line}\n' for line in lines).encode()
     try:
-        with open(path, 'rb') as file:
+        with files.named(path), open(path, 'rb') as file:
             if file.read() == data:
                 return
     except FileNotFoundError:

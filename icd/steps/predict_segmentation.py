@@ -252,7 +252,8 @@ def run(options: cli.Options):
                 f"{', '.join(made.folder for made in outputs.values())}")
     if options.colour:
         for kind in KINDS[options.crf]:
-            drawing.draw(outputs[kind].folder, names, options.image_root, num_process)
+            with console.ornament('copies in colour'):
+                drawing.draw(outputs[kind].folder, names, options.image_root, num_process)
 
 
 def _computed(options, network, jobs):

@@ -22,7 +22,7 @@ def run(options: cli.Options):
     """Run the stages (`icd.steps`) that `options` ask for, after a check of all they need."""
     if options.deterministic:
         gpu.make_deterministic()
-    if distributed.role() in distributed.SERVING:
+    if distributed.serves(options.kvstore):
         distributed.serve(options.kvstore)
         return
     names = stages(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections import Counter
 from typing import NamedTuple
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 
 from icd import checks, cli, console, files, parallel
 from icd.data import images, masks, score_map
+from icd.data.geometry import IGNORE
 from icd.data.inputs import Inputs
 from icd.errors import Problems, UserError
 from icd.method import crf
@@ -23,6 +25,7 @@ _COLOURED = 32              # difference of channels from which an image is no g
 _NO_SALIENCY = 'check --saliency-root, or leave saliency seeds out'
 _SCORES = {'crf': ('icd', 'cam'), 'raw': ('icd', 'cam'), 'sal': ('icd', 'cam'), 'cam': ('cam',)}
 _REFINED = 'crf', 'cam'     # kinds that go through the CRF
+_ALL_EMPTY = ': the network has not learned them (train longer, look at curves.png and the previews)'
 
 
 class _Job(NamedTuple):
@@ -190,11 +193,12 @@ def _make(options, num_labels, job):
 
     Returns
     -------
-    str, dict, bool
-        The name, identities of the inputs by (kind, threshold), and whether the saliency map is all but black.
+    str, dict, bool, list
+        The name, identities of the inputs by (kind, threshold), whether the saliency map is all but black, and the
+        (kind, threshold) of the seeds that hold no class although the image has one.
     """
     image = images.read_image(images.image_path(options.image_root, job.name))
-    shape, saliency = image.shape[:2], None
+    shape, saliency, nothing = image.shape[:2], None, []
     scores = _read_scores(options, job, shape)
     if any(kind == 'sal' for kind, _ in job.folders):
         saliency = _read_saliency(_saliency_path(options, job.name), shape)
@@ -208,7 +212,9 @@ def _make(options, num_labels, job):
             seed = crf.refine_seed(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
                                    options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
         masks.save_mask(os.path.join(folder, job.name + '.png'), seed)
-    return job.name, identities, saliency is not None and 0 < saliency.max() / 255 < SALIENT
+        if job.classes and not (seed % IGNORE).any():
+            nothing.append((kind, threshold))
+    return job.name, identities, saliency is not None and 0 < saliency.max() / 255 < SALIENT, nothing
 
 
 def run(options: cli.Options, inputs: Inputs) -> bool:
@@ -231,16 +237,21 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     if not crf.is_compiled() and any(key[0] in _REFINED for job in jobs for key in job.folders):
         console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds '
                     'in about four times the time')
-    dark = 0
+    dark, without = 0, Counter()
     with contextlib.ExitStack() as writing:
         for key, made in outputs.items():
             writing.enter_context(made.writing([job.name for job in jobs if key in job.folders],
                                                files.sub_folders(inputs.names)))
         make = functools.partial(_make, options, inputs.num_classes + 1)
-        for name, identities, is_dark in parallel.process_map(make, jobs, num_process, desc='seeds') if jobs else ():
+        for name, identities, is_dark, nothing in parallel.process_map(make, jobs, num_process,
+                                                                       desc='seeds') if jobs else ():
             for key, of_inputs in identities.items():
                 outputs[key].record(name, of_inputs)
             dark += is_dark
+            without.update(nothing)
+    for key, count in without.items():
+        console.log(f'seeds: {count} of {len(jobs)} in {folders[key]} hold nothing but '
+                    'background, though their images have classes' + _ALL_EMPTY * (count == len(jobs)))
     if dark:
         console.log(f'seeds: {dark} saliency maps of {options.saliency_root} hold no pixel above 2: saliency is 0 to '
                     '255; multiply maps of 0 and 1 by 255')
@@ -248,5 +259,6 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
                 f"{', '.join(folders.values())}")
     if options.colour:
         for folder in folders.values():
-            drawing.draw(folder, inputs.names, options.image_root, num_process)
+            with console.ornament('copies in colour'):
+                drawing.draw(folder, inputs.names, options.image_root, num_process)
     return True

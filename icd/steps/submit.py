@@ -115,6 +115,8 @@ def check_archive(path: str, names: list, competition: str = 'comp6'):
             for member in archive:
                 _check_png(member.name, archive.extractfile(member).read())
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:      # of the system, not of the file
+            raise
         raise UserError(f'not an archive for the server ({error})', path, 'make it again') from None
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import zlib
 
-from icd import cli, files, parallel
+from icd import cli, console, files, parallel
 from icd.data.datasets import IcdTrainingSet
 from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
@@ -75,7 +75,8 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     watching = Watching(options.tensorboard, options.profile, cli.command_line(cli.RUN, options))
     first = session.run(_recipe(options, inputs), _saving(options), _machine(options), watching)
     if first:
-        curves.draw(os.path.join(options.snapshot, 'log.csv'), os.path.join(options.snapshot, 'curves.png'))
+        with console.ornament('curves.png'):
+            curves.draw(os.path.join(options.snapshot, 'log.csv'), os.path.join(options.snapshot, 'curves.png'))
     return first
 
 

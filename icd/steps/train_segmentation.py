@@ -8,7 +8,7 @@ import os
 import zlib
 from dataclasses import dataclass
 
-from icd import checks, cli, files, gpu, parallel
+from icd import checks, cli, console, files, gpu, parallel
 from icd.data import seed_check, voc
 from icd.data.datasets import samples
 from icd.data.segmentation_set import SegmentationTrainingSet
@@ -163,7 +163,7 @@ def run(options: cli.Options) -> bool:
     """
     if options.deterministic:
         gpu.make_deterministic()
-    if distributed.role() in distributed.SERVING:
+    if distributed.serves(options.kvstore):
         distributed.serve(options.kvstore)
         return False
     problems = Problems()
@@ -179,7 +179,8 @@ def run(options: cli.Options) -> bool:
     watching = Watching(options.tensorboard, options.profile, cli.command_line(SEGMENT_TRAIN, options))
     first = session.run(_recipe(options, inputs), _saving(options), _machine(options), watching)
     if first:
-        curves.draw(os.path.join(options.snapshot, 'log.csv'), os.path.join(options.snapshot, 'curves.png'))
+        with console.ornament('curves.png'):
+            curves.draw(os.path.join(options.snapshot, 'log.csv'), os.path.join(options.snapshot, 'curves.png'))
     return first
 
 

@@ -208,9 +208,18 @@ class Checkpoints:
             differences = ', '.join(f"--{key.replace('_', '-')} ({other.settings.get(key)})" for key in sorted(settings)
                                     if other.settings.get(key) != settings[key])
             raise UserError(f'comes from a training with another {differences}', other.path,
-                            f'give the same options, {_REMEDY}')
+                            _longer(other, settings) or f'give the same options, {_REMEDY}')
         for epoch in self.epochs()[:1]:
             raise UserError('comes from another program or is damaged', self.path(epoch), _REMEDY)
+
+
+def _longer(other, settings):
+    """How a training goes on that was to end earlier: its learning rates were made for fewer epochs. None of others."""
+    before, after, done = other.settings.get('num_epoch'), settings.get('num_epoch'), other.position.epoch
+    if before is None or after is None or dict(other.settings, num_epoch=after) != settings or not 0 < done < after:
+        return None
+    return (f'the learning rates depend on the number of epochs: to go on from epoch {done} with those of {after} '
+            f'epochs give --begin-epoch {done}, too, or choose another --snapshot')
 
 
 def read(path: str) -> Checkpoint | None:

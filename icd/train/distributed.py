@@ -27,12 +27,26 @@ def nodes(kvstore: str) -> int:
     return max(1, int(os.environ.get('DMLC_NUM_WORKER', '1'))) if kvstore.startswith('dist') else 1
 
 
+def serves(kvstore: str) -> bool:
+    """Whether this process is to `serve` a training on several nodes, not to train.
+
+    With a `--kvstore` of one node a role means nothing: the shell has it from an earlier training.
+    """
+    if role() not in SERVING:
+        return False
+    if kvstore.startswith('dist'):
+        return True
+    console.log(f'DMLC_ROLE={role()} is ignored: --kvstore {kvstore} takes part in no training on several nodes')
+    return False
+
+
 def check(kvstore: str):
     """Raise a UserError when `--kvstore` and the environment do not agree about several nodes."""
     if not kvstore.startswith('dist'):
-        if role() and int(os.environ.get('DMLC_NUM_WORKER', '1')) > 1:
-            raise UserError('each worker would train alone', f'--kvstore {kvstore}, but DMLC_ROLE={role()}',
-                            'give --kvstore dist_sync')
+        if role() and os.environ.get('DMLC_NUM_WORKER', '1') != '1':
+            raise UserError('each worker would train alone', f'--kvstore {kvstore}, but DMLC_ROLE={role()} and '
+                            f"DMLC_NUM_WORKER={os.environ['DMLC_NUM_WORKER']}",
+                            'give --kvstore dist_sync, or unset them if they are left over')
         return
     missing = [name for name in _VARIABLES if not os.environ.get(name)]
     if missing:
@@ -58,9 +72,9 @@ def serve(kvstore: str):
     for number in (signal.SIGTERM, signal.SIGINT):      # MXNet gives Python no chance to handle them
         signal.signal(number, signal.SIG_DFL)
     with contextlib.closing(Hub() if role() == 'scheduler' else Member(role())) as watch:
-        # In these roles the import runs the whole service, and leaves by `sys.exit` when the workers are done.
-        with contextlib.suppress(SystemExit):
-            import icd.mxnet_setup  # noqa: F401
+        from icd.mxnet_setup import mx
+        # Returns when the workers are done.
+        mx.kvstore.kvstore_server.KVStoreServer(mx.kvstore.create('dist')).run()
         watch.depart()
 
 

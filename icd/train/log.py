@@ -126,7 +126,8 @@ class TrainingLog:
         """Close the files, also after an error."""
         if self._bar:
             self._bar.close()
-        self._files.close()
+        with files.named(os.path.join(self._folder, 'log.txt')):
+            self._files.close()
 
     def message(self, text: str):
         """A line on the screen, above the bar, and in the log file."""
@@ -135,8 +136,9 @@ class TrainingLog:
             self._write(text)
 
     def _write(self, text):
-        self._text.write(time.strftime('%Y-%m-%d %H:%M:%S ') + text + '\n')
-        self._text.flush()
+        with files.named(self._text.name):
+            self._text.write(time.strftime('%Y-%m-%d %H:%M:%S ') + text + '\n')
+            self._text.flush()
 
     def turn_to(self, kind: str):
         """The training turns to 'input', 'compute' or 'update'."""
@@ -194,14 +196,16 @@ class TrainingLog:
                     seconds_left=left, left=str(datetime.timedelta(seconds=round(left))))
 
     def _show(self, row):
-        self._table.writerow({key: f'{value:.7g}' if isinstance(value, float) else value
-                              for key, value in row.items()})
+        with files.named(os.path.join(self._folder, 'log.csv')):
+            self._table.writerow({key: f'{value:.7g}' if isinstance(value, float) else value
+                                  for key, value in row.items()})
         self._write(f"epoch {row['epoch']} batch {row['batch']}: " + f'{self._task.line}, {_TIMES}'.format(**row))
         self._bar.set_postfix_str((self._task.bar + ', {images_per_second:.1f} images/s, {left} left in all').format(
             **row))
         if self._events:
-            for key in self._columns[POSITION.index('learning_rate'):]:
-                self._events.add_scalar(key, row[key], row['step'])
+            with console.ornament('what TensorBoard shows'):
+                for key in self._columns[POSITION.index('learning_rate'):]:
+                    self._events.add_scalar(key, row[key], row['step'])
 
     def end_epoch(self, epoch: int):
         """All steps of an epoch are done: its preview is written."""
@@ -211,8 +215,9 @@ class TrainingLog:
             return
         self._bar.close()
         if self._rows:
-            folder = preview_folder(self._folder, self._prefix)
-            files.save_image(os.path.join(folder, f'{self._prefix}-{epoch:04d}.jpg'), previews.vstack(self._rows))
+            path = os.path.join(preview_folder(self._folder, self._prefix), f'{self._prefix}-{epoch:04d}.jpg')
+            with console.ornament(f'the preview of epoch {epoch + 1}'):
+                files.save_image(path, previews.vstack(self._rows))
 
 
 def _combined(names, parts):
@@ -239,7 +244,7 @@ def _drop_lines(path, names, step):
     other columns."""
     kept = [','.join(names)]
     with contextlib.suppress(FileNotFoundError):
-        with open(path, encoding='utf-8', errors='replace') as file:
+        with files.named(path), open(path, encoding='utf-8', errors='replace') as file:
             header, *lines = file.read().splitlines() or ['']
         for line in lines if header == kept[0] else ():
             cells = line.split(',')

@@ -53,6 +53,8 @@ def read(path: str) -> dict:
                 if array is not None:
                     arrays[name] = array
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:      # of the system, not of the file
+            raise
         raise UserError(f'not a whole HDF5 file of weights ({printable(str(error))})', path,
                         'copy or download it again') from None
     return arrays

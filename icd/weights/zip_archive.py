@@ -6,6 +6,7 @@ import errno
 import zipfile
 import zlib
 
+from icd import files
 from icd.errors import UserError, printable
 
 _SIGNATURE = b'PK\x03\x04'
@@ -44,7 +45,7 @@ def opened(path: str, what: str):
         When the archive, or a file that is read in the context, is damaged, or it would fill the memory.
     """
     try:
-        with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
+        with files.named(path), open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
             size, entries = file.seek(0, 2), archive.infolist()
             unpacked = sum(entry.file_size for entry in entries)
             if len(entries) > _MOST or unpacked > _PACKED * size + _SMALL:

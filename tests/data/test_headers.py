@@ -1,4 +1,4 @@
-"""Sizes from the first bytes of a file are those that Pillow finds, or none."""
+"""Sizes from the first bytes of a file are those that decoders find, or none."""
 import io
 
 import cv2
@@ -32,7 +32,7 @@ def test_plain_files_have_their_size(data):
     saved('JPEG', exif=EXIF), saved('PNG', exif=EXIF), saved('JPEG', 'CMYK'), saved('WEBP'), saved('BMP'), b'',
     b'\xff\xd8', encoded_image()[:150], encoded_image(ending='.png')[:30], saved('JPEG', comment=b'x' * 9000),
     encoded_image((1, 1), '.png')[:16] + b'\xff' * 40])
-def test_what_is_not_plain_is_left_to_pillow(data):
+def test_what_is_not_plain_is_left_to_the_decoder(data):
     assert headers.size(data[:headers.COUNT]) is None
 
 

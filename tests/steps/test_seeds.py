@@ -18,7 +18,7 @@ from icd.errors import Problems, UserError
 from icd.method import crf, mean_field
 from icd.method.seed_map import cam_seed_map, seed_map
 from icd.steps import seeds
-from tests.helpers import PROJECT, read_inputs, run_stage
+from tests.helpers import PROJECT, read_inputs, run_stage, small_data
 
 SIDE = 65                   # inference size of the small data set: maps of 9x9
 
@@ -408,3 +408,17 @@ def test_killed_and_repeated_runs_end_like_an_undisturbed_one(tmp_path):
         assert run_in_a_process(options).wait() == 0
         assert contents(folder) == undisturbed
     assert unfinished
+
+
+def test_seeds_that_hold_background_only_are_counted(valid, tmp_path, monkeypatch, capsys):
+    shutil.copytree(valid, str(tmp_path / 'data'))
+    monkeypatch.chdir(tmp_path / 'data')
+    names = ('a', 'b', 'c', 'sub/d')
+    for count in (1, len(names)):
+        for name in names[:count]:
+            for kind in ('icd', 'cam'):
+                files.save_npy(f'snap/results/scores_{kind}/{name}.npy', -np.ones((1, 7, 7), np.float32))
+        assert small_data.run('seeds', ['--seeds', 'raw', '--force']) == 0
+        printed = capsys.readouterr().err
+        assert f'seeds: {count} of 4 in snap/results/seeds/raw hold nothing but background' in printed
+        assert ('train longer' in printed) == (count == len(names))

@@ -249,7 +249,7 @@ def test_begin_epoch_starts_from_the_epoch_before(data, undisturbed, tmp_path):
 
 # -------------------------------------------------------------------------------------- another training's folder
 @pytest.mark.parametrize('values, named', [
-    (dict(learning_rate=2e-3), r'--learning-rate \(0.001\)'), (dict(num_epoch=3), r'--num-epoch \(2\)'),
+    (dict(learning_rate=2e-3), r'--learning-rate \(0.001\)'), (dict(num_epoch=1), r'--num-epoch \(2\)'),
     (dict(batch_size=2, accumulate=2), r'--accumulate \(1\), --batch-size \(4\)'),
     (dict(no_superpixel=True), '--no-superpixel'), (dict(data_list='short.txt'), '--annotation-root .*--data-list')])
 def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_path, values, named):
@@ -261,6 +261,16 @@ def test_other_options_in_the_same_folder_are_refused(data, undisturbed, tmp_pat
     with pytest.raises(UserError, match=f'comes from a training with another .*{named}.*give the same options'):
         run(data, tmp_path / 'snap', **values)
     assert results(tmp_path / 'snap') == before
+
+
+def test_more_epochs_after_the_last_are_refused_with_the_way_that_goes_on(data, undisturbed, tmp_path):
+    shutil.copytree(str(undisturbed), str(tmp_path / 'snap'))
+    with pytest.raises(UserError, match=r'another --num-epoch \(2\): the learning rates .*give --begin-epoch 2, too'):
+        run(data, tmp_path / 'snap', num_epoch=3)
+    run(data, tmp_path / 'snap', num_epoch=3, begin_epoch=2)
+    assert set(results(tmp_path / 'snap')) - set(results(undisturbed)) == {
+        'vgg16_icd-0002.params', 'vgg16_icd-0002.states'}
+    assert float(log_lines(tmp_path / 'snap')[-1]['learning_rate']) == pytest.approx(1e-3 * (1 / 3) ** .9, rel=1e-5)
 
 
 def test_weights_of_another_program_are_not_overwritten(data, undisturbed, tmp_path):

@@ -7,28 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <thread>
 
 namespace fs = std::filesystem;
-
-std::string reason(int error) {
-    switch (error) {
-        case ENOSPC: return "the disk is full: free some space and run the same command again";
-        case EDQUOT: return "the disk quota is used up: free some space and run the same command again";
-        case EROFS: return "the file system is read-only: choose another folder";
-        case EACCES:
-        case EPERM: return "permission denied: choose another folder or change its permissions";
-        case ENOTDIR: return "a part of this path is a file, not a folder: choose another path";
-        case EISDIR: return "this is a folder, not a file: choose another path";
-        case EEXIST: return "another run is writing this file: wait for it, then run the same command again";
-        case ENOENT: return "no such file or folder: check the path";
-        case ENODEV: return "not a file: restore it or take the name off the list";
-        case EIO: return "the device reports a read or write error: check the disk";
-        default: return std::string(std::strerror(error)) + ": check the path";
-    }
-}
 
 // ------------------------------------------------------------------------------------------------------ files
 File::File(const std::string &path, int flags) : descriptor(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
@@ -62,7 +44,7 @@ int write_bytes(const File &file, const Bytes &bytes) {
         if (put < 0 && errno != EINTR) return errno;
         if (put > 0) done += static_cast<std::size_t>(put);
     }
-    return ::fsync(file.descriptor) == 0 ? 0 : errno;
+    return ::fsync(file.descriptor) == 0 || means_no_sync(errno) ? 0 : errno;
 }
 
 }  // namespace
@@ -71,7 +53,7 @@ int write_atomic(const std::string &path, const Bytes &bytes) {
     const fs::path whole = path;
     const std::string partial = (whole.parent_path() / ("." + whole.filename().string() + kPartial)).string();
     File file(partial, O_WRONLY | O_CREAT | O_EXCL);
-    if (file.descriptor < 0) return errno;
+    if (file.descriptor < 0) return errno == EEXIST ? EBUSY : errno;  // of another run, where nothing locks folders
     int error = write_bytes(file, bytes);
     file.close();  // some file systems do not rename an open file
     if (!error && ::rename(partial.c_str(), path.c_str()) != 0) error = errno;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "system_errors.h"
+
 using Bytes = std::vector<unsigned char>;
 
 // Caused by user input or a full disk, reported in one line, "FILE: what is wrong: what to do". Ends the run.
@@ -17,9 +19,6 @@ struct UserError : std::runtime_error {
 struct BadImage : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
-
-// What is wrong and what to do, for an errno.
-std::string reason(int error);
 
 // Opened file that closes itself.
 struct File {

@@ -37,7 +37,10 @@ bool jpeg_is_cut_short(const std::vector<uchar> &bytes) {
 Identity read_image(const std::string &path, Bytes &bytes) {
     Identity identity;
     const int error = read_with_identity(path, bytes, identity);
-    if (error == ENOENT) throw BadImage(path + ": no such file, nor one with another ending: restore it or take the name off the list");
+    if (error == ENOENT)
+        throw BadImage(path +
+                       ": no such file, nor one with another ending: restore it or take the name off the list");
+    if (error == kNoFile) throw BadImage(path + ": not a file: restore it or take the name off the list");
     if (error) throw BadImage(path + ": " + reason(error));
     return identity;
 }

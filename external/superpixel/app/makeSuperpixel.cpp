@@ -172,6 +172,7 @@ void give_back_library_pages() {
 
 int main(int count, char **arguments) {
     messages();
+    std::signal(SIGXFSZ, SIG_IGN);                                          // writing reports EFBIG then
     cv::setNumThreads(1);                                                   // images are the parallelism
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // the messages here name the file
     try {

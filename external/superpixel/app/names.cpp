@@ -90,7 +90,9 @@ std::string printable(const std::string &name) {
 std::string read_text(const std::string &path) {
     Bytes bytes;
     const File file(path, O_RDONLY);
-    if (const int error = file.descriptor < 0 ? errno : read_bytes(file, bytes))
+    const int error = file.descriptor < 0 ? errno : read_bytes(file, bytes);
+    if (error == ENOENT) throw UserError(path + ": no such file: check the path");
+    if (error)
         throw UserError(path + ": " + reason(error));
     if (bytes.size() > kLargestList)
         throw UserError(path + ": more than 64 MB are too many for a list of names: give a text file with one name a "

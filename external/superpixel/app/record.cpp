@@ -27,7 +27,7 @@ std::string nanoseconds(const struct timespec &time) {
 
 int stamp_of(const struct stat &status, Identity &identity) {
     if (S_ISDIR(status.st_mode)) return EISDIR;
-    if (!S_ISREG(status.st_mode)) return ENODEV;  // reading a pipe or a device might wait for ever
+    if (!S_ISREG(status.st_mode)) return kNoFile;  // reading a pipe or a device might wait for ever
     identity.size = static_cast<std::uint64_t>(status.st_size);
 #if defined(__APPLE__)
     identity.times = nanoseconds(status.st_mtimespec) + ',' + nanoseconds(status.st_ctimespec);

@@ -20,10 +20,13 @@ struct Identity {
     bool same_content(const Identity &other) const { return size == other.size && crc == other.crc; }
 };
 
-// Size and times of a file, not its CRC-32; 0 or an errno, for what is no regular file, too.
+// In place of an errno: a pipe, a device or the like.
+constexpr int kNoFile = -1;
+
+// Size and times of a file, not its CRC-32; 0, an errno, or kNoFile.
 int stamp_of(const std::string &path, Identity &identity);
 
-// Reads a regular file once: its bytes, and the identity of these very bytes. 0 or an errno.
+// Reads a regular file once: its bytes, and the identity of these very bytes. 0, an errno, or kNoFile.
 int read_with_identity(const std::string &path, Bytes &bytes, Identity &identity);
 
 std::uint32_t crc32(const void *bytes, std::size_t count);

@@ -7,6 +7,7 @@ import os
 import re
 from typing import Any, Callable
 
+from icd import files
 from icd.data import images
 from icd.data.labels.table import LARGEST, Table
 from icd.errors import UserError
@@ -77,7 +78,7 @@ def _without_numbers(path):
     size = os.path.getsize(path)
     if size > _LARGEST_COCO:
         raise UserError(f'{size >> 30} GB are too many for a file of labels', path, 'leave out what is not needed')
-    with open(path, 'rb') as file:
+    with files.named(path), open(path, 'rb') as file:
         if size <= LARGEST >> 6:
             return file.read()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
