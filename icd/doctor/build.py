@@ -1,6 +1,8 @@
 """Checks of the installed MXNet: its version and features, and the devices it finds."""
 from __future__ import annotations
 
+import os
+
 from icd import gpu, parallel
 from icd.doctor import machine
 from icd.doctor.result import Failed, Note
@@ -39,7 +41,7 @@ def gpus() -> str | Note:
 def device(side: Side) -> str:
     """What a device is, and its free memory."""
     if not side.is_gpu:
-        return f'MXNet computes with {parallel.physical_cores()} threads unless OMP_NUM_THREADS says otherwise'
+        return f"threads MXNet computes with: {os.environ.get('OMP_NUM_THREADS') or parallel.physical_cores()}"
     driver, index = gpu.Driver(), side.context.device_id
     capability, version = ('.'.join(map(str, found)) for found in (driver.capability(index), driver.version()))
     return f'compute capability {capability}, driver for CUDA {version}, {side.free() / 1e9:.1f} GB are free'

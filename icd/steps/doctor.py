@@ -106,8 +106,12 @@ def whole_run(gpus: str | None) -> str:
         devices = ['--gpus', gpus] if gpus else []
         begun = time.monotonic()
         for command, arguments in (('merge_superpixels', _MERGE), ('run', _RUN)):
-            done = subprocess.run([sys.executable, '-c', _COMMAND.format(command), *arguments, *devices], cwd=folder,
-                                  env=_environment({}), capture_output=True, encoding='utf-8', errors='replace')
+            typed = [sys.executable, '-c', _COMMAND.format(command), *arguments, *devices]
+            try:
+                done = subprocess.run(typed, cwd=folder, env=_environment({}), capture_output=True, encoding='utf-8',
+                                      errors='replace', timeout=_LONGEST)
+            except subprocess.TimeoutExpired:
+                raise Failed(f'{command}: no answer in {_LONGEST:.0f} s', _HANGS) from None
             said = done.stderr.strip().splitlines() or ['without a message']
             if done.returncode:
                 raise Failed(f'{command} ended with exit code {done.returncode}: {said[-1]}')

@@ -21,7 +21,7 @@ def meminfo(gigabytes):
     return f'MemTotal:  99999999 kB\nMemAvailable:  {round(gigabytes * 1e9 / 1024)} kB\n'
 
 
-def test_free_memory_is_judged_by_what_a_training_takes(tmp_path):
+def test_free_memory_is_compared_with_what_a_training_takes(tmp_path):
     assert machine.memory(system(tmp_path / 'a', proc__meminfo=meminfo(8))) == '8.0 GB are free'
     little = machine.memory(system(tmp_path / 'b', proc__meminfo=meminfo(3)))
     assert isinstance(little, Note) and '--accumulate 8' in little.remedy
@@ -80,7 +80,7 @@ def test_gpus_that_mxnet_cannot_use_are_named(tmp_path):
 @pytest.mark.parametrize('features, state, remedy', [
     ({'MKLDNN'}, result.OK, ''), ({'CUDA', 'CUDNN', 'NCCL'}, result.OK, ''), (set(), result.NOTE, 'wheel mxnet'),
     ({'CUDA', 'CUDNN'}, result.NOTE, '--kvstore device'), ({'CUDA', 'NCCL'}, result.FAILED, 'with cuDNN')])
-def test_builds_are_judged_by_their_features(features, state, remedy):
+def test_builds_are_known_by_their_features(features, state, remedy):
     found = result.run('machine', 'MXNet', lambda: build.features(features))
     assert found.state == state and remedy in found.remedy
 

@@ -84,6 +84,15 @@ def test_a_whole_run_that_fails_is_a_finding(monkeypatch, code, said, found):
     assert caught.value.found == found
 
 
+def test_a_whole_run_that_hangs_is_a_finding(monkeypatch):
+    def hang(command, timeout, **_):
+        raise doctor.subprocess.TimeoutExpired(command, timeout)
+    monkeypatch.setattr(doctor.subprocess, 'run', hang)
+    with pytest.raises(Failed, match='merge_superpixels: no answer in 600 s') as caught:
+        doctor.whole_run('cpu')
+    assert '--gpus' in caught.value.remedy
+
+
 @pytest.mark.slow
 def test_a_whole_run_makes_seeds():
     assert doctor.whole_run('cpu:2').startswith('8 images to seeds in ')
