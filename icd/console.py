@@ -180,8 +180,8 @@ def system_line(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         return system_errors.line(error)
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != 'utf-8':
-        return (f'{printable(ascii(error.object))}: the locale has file names in {error.encoding}, which lacks a letter '
-                'of this one: set PYTHONUTF8=1')
+        return (f'{printable(ascii(error.object))}: the locale has file names in {error.encoding}, which lacks a '
+                'letter of this one: set PYTHONUTF8=1')
     library = _LIBRARY.search(str(error))
     if isinstance(error, (OSError, ImportError)) and library:
         remedy = next((remedy for name, remedy in _LIBRARIES.items() if name in library.group()),

@@ -1,4 +1,4 @@
-"""The commands where an environment lacks what developers have: home, locale, temporary files, a desktop's libraries."""
+"""The commands where an environment lacks what developers have: home, locale, temporary files, libraries."""
 import os
 import shutil
 import subprocess
