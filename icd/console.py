@@ -159,7 +159,7 @@ def _run(main, arguments):
             raise
         _print_error(f'the package {error.name} is not installed: {_EXTRAS[error.name]}')
         return 2
-    except (OSError, ImportError, RuntimeError) as error:
+    except (OSError, ImportError, RuntimeError, UnicodeEncodeError) as error:
         found = system_line(error)
         if found is None or isinstance(error, BrokenPipeError) and error.filename is None:
             raise
@@ -175,10 +175,13 @@ def system_line(error: Exception) -> str | None:
     """What an exception that the system caused means for the user, in a line; None of any other.
 
     Besides errors that have a code these are libraries that cannot be loaded and threads that cannot be started, for
-    which Python and MXNet raise exceptions of several types.
+    which Python and MXNet raise exceptions of several types, and names of files that the locale has no letters for.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return system_errors.line(error)
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != 'utf-8':
+        return (f'{printable(ascii(error.object))}: the locale has file names in {error.encoding}, which lacks a '
+                'letter of this one: set PYTHONUTF8=1')
     library = _LIBRARY.search(str(error))
     if isinstance(error, (OSError, ImportError)) and library:
         remedy = next((remedy for name, remedy in _LIBRARIES.items() if name in library.group()),
@@ -216,10 +219,15 @@ def ornament(what: str):
         log(f'{what} is left out: {system_line(error) or printable(f"{type(error).__name__}: {error}")}')
 
 
+def _program():
+    """Name of the command; `python -m` sets it only when the packages around a module are imported."""
+    return 'icd' if sys.argv[0] == '-m' else os.path.basename(sys.argv[0])
+
+
 def _print_error(text):
     try:
         for line in str(text).splitlines():
-            print(f'{os.path.basename(sys.argv[0])}: {line}', file=sys.stderr)
+            print(f'{_program()}: {line}', file=sys.stderr)
     except BrokenPipeError:
         raise
     except OSError:                                     # standard error goes to a full disk, say

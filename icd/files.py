@@ -43,16 +43,17 @@ def write_atomic(path: str):
     with named(path):
         os.makedirs(folder or '.', exist_ok=True)
     partial = os.path.join(folder, f'.{name}.{secrets.token_hex(4)}{PARTIAL}')
-    with named(path):
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         with named(path):
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             yield partial
             _sync(partial)
             os.replace(partial, path)       # nobody has it open: some shared folders do not rename what is open
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(partial)
+        if isinstance(error, OSError) and error.filename == partial:
+            error.filename = path
         raise
 
 

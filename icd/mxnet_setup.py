@@ -9,6 +9,7 @@ import contextlib
 import functools
 import gc
 import os
+import sys
 from typing import Iterator
 
 import numpy
@@ -41,6 +42,9 @@ def _environment_without(name):
             os.environ[name] = value
 
 
+if sys.flags.optimize > 1:
+    raise UserError('MXNet cannot be imported without docstrings', 'PYTHONOPTIMIZE=2 (python -OO)',
+                    'unset it, or give 1')
 # MXNet 1.9.1 names `numpy.bool`, an alias of `bool` that NumPy 1.24 dropped, when it is imported and when its own
 # arrays are indexed; giving it back is all that the releases up to 1.26 need.
 if 'bool' not in vars(numpy):

@@ -195,7 +195,7 @@ def run(options: cli.Options) -> dict:
 
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
-    options = cli.parse(cli.EVALUATE, 'icd-evaluate', __doc__.strip(), arguments)
+    options = cli.parse(cli.EVALUATE, 'icd-evaluate', (__doc__ or '').strip(), arguments)
     print(table.as_text(run(options)))
     for path in (options.json, options.html):
         if path:

@@ -43,7 +43,7 @@ def run(options: cli.Options):
 
 def parse(arguments: list) -> cli.Options:
     """Read the command line: the options of `icd.segment_options.EXPORT`, `format` and `output`."""
-    parser = cli.parser(segment_options.EXPORT, 'icd-export', __doc__.strip())
+    parser = cli.parser(segment_options.EXPORT, 'icd-export', (__doc__ or '').strip())
     parser.add_argument('format', choices=['onnx'], help='format of the file')
     parser.add_argument('output', metavar='OUT.onnx', help='file to write')
     return parser.parse_args(arguments, cli.Options())

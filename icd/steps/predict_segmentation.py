@@ -265,4 +265,4 @@ def _computed(options, network, jobs):
 
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
-    run(cli.parse(segment_options.SEGMENT_PREDICT, 'icd-segment predict', __doc__.strip(), arguments))
+    run(cli.parse(segment_options.SEGMENT_PREDICT, 'icd-segment predict', (__doc__ or '').strip(), arguments))

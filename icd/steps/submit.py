@@ -131,4 +131,4 @@ def _check_png(name, data):
 
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
-    run(cli.parse(segment_options.SEGMENT_SUBMIT, 'icd-segment submit', __doc__.strip(), arguments))
+    run(cli.parse(segment_options.SEGMENT_SUBMIT, 'icd-segment submit', (__doc__ or '').strip(), arguments))

@@ -192,7 +192,7 @@ def parse(arguments: list) -> tuple:
         raise SystemExit(0)
     if command not in weights_options.COMMANDS:
         raise UserError(f"{command!r} is none of {', '.join(weights_options.COMMANDS)} (icd-weights --help)")
-    about = _COMMANDS[command].__doc__.splitlines()[0]
+    about = (_COMMANDS[command].__doc__ or '').partition('\n')[0]         # python -OO takes them away
     parser = cli.parser(weights_options.COMMANDS[command], f'icd-weights {command}', about)
     options = parser.parse_intermixed_args(arguments[1:], cli.Options())        # options may stand between files
     if command == 'convert' and bool(options.file) == bool(options.from_zoo):
