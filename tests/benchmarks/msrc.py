@@ -81,7 +81,8 @@ class Benchmark:
                  self.data_file('names.txt'), '--json', report], stdout=subprocess.DEVNULL, cwd=ROOT,
                 env=dict(os.environ, PYTHONPATH=ROOT))
             with open(report) as file:
-                self.done[name] = {key: json.load(file)[key] for key in ('mIoU', 'IoU')}
+                found = json.load(file)
+            self.done[name] = {key: found[key] for key in ('mIoU', 'IoU')}
             os.remove(report)
             self._save()
         return self.done[name]['mIoU']
