@@ -17,7 +17,7 @@ from icd.model.padded_input import PaddedInference, ScoreMaps
 from icd.mxnet_setup import mx, untuned
 
 _TRAINING, _INFERENCE = Size(1., 321, 32), Size(1., 513, 4)         # the defaults
-_FEW = 2                                                            # images a step on a CPU, where it takes seconds
+_FEW = 1                                                            # images at once on a CPU, where each takes seconds
 _SECONDS = 4.                                                       # to measure for
 _SLOW = .2                                                          # of the arithmetic limit
 
@@ -47,7 +47,7 @@ def training(sides: Sequence[Side], size: Size = _TRAINING, seconds: float = _SE
     seconds : float
         To measure for, at least.
     """
-    contexts, count, images, note = [side.context for side in sides], len(sides), _FEW, f' by {_FEW} images a step'
+    contexts, count, images, note = [side.context for side in sides], len(sides), _FEW, f' by {_FEW} a step'
     if sides[0].is_gpu:
         for context in contexts:
             context.empty_cache()
@@ -72,14 +72,15 @@ def _fitting(images, devices, free):
     def fits(a_device):
         return gpu_memory.expected(plan.least_bytes(a_device)) <= free
     if fits(images // devices):
-        return images, f' by {images} images a step'
+        return images, f' by {images} a step'
     smaller, parts = gpu_memory.fitting_batch(images, 1, devices, fits) or (devices, images // devices)
-    return smaller, f' by {smaller} images a step (--batch-size {smaller} --accumulate {parts})'
+    return smaller, f' by {smaller} a step (--batch-size {smaller} --accumulate {parts})'
 
 
 def inference(side: Side, size: Size = _INFERENCE, seconds: float = _SECONDS) -> str:
     """Score maps of images as VOC has them, as the stage computes them; parameters as for `training`."""
-    images, fitted = batch(size).image.asnumpy(), geometry.fitted_size(375, 500, size.side)
+    images = batch(size).image.asnumpy()[:None if side.is_gpu else _FEW]
+    fitted = geometry.fitted_size(375, 500, size.side)
     images[:, :, fitted[0]:] = images[:, :, :, fitted[1]:] = geometry.GREY
     padded = PaddedInference(ScoreMaps, network(size, [side.context]), size.side)
     x = side.put(images)
