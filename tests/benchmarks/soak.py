@@ -20,7 +20,7 @@ from tests.faults.driver import results
 from tests.helpers import PROJECT
 from tests.superpixel.superpixel_program import PROGRAM
 
-LIMIT, PATIENCE = 120, 10       # seconds that a command may take; that its processes may need to end after it
+LIMIT, PATIENCE = 300, 10       # seconds that a command may take; that its processes may need to end after it
 SHARED = ('--image-root images --annotation-root annotations --data-list list.txt --pretrained pretrained.params '
           '--width 0.03125 --gpus cpu --num-process 2').split()
 RUN = [*SHARED, *'--superpixel-root merged --snapshot new --num-epoch 2 --checkpoint-every 1 --batch-size 2 '
