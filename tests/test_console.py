@@ -95,6 +95,7 @@ def run_in_shell(code, tail):
     ('import time; time.sleep(.5); raise console.UserError("wrong")', '2>&1 | true', 141, ''),
     ('console.log("done"); print("out")', '2>&-', 0, 'out'),
     ('print("out"); console.log("done")', '>&-', 0, 'done'),
+    ('raise type("MXNetError", (RuntimeError,), {})("Resource temporarily unavailable")', '', 2, 'no more processes'),
     ('print("d\\xf6g")', '', 0, '\\xf6g')])
 def test_closed_or_unread_output_ends_with_its_exit_code(code, tail, expected, text):
     returned, shown = run_in_shell(code, tail)

@@ -191,6 +191,16 @@ def test_every_page_of_the_docs_is_linked_from_the_readme():
     assert [name for name in PAGES if f']({name})' not in PAGES['README.md'] and name != 'README.md'] == []
 
 
+@pytest.mark.parametrize('name, extra', [('cpu', 'cpu'), ('gpu', 'cu117')])
+def test_docker_files_install_an_extra_and_end_without_root(name, extra):
+    lines = read(f'docker/Dockerfile.{name}').splitlines()
+    assert any(f"'.[{extra}]'" in line for line in lines) and f"'{extra}': [" in read('setup.py')
+    user = lines.index('USER icd')
+    assert not any(line.startswith(('RUN', 'COPY')) for line in lines[user:]) and any('makeSuperpixel' in line
+                                                                                        for line in lines[:user])
+    assert any(f'docker/Dockerfile.{name}' in line for line in PAGES['docs/machines.md'].splitlines())
+
+
 def test_citations_agree():
     cff, bibtex = read('CITATION.cff'), re.search(r'@InProceedings.*?^}', PAGES['README.md'], re.S | re.M).group(0)
     fields = dict(re.findall(r'^ +(\w+): (\S.*)$', cff, re.M))

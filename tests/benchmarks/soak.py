@@ -20,16 +20,15 @@ from tests.faults.driver import results
 from tests.helpers import PROJECT
 from tests.superpixel.superpixel_program import PROGRAM
 
-LIMIT, PATIENCE = 120, 10       # seconds that a command may take; that its processes may need to end after it
-SHARED = ('--image-root images --annotation-root annotations --data-list list.txt --pretrained pretrained.params '
-          '--width 0.03125 --gpus cpu --num-process 2').split()
-RUN = [*SHARED, *'--superpixel-root merged --snapshot new --num-epoch 2 --checkpoint-every 1 --batch-size 2 '
-       '--image-size 33 --infer-size 49 --num-workers 1'.split()]
+LIMIT, PATIENCE = 300, 10       # seconds that a command may take; that its processes may need to end after it
+SHARED = ('--image-root images --data-list list.txt --pretrained pretrained.params --width 0.03125 --gpus cpu '
+          '--num-process 2').split()
+RUN = [*SHARED, *'--annotation-root annotations --superpixel-root merged --snapshot new --num-epoch 2 '
+       '--checkpoint-every 1 --batch-size 2 --image-size 33 --infer-size 49 --num-workers 1'.split()]
 STAGES = {
     'superpixels': [PROGRAM, 'list.txt', 'images', 'maps', '5'],
-    'merge': [sys.executable, '-m', 'icd.steps.merge_superpixels', '--image-root', 'images', '--data-list', 'list.txt',
-              *'--pretrained pretrained.params --width 0.03125 --gpus cpu --superpixel-root maps --num-process 2 '
-              '--save-superpixel-root merged --image-size 49 --max-superpixel-num 4'.split()],
+    'merge': [sys.executable, os.path.join(PROJECT, 'generate_superpixel.py'), *SHARED, '--superpixel-root', 'maps',
+              *'--save-superpixel-root merged --image-size 49 --max-superpixel-num 4'.split()],
     'train': [sys.executable, os.path.join(PROJECT, 'run_icd.py'), *RUN, '--only-train'],
     'infer': [sys.executable, os.path.join(PROJECT, 'run_icd.py'), *RUN, '--only-infer'],
     'seeds': [sys.executable, os.path.join(PROJECT, 'run_icd.py'), *RUN, '--only-gen-seeds', '--seeds', 'crf,raw'],
