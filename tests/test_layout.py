@@ -44,8 +44,8 @@ ARROWS = {
     'viz': 'console data errors files',
     'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
     'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory method model '
-             'mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict segment_options speed '
-             'superpixels train viz weights weights_options',
+             'mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict segment_options '
+             'speed superpixels train viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',
 }

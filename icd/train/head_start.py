@@ -62,8 +62,8 @@ def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labe
             parameters[name].set_data(parameters[source].list_data()[0])
     factors = data_dependent.fit_scales(net, given, images[:_SCALE_IMAGES])
     _calm(net, images[:_SCALE_IMAGES])
-    return [f'fc6, fc7 and fc8 learned from {len(images)} training images on the convolutions as they are, {STEPS} steps: '
-            f'ranking accuracy {ranking:.3f}', *data_dependent.described(factors)]
+    return [f'fc6, fc7 and fc8 learned from {len(images)} training images on the convolutions as they are, {STEPS} '
+            f'steps: ranking accuracy {ranking:.3f}', *data_dependent.described(factors)]
 
 
 def _learn(net, images, labels, seed):

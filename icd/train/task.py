@@ -7,7 +7,6 @@ import numpy as np
 
 from icd.mxnet_setup import Block
 
-
 SLOW = .1                   # of the usual rate: what was given, below layers that were drawn
 
 

@@ -1,9 +1,6 @@
 """A training that starts from convolutions alone: what is drawn is scaled to its images, everywhere the same."""
 import os
 
-import numpy as np
-import pytest
-
 from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing

@@ -30,13 +30,13 @@ class Colours:
         return self._images[key[2]], self.labels[key[2]], np.zeros((5, 5), np.int32)
 
 
-def start(devices=(mx.cpu(0),), scale=1., seed=3):
+def start(devices=1, scale=1., seed=3):
     """A network, what it was given, and the notes of its start on `Colours`."""
     net, dataset = ICDNet(CLASSES, 1 / 16), Colours()
     values = initialize_missing(net, {}, 0, he=True)
     given = {name: value for name, value in values.items() if name.startswith('conv') and name != 'conv_ft_weight'}
     given['conv5_3_weight'] = given['conv5_3_weight'] * scale
-    set_values(net, initialize_missing(net, given, 0), list(devices))
+    set_values(net, initialize_missing(net, given, 0), [mx.cpu(i) for i in range(devices)])
     return net, given, head_start.from_convolutions(net, given, dataset, dataset.labels, seed)
 
 
@@ -87,7 +87,7 @@ def test_gradients_are_left_at_zero(started):
 
 
 def test_a_second_device_has_the_same_start(few_steps):
-    net = start((mx.cpu(0), mx.cpu(1)))[0]
+    net = start(2)[0]
     one, two, alone = values(net), values(net, mx.cpu(1)), values(start()[0])
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
