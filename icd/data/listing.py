@@ -63,9 +63,10 @@ _LISTINGS = {}
 
 
 def _listing(folder):
-    known = _LISTINGS.get(folder)
+    place = os.path.abspath(folder)
+    known = _LISTINGS.get(place)
     if known is None or not known.is_current(folder):
-        known = _LISTINGS[folder] = _Listing(folder)
+        known = _LISTINGS[place] = _Listing(folder)
     return known
 
 

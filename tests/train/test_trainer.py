@@ -280,7 +280,10 @@ def test_a_kvstore_missing_in_this_mxnet_is_named():
 
 # ---------------------------------------------------------------------------------------------------------- nodes
 def be_a_worker(path):
-    """What each process of the distributed test does; servers and the scheduler never get here."""
+    """What each process of the distributed test does."""
+    if distributed.role() in distributed.SERVING:
+        mx.kvstore.kvstore_server.KVStoreServer(mx.kv.create('dist')).run()
+        return
     store = create_kvstore('dist_sync', [mx.cpu()])
     net, trainer = train(steps=1, freeze_bn=True, store=store)
     trainer.average_running_statistics()

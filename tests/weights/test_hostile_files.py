@@ -230,12 +230,12 @@ def test_hostile_files_are_one_line_and_nothing_is_executed(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     write, message = HOSTILE[kind]
     write('weights')
-    before, start = sorted(os.listdir()), time.monotonic()
+    before, start = sorted(os.listdir()), time.process_time()
     assert console.run_command(weights.main, ['show', 'weights']) == 2
     printed = capsys.readouterr()
     assert printed.out == '' and printed.err.count('\n') == 1 and 'weights: not a whole ' in printed.err
     assert re.search(message, printed.err), printed.err
-    assert sorted(os.listdir()) == before and time.monotonic() - start < 5
+    assert sorted(os.listdir()) == before and time.process_time() - start < 5
 
 
 @pytest.mark.parametrize('write', [archive(pickled()), legacy(LEGACY), safetensors({'w': entry()}), npz(npy()),
