@@ -13,7 +13,7 @@ from typing import Sequence
 from icd import gpu_memory
 from icd.data.geometry import STRIDE
 
-_FEWEST_STEPS = 150         # after 185, seeds of 300 photographs were good (docs/msrc.md)
+_FEWEST_STEPS = 150         # after 185, seeds of 300 images were good (docs/msrc.md)
 _FEWEST_EPOCHS = 5
 _EPOCHS = 20                # the paper's
 _SUPERPIXELS = 625          # raw ones an image, as the paper's K = 75 gives on PASCAL VOC

@@ -41,6 +41,15 @@ def with_networks(valid, tmp_path_factory):
 
 
 @pytest.fixture
+def in_valid(valid, tmp_path, monkeypatch):
+    """The current folder is a copy of `valid`."""
+    root = str(tmp_path / 'data')
+    shutil.copytree(valid, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
 def segmented(with_networks, tmp_path, monkeypatch):
     """The current folder is a copy of `with_networks`."""
     root = str(tmp_path / 'segmented')

@@ -68,14 +68,6 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture
-def data(valid, tmp_path, monkeypatch):
-    root = str(tmp_path / 'data')
-    shutil.copytree(valid, root)
-    monkeypatch.chdir(root)
-    return root
-
-
 # -------------------------------------------------------------------------------------------------------- faults
 def at(number, act):
     """Wrap a function of which the first argument is a path: `act(path)` before its `number`-th call."""
@@ -149,7 +141,7 @@ def one_line(printed, message):
 
 
 @pytest.mark.parametrize('fault', FAULTS)
-def test_fault_is_reported_and_repaired_by_the_next_run(fault, data, undisturbed, monkeypatch, capfd):
+def test_fault_is_reported_and_repaired_by_the_next_run(fault, in_valid, undisturbed, monkeypatch, capfd):
     stage, (owner, name), number, act, code, message = FAULTS[fault]
     calls = at(number, act)(getattr(owner, name))
     with monkeypatch.context() as patch:
@@ -166,7 +158,7 @@ def test_fault_is_reported_and_repaired_by_the_next_run(fault, data, undisturbed
     assert results(stage) == undisturbed[stage]
 
 
-def test_a_reader_is_killed_while_training(data, undisturbed, monkeypatch, capfd):
+def test_a_reader_is_killed_while_training(in_valid, undisturbed, monkeypatch, capfd):
     main, read = os.getpid(), datasets.Disk.read
 
     def killed(path, remedy):
@@ -182,7 +174,7 @@ def test_a_reader_is_killed_while_training(data, undisturbed, monkeypatch, capfd
     assert go('train') == 0 and results('train') == undisturbed['train']
 
 
-def test_a_worker_is_killed_while_making_seeds(data, undisturbed, monkeypatch, capfd):
+def test_a_worker_is_killed_while_making_seeds(in_valid, undisturbed, monkeypatch, capfd):
     start = multiprocessing.context.SpawnProcess.start
 
     def start_and_kill(process):
@@ -195,7 +187,7 @@ def test_a_worker_is_killed_while_making_seeds(data, undisturbed, monkeypatch, c
     assert go('seeds') == 0 and results('seeds') == undisturbed['seeds']
 
 
-def test_the_disk_is_really_full(data, undisturbed, capfd):
+def test_the_disk_is_really_full(in_valid, undisturbed, capfd):
     """A file system of a few pages instead of an injected error."""
     os.makedirs('small')
     mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=48k', 'tmpfs', 'small'],
@@ -218,7 +210,7 @@ def test_the_disk_is_really_full(data, undisturbed, capfd):
 
 @pytest.mark.parametrize('year', [2000, 2100])
 @pytest.mark.parametrize('stage', ['infer', 'seeds', 'merge'])
-def test_the_clock_jumps(stage, year, data, undisturbed, monkeypatch):
+def test_the_clock_jumps(stage, year, in_valid, undisturbed, monkeypatch):
     """Outputs of the first part of a run carry a date far away; the rerun still ends with the right results."""
     with monkeypatch.context() as patch:
         patch.setattr(os, 'replace', at(5, send(signal.SIGINT))(os.replace))
@@ -231,7 +223,7 @@ def test_the_clock_jumps(stage, year, data, undisturbed, monkeypatch):
 
 
 @pytest.mark.parametrize('stage, seconds', [('merge', 2.5), ('infer', 3.5), ('infer', 5)])
-def test_the_main_process_is_killed(stage, seconds, data, undisturbed):
+def test_the_main_process_is_killed(stage, seconds, in_valid, undisturbed):
     command, arguments, _, _ = STAGES[stage]
     module, common = COMMANDS[command]
     code = f'import sys, {module} as m; from icd import console; sys.exit(console.run_command(m.main))'

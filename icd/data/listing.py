@@ -63,10 +63,10 @@ _LISTINGS = {}
 
 
 def _listing(folder):
-    place = os.path.abspath(folder)
-    known = _LISTINGS.get(place)
+    path = os.path.abspath(folder)
+    known = _LISTINGS.get(path)
     if known is None or not known.is_current(folder):
-        known = _LISTINGS[place] = _Listing(folder)
+        known = _LISTINGS[path] = _Listing(folder)
     return known
 
 

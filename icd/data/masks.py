@@ -35,7 +35,7 @@ def palette() -> np.ndarray:
 @contextlib.contextmanager
 def _strict_pillow():
     """Refuse damaged files: once GluonCV is imported, Pillow fills what is missing with zeros, background in a mask.
-    Large ones are whole, and `_is_bomb` looks at those that only claim to be."""
+    Large ones are read; `_is_bomb` finds those whose header alone is large."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
@@ -45,7 +45,7 @@ def _strict_pillow():
 
 
 def _is_bomb(data):
-    """Whether the header of a PNG file claims more pixels than its bytes can hold."""
+    """Whether the header of a PNG file announces more pixels than its bytes can hold."""
     width, height = int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
     return width * height > 8 * _PACKED * len(data)
 
@@ -76,15 +76,20 @@ def decode_mask(data: bytes, path: str) -> np.ndarray:
     return _decode(data, path) if mask is None else mask
 
 
-def _decode(data, path):
-    """`decode_mask` of a PNG of any kind, by Pillow."""
+def _pixels(data, path, wanted=None):
+    """Mode and values of a PNG of any kind, by Pillow, converted to the mode that is `wanted`."""
     try:
         if _is_bomb(data):
             raise ValueError
         with _strict_pillow(), Image.open(io.BytesIO(images.bare(data)), formats=('PNG',)) as image:
-            mode, mask = image.mode, np.array(image)
+            return image.mode, np.array(image.convert(wanted) if wanted else image)
     except images.DAMAGE:
         raise UserError('not a whole PNG image', path, 'copy or make it again') from None
+
+
+def _decode(data, path):
+    """`decode_mask` of a PNG of any kind, by Pillow."""
+    mode, mask = _pixels(data, path)
     if mode not in ('P', 'L', '1') and not mode.startswith('I'):
         raise UserError(f'a colour picture (mode {mode})', path, 'masks hold class indices, in a grey or palette PNG')
     if data[12:16] != b'IHDR':
@@ -105,13 +110,7 @@ def decode_colours(data: bytes, path: str) -> np.ndarray:
     UserError
         When it is damaged, not a PNG, or a grey one, which has no colours.
     """
-    try:
-        if _is_bomb(data):
-            raise ValueError
-        with _strict_pillow(), Image.open(io.BytesIO(images.bare(data)), formats=('PNG',)) as image:
-            mode, colours = image.mode, np.array(image.convert('RGB'))
-    except images.DAMAGE:
-        raise UserError('not a whole PNG image', path, 'copy or make it again') from None
+    mode, colours = _pixels(data, path, 'RGB')
     if mode not in ('P', 'RGB', 'RGBA'):
         raise UserError(f'has no colours (mode {mode})', path, 'its values are the class indices: use it as it is')
     return colours

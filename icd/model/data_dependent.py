@@ -19,6 +19,7 @@ from icd.mxnet_setup import Block, mx, nd
 
 SQUARED_NORM = 200.         # of the activations a classifier reads, mean over positions
 HIDDEN = 20.                # mean square before ReLU of the layers in between
+IMAGES = 16                 # that are enough to measure
 _PART = 4                   # images that go through the network at once
 
 

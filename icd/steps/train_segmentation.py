@@ -248,7 +248,7 @@ def _task(options, inputs, devices, path):
         set_values(net, values, devices)
         notes += drawn
         if given:
-            images = samples(_dataset(options, inputs, 'none'), options.seed, 16)[0]
+            images = samples(_dataset(options, inputs, 'none'), options.seed, data_dependent.IMAGES)[0]
             factors = data_dependent.fit_scales(net, given, images)
             notes += data_dependent.described(factors)
             slowed = tuple(given) if factors else ()

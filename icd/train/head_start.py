@@ -24,7 +24,6 @@ from icd.mxnet_setup import autograd, mx, nd
 
 IMAGES = 320                # that they learn from, at most
 STEPS, BATCH, RATE = 50, 16, 2e-4           # of Adam
-_SCALE_IMAGES = 16
 _PART = 4                   # images that go through the convolutions at once
 _INPUT = 20.                # what the features are scaled to meanwhile: root mean square, that of conv5_3 on ImageNet
 _FC6_DEVIATION = 1 / 16     # of He's (2015): with such an input more would start with logits in the hundreds
@@ -60,8 +59,9 @@ def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labe
     for name, source in COPIED.items():
         if name not in given:
             parameters[name].set_data(parameters[source].list_data()[0])
-    factors = data_dependent.fit_scales(net, given, images[:_SCALE_IMAGES])
-    _calm(net, images[:_SCALE_IMAGES])
+    few = images[:data_dependent.IMAGES]
+    factors = data_dependent.fit_scales(net, given, few)
+    _calm(net, few)
     return [f'fc6, fc7 and fc8 learned from {len(images)} training images on the convolutions as they are, {STEPS} '
             f'steps: ranking accuracy {ranking:.3f}', *data_dependent.described(factors)]
 
@@ -71,9 +71,12 @@ def _learn(net, images, labels, seed):
     classifier = net.layers.class_activation.classifier
     parameters = classifier.collect_params()
     device = next(iter(parameters.values())).list_ctx()[0]
-    features = np.concatenate([net.chains(nd.array(images[i:i + _PART], device, np.uint8))[0][0].asnumpy()
-                               .astype(np.float16) for i in _bar(range(0, len(images), _PART), 'features', _PART)])
-    scale = _INPUT / max(float(np.sqrt(np.square(features, dtype=np.float32).mean())), 1e-12)
+    features, scale = [], None
+    for i in console.progress(range(0, len(images), _PART), desc='features', unit='batch'):
+        part = net.chains(nd.array(images[i:i + _PART], device, np.uint8))[0][0].asnumpy()
+        scale = scale or _INPUT / max(float(np.sqrt(np.square(part).mean())), 1e-12)
+        features.append((part * scale).astype(np.float16))      # half the memory; scaled, since halves end at 65504
+    features = np.concatenate(features)
     for name in _HIDDEN:
         weight = parameters[f'{name}_weight']
         deviation = np.sqrt(2 / np.prod(weight.shape[1:])) * (_FC6_DEVIATION if name == 'fc6' else 1)
@@ -82,13 +85,13 @@ def _learn(net, images, labels, seed):
     update = mx.optimizer.get_updater(mx.optimizer.Adam(RATE))
     mx.random.seed(seed, ctx=device)
     rng, order, rankings = np.random.default_rng([_ORDER, seed]), np.zeros(0, int), []
-    for _ in _bar(range(STEPS), 'fc6 to fc8', unit='batch'):
+    for _ in console.progress(range(STEPS), desc='fc6 to fc8', unit='batch'):
         while len(order) < min(BATCH, len(images)):
             order = np.concatenate([order, rng.permutation(len(images))])
         chosen, order = order[:BATCH], order[BATCH:]
         label = nd.array(labels[chosen], device)
         with autograd.record():
-            logit = classifier(nd.array(features[chosen], device) * scale).mean(axis=(2, 3))
+            logit = classifier(nd.array(features[chosen], device)).mean(axis=(2, 3))
         logit.backward((nd.sigmoid(logit) - label) / logit.size)
         for i, parameter in enumerate(parameters.values()):
             update(i, parameter.grad(device), parameter.data(device))
@@ -107,11 +110,3 @@ def _calm(net, images):
     logits = np.concatenate([net(nd.array(images[i:i + _PART], device, np.uint8))[0].mean(axis=(2, 3)).asnumpy()
                              for i in range(0, len(images), _PART)]) - bias.data(device).asnumpy()
     weight.set_data(weight.data(device) * (_LOGITS / max(float(logits.std()), 1e-12)))
-
-
-def _bar(steps, what, factor=1, unit='image'):
-    """A progress bar over `steps`, each of `factor` units."""
-    with console.progress(total=len(steps) * factor, desc=what, unit=unit) as bar:
-        for step in steps:
-            yield step
-            bar.update(factor)

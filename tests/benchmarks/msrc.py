@@ -1,7 +1,7 @@
-"""ICD against CAM on photographs, from image labels to networks: `python tests/benchmarks/msrc.py DATA WEIGHTS OUT`.
+"""ICD against CAM on images, from image labels to networks: `python tests/benchmarks/msrc.py DATA WEIGHTS OUT`.
 
-DATA is MSRC v2 in this project's layout, with `train.txt`, `test.txt` and `names.txt` (`python -m icd.data.msrc` makes
-it), WEIGHTS a VGG16 trained on ImageNet, of any format. Superpixels, merging, training, scores and seeds of the
+DATA is MSRC v2 as `python -m icd.data.msrc` writes it, or in VOC's layout (Annotations, SegmentationClassAug, names.txt)
+with `train.txt` and `test.txt`; WEIGHTS a VGG16 trained on ImageNet, of any format. Superpixels, merging, training, scores and seeds of the
 training images; their evaluation; then the same segmentation network four times, taught by the truth, by ICD's raw
 seeds, by its CRF seeds and by CAM's at their best threshold, and compared on the test images. Pixel truth chooses that
 threshold, in CAM's favour, and nothing else. The networks' convolutions stay as ImageNet left them: at the tenth of
@@ -18,8 +18,13 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
+
+from icd.superpixels import program  # noqa: E402
+
+TRUTH, CLASS_NAMES = ('SegmentationClass', 'SegmentationClassAug'), ('class_names.txt', 'names.txt')
 THRESHOLDS = '0.05', '0.10', '0.20', '0.30'
-RAW_SIZE, CROP, INFER_SIZE, BATCH = 40, 193, 321, 8         # 320x213 photographs
+RAW_SIZE, CROP, INFER_SIZE, BATCH = 40, 193, 321, 8         # 320x213 images
 GAIN, PART = 4., .88        # points above CAM, and part of the truth's network, that the better ICD network reaches
 
 
@@ -50,8 +55,10 @@ class Benchmark:
             with open(self._record) as file:
                 self.done = json.load(file)
 
-    def data_file(self, name):
-        return os.path.join(self.data, name)
+    def data_file(self, *names):
+        """The first of some files or folders of the data that is there."""
+        paths = [os.path.join(self.data, name) for name in names]
+        return next(filter(os.path.exists, paths), paths[0])
 
     def out_file(self, *names):
         return os.path.join(self.out, *names)
@@ -77,8 +84,8 @@ class Benchmark:
             report = self.out_file('report.json')
             subprocess.check_call(
                 [_script('icd-evaluate'), '--pred', folder, '--truth',
-                 self.data_file('SegmentationClassAug'), '--list', self.data_file(data_list), '--class-names',
-                 self.data_file('names.txt'), '--json', report], stdout=subprocess.DEVNULL, cwd=ROOT,
+                 self.data_file(*TRUTH), '--list', self.data_file(data_list), '--class-names',
+                 self.data_file(*CLASS_NAMES), '--json', report], stdout=subprocess.DEVNULL, cwd=ROOT,
                 env=dict(os.environ, PYTHONPATH=ROOT))
             with open(report) as file:
                 found = json.load(file)
@@ -90,14 +97,14 @@ class Benchmark:
     # -------------------------------------------------------------------------------------------------- the stages
     def seeds(self):
         """From image labels to seeds; mIoU by the folder's name."""
-        photographs, names = self.data_file('JPEGImages'), self.data_file('train.txt')
-        self.run('superpixels', os.path.join(ROOT, 'external/superpixel/makeSuperpixel'), names, photographs,
+        images, names = self.data_file('JPEGImages'), self.data_file('train.txt')
+        self.run('superpixels', program.find(), names, images,
                  self.out_file('raw'), str(RAW_SIZE))
-        self.run('merging', sys.executable, 'generate_superpixel.py', '--image-root', photographs, '--data-list', names,
+        self.run('merging', sys.executable, 'generate_superpixel.py', '--image-root', images, '--data-list', names,
                  '--superpixel-root', self.out_file('raw'), '--save-superpixel-root', self.out_file('merged'),
                  '--pretrained', self.weights, '--image-size', str(INFER_SIZE), '--gpus', self.gpus)
-        options = ('run_icd.py', '--image-root', photographs, '--data-list', names, '--class-names',
-                   self.data_file('names.txt'), '--annotation-root', self.data_file('Annotations'), '--superpixel-root',
+        options = ('run_icd.py', '--image-root', images, '--data-list', names, '--class-names',
+                   self.data_file(*CLASS_NAMES), '--labels', self.data_file('labels.json', 'Annotations'), '--superpixel-root',
                    self.out_file('merged'), '--pretrained', self.weights, '--snapshot', self.out_file('icd'),
                    '--gpus', self.gpus, '--seed', str(self.seed), '--image-size', str(CROP), '--batch-size', str(BATCH),
                    '--num-epoch', str(self.epochs))
@@ -112,15 +119,15 @@ class Benchmark:
 
     def network(self, teacher, folder):
         """Train a network on masks, segment the test images; (mIoU without, with the CRF)."""
-        photographs, snapshot = self.data_file('JPEGImages'), self.out_file('networks', teacher)
-        self.run(f'network {teacher}', sys.executable, 'run_deeplab.py', '--image-root', photographs, '--seed-root',
-                 folder, '--data-list', self.data_file('train.txt'), '--class-names', self.data_file('names.txt'),
+        images, snapshot = self.data_file('JPEGImages'), self.out_file('networks', teacher)
+        self.run(f'network {teacher}', sys.executable, 'run_deeplab.py', '--image-root', images, '--seed-root',
+                 folder, '--data-list', self.data_file('train.txt'), '--class-names', self.data_file(*CLASS_NAMES),
                  '--pretrained', self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed', str(self.seed),
                  '--image-size', str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.segment_epochs),
                  '--backbone-lr', '0', '--num-save', '1')
         out = os.path.join(snapshot, 'test')
         self.run(f'prediction {teacher}', _script('icd-segment'), 'predict', '--snapshot', snapshot,
-                 '--image-root', photographs, '--data-list', self.data_file('test.txt'), '--out', out, '--infer-size',
+                 '--image-root', images, '--data-list', self.data_file('test.txt'), '--out', out, '--infer-size',
                  str(INFER_SIZE), '--scales', '1', '--no-flip', '--gpus', self.gpus)
         return tuple(self.evaluate(f'{teacher} {kind}', os.path.join(out, kind), 'test.txt') for kind in ('raw', 'crf'))
 
@@ -131,7 +138,7 @@ class Benchmark:
         best = max((folder for folder in seeds if folder.startswith('cam')), key=seeds.get)
         lines = ['| seeds of the 300 training images | mIoU |', '|---|---|']
         lines += [f'| {folder} | {value:.1f} |' for folder, value in seeds.items()]
-        teachers = {'truth': self.data_file('SegmentationClassAug'), 'ICD raw': self._seeds('raw'),
+        teachers = {'truth': self.data_file(*TRUTH), 'ICD raw': self._seeds('raw'),
                     'ICD CRF': self._seeds('crf'), f'CAM {best[4:]}': self._seeds(best)}
         found = {name: self.network(name.replace(' ', '-'), folder) for name, folder in teachers.items()}
         lines += ['', '| taught by | without CRF | with CRF |', '|---|---|---|']
@@ -152,7 +159,7 @@ def main():
     parser.add_argument('weights')
     parser.add_argument('out')
     parser.add_argument('--epochs', type=int, default=5, help='of ICD (default: %(default)s)')
-    parser.add_argument('--segment-epochs', type=int, default=5, help='of each network (default: %(default)s)')
+    parser.add_argument('--segment-epochs', type=int, default=3, help='of each network (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--gpus', default='cpu')
     options = parser.parse_args()

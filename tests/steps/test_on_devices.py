@@ -26,14 +26,6 @@ from tests.helpers.small_data import RUN, list_files, run
 from tests.train import toy
 
 
-@pytest.fixture
-def data(valid, tmp_path, monkeypatch):
-    root = str(tmp_path / 'data')
-    shutil.copytree(valid, root)
-    monkeypatch.chdir(root)
-    return root
-
-
 def predict():
     predict_segmentation.main('--image-root images --out predictions --snapshot segment --infer-size 49 --gpus cpu '
                               '--scales 1 --num-workers 0 --num-process 1'.split())
@@ -56,7 +48,7 @@ def networks(monkeypatch):
 
 
 @pytest.mark.parametrize('stage', ['train', 'infer', 'merge'])
-def test_no_network_outlives_its_stage(data, networks, stage):
+def test_no_network_outlives_its_stage(in_valid, networks, stage):
     assert run(stage) == 0 and len(networks) > 20
     assert [block() for block in networks if block() is not None] == []
 
@@ -89,7 +81,8 @@ def runs_out(*_, **__):
     ('infer', (PaddedInference, '__call__'), ['--force'], '--infer-batch-size 2,'),
     ('infer', (PaddedInference, '__call__'), ['--force', '--infer-batch-size', '1'], 'a smaller --infer-size,'),
     ('merge', (PaddedInference, '__call__'), ['--batch-size', '6'], '--batch-size 3,')])
-def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(data, monkeypatch, capsys, stage, where, extra, remedy):
+def test_a_stage_that_runs_out_of_memory_says_so_in_one_line(in_valid, monkeypatch, capsys, stage, where, extra,
+                                                             remedy):
     monkeypatch.setattr(*where, runs_out)
     assert run(stage, extra) == 2
     line, = [line for line in capsys.readouterr().err.splitlines() if 'out of memory' in line]
@@ -144,7 +137,7 @@ def test_readers_are_forked_before_a_device_is_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('stage', ['infer', 'merge'])
-def test_readers_of_inference_are_forked_before_a_device_is_used(data, monkeypatch, stage):
+def test_readers_of_inference_are_forked_before_a_device_is_used(in_valid, monkeypatch, stage):
     recorded, set_data = Recorded(), gluon.Parameter._init_impl
 
     def record(self, *arguments):
@@ -156,7 +149,7 @@ def test_readers_of_inference_are_forked_before_a_device_is_used(data, monkeypat
     assert 'fork' in events[:2] and 'fork' not in events[events.index('weights'):]
 
 
-def test_inference_after_training_on_gpus_is_a_process_of_its_own(data, monkeypatch):
+def test_inference_after_training_on_gpus_is_a_process_of_its_own(in_valid, monkeypatch):
     def here(*_):
         raise AssertionError('inferred in the process that trained')
     monkeypatch.setattr(own_process, 'needed', lambda gpus: True)
@@ -197,7 +190,7 @@ PIPELINE = '--image-root images --labels annotations --pretrained pretrained.par
 
 @pytest.mark.parametrize('module, arguments', [
     ('icd.steps.run', RUN), ('icd.steps.segment', ['train']), ('icd.steps.pipeline', PIPELINE)])
-def test_deterministic_sets_its_variables_before_mxnet_is_imported(data, tmp_path, module, arguments):
+def test_deterministic_sets_its_variables_before_mxnet_is_imported(in_valid, tmp_path, module, arguments):
     (tmp_path / 'fake').mkdir()
     (tmp_path / 'fake/mxnet.py').write_text(SHOWN)
     code = f'import sys; from {module} import command; sys.exit(command())'
@@ -221,7 +214,7 @@ def test_deterministic_is_refused_once_mxnet_is_there(monkeypatch):
 
 
 @pytest.mark.parametrize('stage, tuned', [('infer', '0'), ('merge', '0'), ('train', None)])
-def test_convolutions_are_tuned_where_shapes_stay_the_same(data, monkeypatch, stage, tuned):
+def test_convolutions_are_tuned_where_shapes_stay_the_same(in_valid, monkeypatch, stage, tuned):
     monkeypatch.delenv('MXNET_CUDNN_AUTOTUNE_DEFAULT', raising=False)
     seen, forward = set(), nn.Conv2D.hybrid_forward
 
