@@ -1,11 +1,12 @@
 """ICD against CAM on images, from image labels to networks: `python tests/benchmarks/msrc.py DATA WEIGHTS OUT`.
 
 DATA is MSRC v2 as `python -m icd.data.msrc` writes it, or in VOC's layout (Annotations, SegmentationClassAug, names.txt)
-with `train.txt` and `test.txt`; WEIGHTS a VGG16 trained on ImageNet, of any format. Superpixels, merging, training, scores and seeds of the
-training images; their evaluation; then the same segmentation network four times, taught by the truth, by ICD's raw
-seeds, by its CRF seeds and by CAM's at their best threshold, and compared on the test images. Pixel truth chooses that
-threshold, in CAM's favour, and nothing else. The networks' convolutions stay as ImageNet left them: at the tenth of
-the rate that they have below drawn layers they would hardly move in so few steps, and a step takes half the time.
+with `train.txt` and `test.txt`; WEIGHTS a VGG16 trained on ImageNet, of any format. Superpixels, merging, training,
+scores and seeds of the training images; their evaluation; then the same segmentation network four times, taught by the
+truth, by ICD's raw seeds, by its CRF seeds and by CAM's at their best threshold, and compared on the test images. Pixel
+truth chooses that threshold, in CAM's favour, and nothing else. The networks' convolutions stay as ImageNet left them:
+at the tenth of the rate that they have below drawn layers they would hardly move in so few steps, and a step takes half
+the time.
 
 Every stage is a command of its own, printed before it runs; what is done is kept, so the same command goes on after an
 interruption. OUT/table.md and OUT/figures.json hold the result.
@@ -98,14 +99,14 @@ class Benchmark:
     def seeds(self):
         """From image labels to seeds; mIoU by the folder's name."""
         images, names = self.data_file('JPEGImages'), self.data_file('train.txt')
-        self.run('superpixels', program.find(), names, images,
-                 self.out_file('raw'), str(RAW_SIZE))
+        self.run('superpixels', program.find(), names, images, self.out_file('raw'),
+                 str(RAW_SIZE))
         self.run('merging', sys.executable, 'generate_superpixel.py', '--image-root', images, '--data-list', names,
                  '--superpixel-root', self.out_file('raw'), '--save-superpixel-root', self.out_file('merged'),
                  '--pretrained', self.weights, '--image-size', str(INFER_SIZE), '--gpus', self.gpus)
         options = ('run_icd.py', '--image-root', images, '--data-list', names, '--class-names',
-                   self.data_file(*CLASS_NAMES), '--labels', self.data_file('labels.json', 'Annotations'), '--superpixel-root',
-                   self.out_file('merged'), '--pretrained', self.weights, '--snapshot', self.out_file('icd'),
+                   self.data_file(*CLASS_NAMES), '--labels', self.data_file('labels.json', 'Annotations'),
+                   '--superpixel-root', self.out_file('merged'), '--pretrained', self.weights, '--snapshot', self.out_file('icd'),
                    '--gpus', self.gpus, '--seed', str(self.seed), '--image-size', str(CROP), '--batch-size', str(BATCH),
                    '--num-epoch', str(self.epochs))
         self.run('training', sys.executable, *options, '--log-frequency', '6', '--only-train')
