@@ -1,6 +1,6 @@
 """ICD against CAM on images, from image labels to networks: `python tests/benchmarks/msrc.py DATA WEIGHTS OUT`.
 
-DATA is MSRC v2 as `python -m icd.data.msrc` writes it, or in VOC's layout (Annotations, SegmentationClassAug, names.txt)
+DATA is MSRC v2 as `python -m icd.data.msrc` writes it, or in VOC's (Annotations, SegmentationClassAug, names.txt),
 with `train.txt` and `test.txt`; WEIGHTS a VGG16 trained on ImageNet, of any format. Superpixels, merging, training,
 scores and seeds of the training images; their evaluation; then the same segmentation network four times, taught by the
 truth, by ICD's raw seeds, by its CRF seeds and by CAM's at their best threshold, and compared on the test images. Pixel
@@ -106,8 +106,8 @@ class Benchmark:
                  '--pretrained', self.weights, '--image-size', str(INFER_SIZE), '--gpus', self.gpus)
         options = ('run_icd.py', '--image-root', images, '--data-list', names, '--class-names',
                    self.data_file(*CLASS_NAMES), '--labels', self.data_file('labels.json', 'Annotations'),
-                   '--superpixel-root', self.out_file('merged'), '--pretrained', self.weights, '--snapshot', self.out_file('icd'),
-                   '--gpus', self.gpus, '--seed', str(self.seed), '--image-size', str(CROP), '--batch-size', str(BATCH),
+                   '--superpixel-root', self.out_file('merged'), '--pretrained', self.weights,
+                   '--snapshot', self.out_file('icd'), '--gpus', self.gpus, '--seed', str(self.seed), '--image-size', str(CROP), '--batch-size', str(BATCH),
                    '--num-epoch', str(self.epochs))
         self.run('training', sys.executable, *options, '--log-frequency', '6', '--only-train')
         self.run('scores and seeds', sys.executable, *options, '--log-frequency', '6', '--infer-size', str(INFER_SIZE),
