@@ -107,8 +107,8 @@ class Benchmark:
         options = ('run_icd.py', '--image-root', images, '--data-list', names, '--class-names',
                    self.data_file(*CLASS_NAMES), '--labels', self.data_file('labels.json', 'Annotations'),
                    '--superpixel-root', self.out_file('merged'), '--pretrained', self.weights,
-                   '--snapshot', self.out_file('icd'), '--gpus', self.gpus, '--seed', str(self.seed), '--image-size', str(CROP), '--batch-size', str(BATCH),
-                   '--num-epoch', str(self.epochs))
+                   '--snapshot', self.out_file('icd'), '--gpus', self.gpus, '--seed', str(self.seed),
+                   '--image-size', str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.epochs))
         self.run('training', sys.executable, *options, '--log-frequency', '6', '--only-train')
         self.run('scores and seeds', sys.executable, *options, '--log-frequency', '6', '--infer-size', str(INFER_SIZE),
                  '--seeds', 'crf,raw,cam', '--cam-threshold', ','.join(THRESHOLDS), '--colour')
