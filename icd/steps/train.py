@@ -18,6 +18,7 @@ from icd.train.log import Watching
 from icd.train.loop import Saving
 from icd.train.schedule import Schedule
 from icd.train.session import Machine, Recipe
+from icd.train.task import UNFITTED, Fit
 from icd.train.trainer import Sgd
 from icd.viz import curves
 from icd.weights import load, source_input
@@ -118,7 +119,7 @@ def _task(options, inputs, devices, path):
     net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn)
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
-    slowed = ()
+    fit = UNFITTED
     if path:
         load.load_trained(path, net, devices)
         notes = [f'weights from {path}']
@@ -126,9 +127,9 @@ def _task(options, inputs, devices, path):
         start = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
         notes = [start.description]
         if start.values and 'fc6_weight' not in start.values:
-            slowed = tuple(start.values)
-            notes += head_start.from_convolutions(net, start.values, _dataset(options, inputs, 'none'), inputs.labels,
-                                                  options.seed)
+            lines, factors = head_start.from_convolutions(net, start.values, _dataset(options, inputs, 'none'),
+                                                          inputs.labels, options.seed)
+            notes, fit = notes + lines, Fit(tuple(start.values), factors)
     schedule = _schedule(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
-                   notes, slowed)
+                   notes, fit)

@@ -25,6 +25,7 @@ from icd.train.loop import Saving
 from icd.train.schedule import Schedule
 from icd.train.segmentation_task import SegmentationTask
 from icd.train.session import Machine, Recipe
+from icd.train.task import UNFITTED, Fit
 from icd.train.trainer import Sgd
 from icd.viz import curves
 from icd.weights import load, source_input
@@ -238,7 +239,7 @@ def _task(options, inputs, devices, path):
     if options.recipe == 'deeplab':
         for name, parameter in net.collect_params().items():
             parameter.lr_mult *= _PAPER_BIAS_RATE if name.endswith('_bias') else 1.
-    slowed = ()
+    fit = UNFITTED
     if path:
         load.load_trained(path, net, devices)
         notes = [f'weights from {path}']
@@ -251,9 +252,9 @@ def _task(options, inputs, devices, path):
             images = samples(_dataset(options, inputs, 'none'), options.seed, data_dependent.IMAGES)[0]
             factors = data_dependent.fit_scales(net, given, images)
             notes += data_dependent.described(factors)
-            slowed = tuple(given) if factors else ()
+            fit = Fit(tuple(given), factors) if factors else fit
     validate = inputs.validation and inputs.validation.of(net, devices)
     notes += inputs.seeds.lines(inputs.class_names)
     return SegmentationTask(net, options.class_balance,
                             options.image_size if options.loss == 'multi-scale' else None, notes, validate,
-                            slowed)
+                            fit)

@@ -11,13 +11,14 @@ import contextlib
 import json
 import os
 import re
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, NamedTuple
 
 import numpy as np
 
 from icd import files
 from icd.errors import UserError
 from icd.mxnet_setup import Block, mx
+from icd.train.task import UNFITTED, Fit
 from icd.weights import load, mxnet_params
 
 _HEADER = 'header'
@@ -44,15 +45,14 @@ class Checkpoint(NamedTuple):
     settings : dict
         What a resumed run must share: JSON values by the names of options.
     momentum : dict of str to NDArray, or None
-    slowed : sequence of str
-        `Task.slowed`.
+    fit : icd.train.task.Fit
     """
 
     path: str | None
     position: Position
     settings: dict
     momentum: dict | None
-    slowed: Sequence[str] = ()
+    fit: Fit = UNFITTED
 
 
 class Checkpoints:
@@ -103,7 +103,7 @@ class Checkpoints:
         return 0
 
     # -------------------------------------------------------------------------------------------- writing, reading
-    def save(self, net: Block, momentum: dict, position: Position, settings: dict, slowed: Sequence[str] = ()) -> str:
+    def save(self, net: Block, momentum: dict, position: Position, settings: dict, fit: Fit = UNFITTED) -> str:
         """Write a checkpoint, each file whole.
 
         Parameters
@@ -114,8 +114,7 @@ class Checkpoints:
         position : Position
             Where the training goes on from here. At batch 0 this is the checkpoint of the epoch before.
         settings : dict
-        slowed : sequence of str
-            `Task.slowed`.
+        fit : icd.train.task.Fit
 
         Returns
         -------
@@ -134,8 +133,8 @@ class Checkpoints:
                                 remedy='give a smaller --learning-rate')
         with files.write_atomic(path) as partial:
             load.save(partial, net)
-            header = {'position': list(position), 'settings': settings, 'slowed': list(slowed),
-                      'params_crc32': files.checksum(partial)}
+            header = {'position': list(position), 'settings': settings, 'slowed': list(fit.slowed),
+                      'factors': fit.factors, 'params_crc32': files.checksum(partial)}
             arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
             arrays.update((_MOMENTUM + name, value) for name, value in momentum.items())
             mxnet_params.write(_states(path), arrays)
@@ -192,7 +191,7 @@ class Checkpoints:
             path = self.before(begin_epoch)
             other = read(path)
             return Checkpoint(path, Position(begin_epoch, 0, begin_epoch * batches), settings,
-                              other and other.momentum, other.slowed if other else ())
+                              other and other.momentum, other.fit if other else UNFITTED)
         if resume:
             self._refuse_other(settings)
         return Checkpoint(None, Position(0, 0, 0), settings, None)
@@ -233,7 +232,7 @@ def read(path: str) -> Checkpoint | None:
             return None
         return Checkpoint(path, Position(*header['position']), header['settings'],
                           {name[len(_MOMENTUM):]: mx.nd.array(value) for name, value in arrays.items()},
-                          header.get('slowed', ()))
+                          Fit(header.get('slowed', ()), header.get('factors', {})))
     except (UserError, KeyError, ValueError, TypeError):
         return None
 

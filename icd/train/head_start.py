@@ -4,7 +4,7 @@ Gradients of layers that were just drawn spoil the trained ones below (Kumar et 
 pretrained features and underperform out-of-distribution"): from random fc6 and fc7, an ImageNet VGG16 loses within ten
 steps what it knew. So these learn first, on convolutions that stand still, which takes few steps and little time. What
 they learned is then scaled to the data (`icd.model.data_dependent`): how large it may be depends on the training's
-learning rate, not on theirs. And in the training what was given learns at a tenth of the rate (`Task.slowed`), as is
+learning rate, not on theirs. And in the training what was given learns at a tenth of the rate (`Fit.slowed`), as is
 usual below new layers: with fc6 to fc8 ready, but the full rate, conv5_3 grew to four times its size in five steps of
 8 images, and fell to a quarter.
 """
@@ -32,7 +32,7 @@ _HIDDEN = 'fc6', 'fc7'
 _ORDER = 4                  # first word of the seeds of the batches
 
 
-def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labels: np.ndarray, seed: int) -> list:
+def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labels: np.ndarray, seed: int) -> tuple:
     """Let fc6, fc7 and fc8 of the CAM branch learn from image labels, and start the top-down branch from them.
 
     Parameters
@@ -51,6 +51,8 @@ def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labe
     -------
     list of str
         What was done, for the log.
+    dict of str to float
+        Factors of the scaled weights, by name.
     """
     parameters, given = net.collect_params(), set(given)
     images, image_labels, _ = samples(dataset, seed, IMAGES)
@@ -61,9 +63,10 @@ def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labe
             parameters[name].set_data(parameters[source].list_data()[0])
     few = images[:data_dependent.IMAGES]
     factors = data_dependent.fit_scales(net, given, few)
-    _calm(net, few)
-    return [f'fc6, fc7 and fc8 learned from {len(images)} training images on the convolutions as they are, {STEPS} '
-            f'steps: ranking accuracy {ranking:.3f}', *data_dependent.described(factors)]
+    factors['fc8_weight'] = _calm(net, few)
+    lines = [f'fc6, fc7 and fc8 learned from {len(images)} training images on the convolutions as they are, {STEPS} '
+             f'steps: ranking accuracy {ranking:.3f}', *data_dependent.described(factors)]
+    return lines, factors
 
 
 def _learn(net, images, labels, seed):
@@ -104,9 +107,12 @@ def _learn(net, images, labels, seed):
 
 
 def _calm(net, images):
-    """Scale fc8 so that the logits of the images differ by `_LOGITS`: a start that is right, and not yet sure of it."""
+    """Scale fc8 so that the logits of the images differ by `_LOGITS`, a start that is right and not yet sure of it; by
+    which factor."""
     weight, bias = (net.collect_params()[f'fc8_{part}'] for part in ('weight', 'bias'))
     device = weight.list_ctx()[0]
     logits = np.concatenate([net(nd.array(images[i:i + _PART], device, np.uint8))[0].mean(axis=(2, 3)).asnumpy()
                              for i in range(0, len(images), _PART)]) - bias.data(device).asnumpy()
-    weight.set_data(weight.data(device) * (_LOGITS / max(float(logits.std()), 1e-12)))
+    factor = _LOGITS / max(float(logits.std()), 1e-12)
+    weight.set_data(weight.data(device) * factor)
+    return factor

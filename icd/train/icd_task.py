@@ -11,7 +11,7 @@ from icd.model.losses import ICDLoss, warm_up
 from icd.model.sync_bn import forward_synchronised
 from icd.model.vgg import BLOCKS, scaled
 from icd.mxnet_setup import autograd, mx
-from icd.train.task import Losses, Task
+from icd.train.task import UNFITTED, Fit, Losses, Task
 from icd.viz import previews
 
 _SUPERPIXELS = 64                           # their number is rounded up to a multiple: the graph sees few shapes
@@ -37,7 +37,8 @@ class IcdTask(Task):
         `--no-superpixel`.
     sync_bn : bool
         Batch normalisation takes its statistics over all devices of this node.
-    notes, slowed : sequence of str
+    notes : sequence of str
+    fit : Fit
         See `Task`.
     """
 
@@ -49,9 +50,9 @@ class IcdTask(Task):
     unclipped = ('icd_bu_weight',)
 
     def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False,
-                 notes: Sequence[str] = (), slowed: Sequence[str] = ()):
+                 notes: Sequence[str] = (), fit: Fit = UNFITTED):
         super().__init__(net)
-        self.notes, self.slowed = notes, slowed
+        self.notes, self.fit = notes, fit
         self._state = net.collect_params()[STATE]
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()
         self._loss = ICDLoss(net.num_classes, pixelwise)

@@ -9,7 +9,7 @@ from icd.model.deeplab import ASPP, DeepLab
 from icd.model.resnet import EXPANSION, STAGES, STEM
 from icd.model.segmentation_loss import PIXELS, CountPixels, Scales, SegmentationLoss
 from icd.model.vgg import BLOCKS, scaled
-from icd.train.task import Losses, Task
+from icd.train.task import UNFITTED, Fit, Losses, Task
 from icd.viz import previews
 
 _SHOWN = 2                                  # images of a log step in the preview
@@ -25,7 +25,8 @@ class SegmentationTask(Task):
         See `icd.model.segmentation_loss.SegmentationLoss`.
     multi_scale_side : int, optional
         Side of the crops, 32k+1, where the multi-scale loss is wanted.
-    notes, slowed : sequence of str
+    notes : sequence of str
+    fit : Fit
         See `Task`.
     validate : callable, optional
         (epoch) -> lines for the log, once after each epoch; nothing else is done with what it finds.
@@ -39,12 +40,12 @@ class SegmentationTask(Task):
     mean_over_images = False
 
     def __init__(self, net: DeepLab, balanced: bool = False, multi_scale_side: int | None = None,
-                 notes: Sequence[str] = (), validate: Callable | None = None, slowed: Sequence[str] = ()):
+                 notes: Sequence[str] = (), validate: Callable | None = None, fit: Fit = UNFITTED):
         super().__init__(net)
         self._count, self._loss = CountPixels(), SegmentationLoss(balanced)
         self._scales = Scales(multi_scale_side) if multi_scale_side else None
         self.blocks = (self._count, self._loss) + ((self._scales,) if self._scales else ())
-        self.notes, self.slowed = tuple(notes), slowed
+        self.notes, self.fit = tuple(notes), fit
         self._validate, self._counts = validate, {}
 
     def running(self):

@@ -160,7 +160,7 @@ def _train(recipe, saving, watching, devices, kvstore, start, loader):
     schedule, free = recipe.schedule, mxnet_setup.free_memory(devices)
     task = recipe.make_task(devices, start.path)
     if start.path:
-        task.slowed = start.slowed
+        task.fit = start.fit
     warnings = gpu_memory.check(free, lambda images: task.least_memory(loader.layout(images)), recipe.batch_size,
                                 recipe.accumulate, nodes * len(devices))
     trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
@@ -172,7 +172,7 @@ def _train(recipe, saving, watching, devices, kvstore, start, loader):
         log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
         for note in (*task.notes, *warnings):
             log.message(note)
-        if task.slowed:
+        if task.fit.slowed:
             log.message(f'what the weights file gave learns at {SLOW} of its rate')
         loop.train(trainer, loader, schedule, saving, recipe.settings, start.position, log)
 

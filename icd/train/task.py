@@ -1,13 +1,29 @@
 """What a trainer knows of a network: a task, the base of `icd.train.icd_task.IcdTask` and of every other."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
 from icd.mxnet_setup import Block
 
 SLOW = .1                   # of the usual rate: what was given, below layers that were drawn
+
+
+class Fit(NamedTuple):
+    """How weights of which a file gave a part were fitted to the training images before the first step.
+
+    slowed : sequence of str
+        Names of the parameters that learn at `SLOW` times their rate: what was given.
+    factors : dict of str to float
+        What drawn weights were multiplied with, by name.
+    """
+
+    slowed: Sequence[str] = ()
+    factors: Mapping[str, float] = {}
+
+
+UNFITTED = Fit()
 
 
 class Losses(NamedTuple):
@@ -59,8 +75,8 @@ class Task:
         False: the gradient is taken as it is.
     notes : sequence of str
         Lines for the log when a training starts: where the weights come from.
-    slowed : sequence of str
-        Names of the parameters that learn at `SLOW` times their rate. Checkpoints remember them.
+    fit : Fit
+        What the data did to the weights before the first step. Checkpoints remember it.
     """
 
     blocks = ()
@@ -71,7 +87,7 @@ class Task:
     unclipped = ()
     mean_over_images = True
     notes = ()
-    slowed = ()
+    fit = UNFITTED
 
     def __init__(self, net: Block):
         self.net = net

@@ -117,7 +117,7 @@ class Trainer:
         self._learning = [p for p in parameters.values() if p.grad_req != 'null']
         self._clipped = [p for p in self._learning if p.name not in task.unclipped]
         for parameter in self._learning:
-            if parameter.name in task.slowed:
+            if parameter.name in task.fit.slowed:
                 parameter.lr_mult *= SLOW
         if accumulate > 1:
             for parameter in self._learning:

@@ -4,6 +4,7 @@ import os
 from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing
+from icd.train import checkpoint
 from icd.weights import mxnet_params
 from tests.helpers import results
 from tests.steps.test_train import data, run  # noqa: F401  (a fixture)
@@ -37,9 +38,11 @@ def start(data, folder, monkeypatch, with_fc=False, **values):      # noqa: F811
 
 def test_what_a_file_lacks_is_scaled_and_logged(data, tmp_path, monkeypatch):       # noqa: F811
     log, found = start(data, tmp_path / 'run', monkeypatch)
-    assert set(found['factors']) == {'fc6_weight', 'fc7_weight', 'fc6_ft_weight', 'fc7_ft_weight'}
+    assert set(found['factors']) == {'fc6_weight', 'fc7_weight', 'fc6_ft_weight', 'fc7_ft_weight', 'fc8_weight'}
     assert found['images'].shape == (13, 3, 33, 33) and found['images'].std() > 10
     assert f"fc6 x {found['factors']['fc6_weight']:.4g}" in log and 'not in it: icd_bu, fc6, fc7, fc8' in log
+    kept = checkpoint.read(str(tmp_path / 'run' / 'vgg16_icd-0000.params')).fit
+    assert kept.factors == found['factors'] and 'conv5_3_weight' in kept.slowed
     # Other processes that read the images, and a second device, give the same start.
     again = start(data, tmp_path / 'again', monkeypatch, num_workers=2, gpus='cpu:2')[1]
     assert again['factors'] == found['factors']

@@ -10,6 +10,7 @@ from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing, set_values
 from icd.train import checkpoint
 from icd.train.checkpoint import Checkpoints, Position
+from icd.train.task import UNFITTED, Fit
 from icd.weights import load, mxnet_params
 
 SETTINGS = {'seed': 3, 'augment': ['scale']}
@@ -38,6 +39,14 @@ def save(checkpoints, net, epoch, settings=SETTINGS, scale=1.):
 
 def save_within(checkpoints, net, step):
     return checkpoints.save(net, momentum_of(net), Position(step // 10, step % 10, step), SETTINGS)
+
+
+def test_a_checkpoint_remembers_how_its_start_was_fitted(checkpoints, net):
+    fit = Fit(['conv1_1_weight'], {'fc6_weight': .0848333})
+    name = checkpoints.save(net, momentum_of(net), Position(1, 0, 10), SETTINGS, fit)
+    assert checkpoint.read(name).fit == fit
+    assert checkpoint.read(checkpoints.save(net, momentum_of(net), Position(2, 0, 20), SETTINGS)).fit == ([], {})
+    assert checkpoints.start(SETTINGS, 10, begin_epoch=1, resume=False).fit == fit
 
 
 def test_saved_checkpoints_read_back(checkpoints, net):
@@ -166,12 +175,12 @@ def test_a_missing_epoch_is_named(checkpoints, net):
 
 # ------------------------------------------------------------------------------------------------------ the start
 def test_a_training_resumes_from_its_newest_checkpoint(checkpoints, net):
-    assert checkpoints.start(SETTINGS, 10) == (None, (0, 0, 0), SETTINGS, None, ())
+    assert checkpoints.start(SETTINGS, 10) == (None, (0, 0, 0), SETTINGS, None, UNFITTED)
     save(checkpoints, net, 0)
     within = save_within(checkpoints, net, 14)
     found = checkpoints.start(SETTINGS, 10)
     assert (found.path, found.position) == (within, (1, 4, 14)) and found.momentum
-    assert checkpoints.start(SETTINGS, 10, resume=False) == (None, (0, 0, 0), SETTINGS, None, ())
+    assert checkpoints.start(SETTINGS, 10, resume=False) == (None, (0, 0, 0), SETTINGS, None, UNFITTED)
 
 
 def test_begin_epoch_starts_from_the_epoch_before(checkpoints, net):

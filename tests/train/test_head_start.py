@@ -37,7 +37,7 @@ def start(devices=1, scale=1., seed=3):
     given = {name: value for name, value in values.items() if name.startswith('conv') and name != 'conv_ft_weight'}
     given['conv5_3_weight'] = given['conv5_3_weight'] * scale
     set_values(net, initialize_missing(net, given, 0), [mx.cpu(i) for i in range(devices)])
-    return net, given, head_start.from_convolutions(net, given, dataset, dataset.labels, seed)
+    return net, given, head_start.from_convolutions(net, given, dataset, dataset.labels, seed)[0]
 
 
 def values(net, device=None):

@@ -109,7 +109,7 @@ def test_a_step_equals_the_plain_sequence_of_its_parts():
 def test_what_is_slowed_takes_smaller_steps(single):
     slowed = 'conv5_3_weight', 'fc6_weight'
     start = values_of(start_net([mx.cpu()]))
-    found = values_of(train(make_task=functools.partial(IcdTask, slowed=slowed))[0])
+    found = values_of(train(make_task=functools.partial(IcdTask, fit=task.Fit(slowed)))[0])
     for name in single:
         factor = task.SLOW if name in slowed else 1.
         np.testing.assert_allclose(found[name] - start[name], factor * (single[name] - start[name]), rtol=0, atol=1e-6,

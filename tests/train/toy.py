@@ -9,7 +9,7 @@ import numpy as np
 from icd.mxnet_setup import HybridBlock, init, mx, nn
 from icd.train import session
 from icd.train.checkpoint import Checkpoints
-from icd.train.task import Losses, Task
+from icd.train.task import Fit, Losses, Task
 from icd.weights import load
 
 
@@ -71,7 +71,7 @@ def make_task(devices, path):
     if path:
         load.load_trained(path, net, devices)
     else:
-        task.slowed = 'hidden_weight',          # a resumed run must find it in the checkpoint
+        task.fit = Fit(('hidden_weight',), {'hidden_weight': .5})      # a resumed run must find it in the checkpoint
     return task
 
 
