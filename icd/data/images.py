@@ -25,6 +25,8 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Type
 _IDLE_CHUNKS = {b'iCCP', b'tEXt', b'zTXt', b'iTXt', b'sPLT', b'hIST', b'pHYs', b'tIME'}
 _AGAIN = 'copy or download it again'
 _CHECK = 'check the image folder and the list of names'
+# OpenCV moved it; both return the level before.
+_set_log_level = cv2.setLogLevel if hasattr(cv2, 'setLogLevel') else cv2.utils.logging.setLogLevel
 
 
 @contextlib.contextmanager
@@ -145,13 +147,13 @@ def decode(data: bytes, mode: int) -> np.ndarray | None:
     """
     if not data or cut_short(data):
         return None
-    before = cv2.setLogLevel(0)             # its lines name no file; the caller reports what is wrong with one
+    before = _set_log_level(0)              # its lines name no file; the caller reports what is wrong with one
     try:
         return cv2.imdecode(np.frombuffer(bare(data), np.uint8), mode)
     except cv2.error:                                               # sizes that are beyond OpenCV's limits
         return None
     finally:
-        cv2.setLogLevel(before)
+        _set_log_level(before)
 
 
 def decode_image(data: bytes, path: str) -> np.ndarray:
