@@ -107,6 +107,8 @@ TABLE = {
     'truth of another size': (picture('truth/b.png', (3, 3)), TRUTH, r'truth/b\.png \(3x3, not 44x36\)'),
     'truth of an unknown class': (picture('truth/b.png', (36, 44), value=21), TRUTH,
                                   r'truth/b\.png \(index 21\): has an index beyond the 21 classes'),
+    'truth that ignores everything': (lambda: [picture(f'truth/{name}.png', (36, 44), value=255)() for name in NAMES],
+                                      TRUTH, r'truth: ignores every pixel of every image'),
     'a picture of another kind': (nothing, (*TRUTH, '--plot', 'a.gif'), r'--plot a\.gif: .*\.png or \.svg'),
     'a picture over the truth': (nothing, (*TRUTH, '--plot', 'truth/a.png'), r'--plot truth/a\.png: is or lies among'),
     'a table over the list': (nothing, (*TRUTH, '--csv', 'list.txt'), r'--csv list\.txt: is or lies among the inputs'),

@@ -204,6 +204,10 @@ def run(options: cli.Options, inputs: Inputs, sources: Sequence[Source]) -> dict
     counts, problems = _count(options, inputs, sources), Problems()
     for error in counts.errors:
         problems.add_error(error)
+    for role, sums in counts.sums.items():
+        if not sums[..., 1, :].any():
+            problems.add('ignores every pixel of every image (index 255): nothing can be compared with it',
+                         getattr(options, role), f'check --{role}')
     problems.raise_if_any()
     curves = []
     for i, source in enumerate(sources):

@@ -1,11 +1,13 @@
 """A sweep gives, at every threshold, the figures that icd-evaluate gives of the seeds."""
 import csv
 import io
+import os
 
 import numpy as np
 import pytest
 
-from icd import cli
+from icd import cli, files
+from icd.data import masks
 from icd.steps import evaluate
 from tests.steps.test_map_seeds import irn, run
 
@@ -26,8 +28,7 @@ def evaluated(pred, truth):
 
 def test_figures_are_those_of_the_seeds(swept, capfd):
     assert run('--from-maps', 'other=irn', '--from-maps', 'snap/results/scores_icd', '--sweep', '0.6,0.1',
-               '--truth', 'truth', '--against', 'pred', '--by-sign', '--seeds', 'raw,crf', '--csv', 'a.csv',
-               '--plot', 'a.png') == 0
+               '--truth', 'truth', '--against', 'pred', '--by-sign', '--seeds', 'raw,crf', '--csv', 'a.csv') == 0
     rows = table('a.csv')
     assert len(rows) == 2 * 2 * 3
     for maps, folder, out in ('other', 'irn', 'out'), ('scores_icd', 'snap/results/scores_icd', 'icd'):
@@ -41,14 +42,14 @@ def test_figures_are_those_of_the_seeds(swept, capfd):
     best = max((row for row in rows if row['threshold'] and row['maps'] == 'other' and row['seeds'] == 'crf'),
                key=lambda row: float(row['mIoU']))
     assert f"other, crf: best by truth at {float(best['threshold']):g}, mIoU {float(best['mIoU']):.2f}" in printed
-    with open('a.png', 'rb') as file:
-        assert file.read(8) == b'\x89PNG\r\n\x1a\n'
 
 
 def test_a_threshold_is_chosen_without_truth(swept, capfd):
     assert run('--from-maps', 'irn', '--threshold', '0.3', '--seeds', 'raw', '--out', 'out') == 0
     assert run('--from-maps', 'irn', '--sweep', '0.1,0.3,0.6', '--against', 'out/raw_0.30',
-               '--csv', 'a.csv') == 0
+               '--csv', 'a.csv', '--plot', 'a.png') == 0
+    with open('a.png', 'rb') as file:
+        assert file.read(8) == b'\x89PNG\r\n\x1a\n'
     assert 'irn: chosen without truth: 0.3 agrees most with out/raw_0.30 (100.00)\n' in capfd.readouterr().out
     assert list(table('a.csv')[0]) == ['maps', 'seeds', 'threshold', 'agreement']
 
@@ -61,6 +62,16 @@ def test_maps_without_signs_have_no_figures_by_sign(swept):
                '--by-sign', '--csv', 'a.csv') == 0
     by_sign = [row['maps'] for row in table('a.csv') if not row['threshold']]
     assert by_sign == ['irn'] and len(table('a.csv')) == 19 + 19 + 1
+
+
+def test_images_without_classes_count_as_background(swept):
+    files.save_bytes('annotations/a.xml', b'<annotation/>')
+    os.remove('irn/a.npy')
+    assert run('--from-maps', 'irn', '--sweep', '0.3', '--truth', 'truth', '--unlabelled', 'keep', '--seeds', 'crf',
+               '--csv', 'a.csv') == 0
+    assert run('--from-maps', 'irn', '--unlabelled', 'keep', '--out', 'out') == 0
+    assert not masks.read_mask('out/crf_0.30/a.png').any()
+    assert float(table('a.csv')[0]['mIoU']) == pytest.approx(evaluated('out/crf_0.30', 'truth'))
 
 
 def test_the_number_of_processes_changes_no_figure(swept):
