@@ -122,13 +122,13 @@ def draw(result: dict, path: str):
     FigureCanvasAgg(figure)
     titles = {'mIoU': 'mIoU, %', 'precision': 'precision of the foreground, %', 'coverage': 'foreground covered, %',
               'agreement': 'agreement (mIoU with the seeds), %', 'threshold': 'threshold, fraction of the maximum'}
-    for axes, (x, y, marked) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels):
-        _plot(axes, result, x, y, marked)
-        axes.set(xlabel=titles[x], ylabel=titles[y])
-        axes.grid(color='.92')
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.legend(fontsize=8, frameon=False)
     data = io.BytesIO()
     with matplotlib.rc_context({'text.parse_math': False}):             # names are text, never formulas
+        for axes, (x, y, marked) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels):
+            _plot(axes, result, x, y, marked)
+            axes.set(xlabel=titles[x], ylabel=titles[y])
+            axes.grid(color='.92')
+            axes.spines[['top', 'right']].set_visible(False)
+            axes.legend(fontsize=8, frameon=False)
         figure.savefig(data, format=path.lower().rpartition('.')[2])
     files.save_bytes(path, data.getvalue())

@@ -152,6 +152,14 @@ def test_storages_inside_of_pickles_are_not_executed(tmp_path, monkeypatch, inne
     assert os.listdir(tmp_path) == ['a.npy']
 
 
+def test_bytes_in_place_of_a_storage_hold_nothing_else(tmp_path):
+    made, parts = tensor(MAPS), (0x1950a86a20f9469cfc6c, 1001, {'little_endian': True}, {'a': 1}, [])
+    for inner in b''.join(pickle.dumps(part, 2) for part in parts), 'text':
+        made.arguments[0].arguments = inner,
+        with pytest.raises(UserError, match='a tensor without storage'):
+            read(tmp_path, {'keys': KEYS, 'high_res': made})
+
+
 @pytest.mark.parametrize('value', [FORMATS['IRN with tensors'], FORMATS['all classes']])
 def test_files_cut_short_are_refused(tmp_path, value):
     save(tmp_path / 'a.npy', value)

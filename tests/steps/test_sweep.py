@@ -30,7 +30,7 @@ def test_figures_are_those_of_the_seeds(swept, capfd):
     assert run('--from-maps', 'other=irn', '--from-maps', 'snap/results/scores_icd', '--sweep', '0.6,0.1',
                '--truth', 'truth', '--against', 'pred', '--by-sign', '--seeds', 'raw,crf', '--csv', 'a.csv') == 0
     rows = table('a.csv')
-    assert len(rows) == 2 * 2 * 3
+    assert [row['threshold'] for row in rows] == 4 * ['0.1', '0.6', '']
     for maps, folder, out in ('other', 'irn', 'out'), ('scores_icd', 'snap/results/scores_icd', 'icd'):
         assert run('--from-maps', folder, '--threshold', '0.1,0.6', '--seeds', 'raw,crf', '--out', out) == 0
         assert run('--from-maps', folder, '--by-sign', '--seeds', 'raw,crf', '--out', out) == 0
@@ -46,12 +46,13 @@ def test_figures_are_those_of_the_seeds(swept, capfd):
 
 def test_a_threshold_is_chosen_without_truth(swept, capfd):
     assert run('--from-maps', 'irn', '--threshold', '0.3', '--seeds', 'raw', '--out', 'out') == 0
-    assert run('--from-maps', 'irn', '--sweep', '0.1,0.3,0.6', '--against', 'out/raw_0.30',
+    assert run('--from-maps', 'irn', '--sweep', '0.6,0.1,0.3', '--against', 'out/raw_0.30',
                '--csv', 'a.csv', '--plot', 'a.png') == 0
     with open('a.png', 'rb') as file:
         assert file.read(8) == b'\x89PNG\r\n\x1a\n'
     assert 'irn: chosen without truth: 0.3 agrees most with out/raw_0.30 (100.00)\n' in capfd.readouterr().out
     assert list(table('a.csv')[0]) == ['maps', 'seeds', 'threshold', 'agreement']
+    assert [row['threshold'] for row in table('a.csv')] == ['0.1', '0.3', '0.6']
 
 
 def test_maps_without_signs_have_no_figures_by_sign(swept):

@@ -30,11 +30,11 @@ def test_unknown_cells_of_the_csv_are_empty():
 
 def test_every_curve_is_in_the_picture(tmp_path):
     kinds = 'raw', 'crf'
-    drawn = result('CAM', '_$x^', kinds=kinds)
+    drawn = result('CAM', '_$x^$', kinds=kinds)
     sweep.draw(drawn, str(tmp_path / 'a.svg'))
     text = (tmp_path / 'a.svg').read_text()
     xml.etree.ElementTree.fromstring(text)
     for kind in kinds:
-        for name in 'CAM', '_$x^':
+        for name in 'CAM', '_$x^$':
             label = ' ' * (name != 'CAM') + f'{name}, {kind}'
             assert text.count(f'<!-- {label} -->') == 3 and text.count(f'<!-- {label}, by sign -->') == 2
