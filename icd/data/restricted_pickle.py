@@ -218,7 +218,9 @@ def _npy(data, allowed):
     try:
         version = np.lib.format.read_magic(stream)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, fortran, dtype = header(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')         # of headers that Python 2 wrote
+            shape, fortran, dtype = header(stream)
     except Exception:           # NumPy's parser of headers raises whatever Python's tokenizer does
         raise ValueError('its header is damaged') from None
     if not dtype.hasobject:

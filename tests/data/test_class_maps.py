@@ -58,6 +58,15 @@ def test_every_format_holds_the_same_maps(tmp_path, kind):
     assert found.maps.dtype == np.float32 and np.array_equal(found.maps, MAPS) and found.others == ()
 
 
+@pytest.mark.filterwarnings('error')
+def test_headers_of_python_2_are_read_without_a_warning(tmp_path):
+    save(tmp_path / 'a.npy', every_class())
+    whole = (tmp_path / 'a.npy').read_bytes()
+    (tmp_path / 'a.npy').write_bytes(whole.replace(b'(6, 36, 44), } ', b'(6L, 36, 44), }', 1))
+    found = class_maps.read(Source('maps', str(tmp_path)), 'a', CLASSES, NAMES, SIZE)
+    assert b'6L' not in whole and np.array_equal(found.maps, MAPS)
+
+
 def test_smaller_maps_are_scaled_to_the_image(tmp_path):
     size = 37, 50
     small = np.random.default_rng(0).random((1, 10, 13), np.float32)            # sides divided by 4, rounded up
