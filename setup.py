@@ -76,6 +76,7 @@ setup(
         'icd-pipeline = icd.steps.pipeline:command',
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
+        'icd-seeds = icd.steps.map_seeds:command',
         'icd-evaluate = icd.steps.evaluate:command',
         'icd-weights = icd.steps.weights:command',
         'icd-labels = icd.steps.labels:command',

@@ -19,6 +19,7 @@ if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from icd.data import (  # noqa: E402
+    class_maps,
     coco,
     images,
     labels,
@@ -31,6 +32,7 @@ from icd.data import (  # noqa: E402
 )
 from icd.errors import UserError  # noqa: E402
 from icd.weights import formats, mxnet_params, npz_file, safetensors_file  # noqa: E402
+from tests.helpers import map_files  # noqa: E402
 from tests.helpers import weights_files as sources  # noqa: E402
 from tests.helpers.small_data import ANNOTATION  # noqa: E402
 
@@ -70,6 +72,20 @@ def weights_files() -> dict:
     found = {name: (_saved(write, '.npz' if 'npz' in name else ''), numbers) for name, write in contents.items()}
     pickled = _saved(lambda path: np.save(path, arrays), '.npy')
     return {**found, 'ONNX': (layer, numbers), 'dictionary of arrays': (pickled, dictionary)}
+
+
+def maps_files() -> dict:
+    """Valid class maps and their reader, as in `valid_files`."""
+    maps = np.random.RandomState(0).rand(2, 4, 5).astype(np.float32)
+
+    def shape(path):
+        folder, name = os.path.split(path)
+        found = class_maps.read(class_maps.Source('maps', folder), name[:-len('.npy')], (1,), 'ab', (4, 5))
+        return found.maps.shape == (1, 4, 5) and np.isfinite(found.maps).all()
+    contents = {'tensors.npy': {'keys': map_files.tensor(np.arange(2)), 'high_res': map_files.tensor(maps)},
+                'by class.npy': {0: maps[0], 2: maps[1]}, 'all classes.npy': maps}
+    return {name: (_saved(lambda path, value=value: map_files.save(path, value), '.npy'), shape)
+            for name, value in contents.items()}
 
 
 def valid_files() -> dict:
@@ -139,7 +155,7 @@ def valid_files() -> dict:
                    lambda path: score_map.read(path, 2, 49).shape == (2, 7, 7)),
         'weights': (params, weights(formats.read)),
         '.params': (params, weights(mxnet_params.read)),
-        **weights_files(),
+        **weights_files(), **maps_files(),
     }
 
 

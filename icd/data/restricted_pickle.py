@@ -177,26 +177,58 @@ def read_npy_dictionary(path: str) -> dict:
     UserError
         When the file is missing, damaged, holds no dictionary, or names anything but arrays. Nothing is executed.
     """
+    value = read_npy(path, _TENSORS, 'a dictionary', 'save it with numpy.save(path, {name: array})')
+    if not isinstance(value, dict):
+        what = f"an array of shape {'x'.join(map(str, value.shape)) or '()'} of {printable(str(value.dtype))}"
+        raise UserError(f'not a NumPy file of a dictionary (it is {what})', path,
+                        'save it with numpy.save(path, {name: array})')
+    return {name: entry for name, entry in value.items() if entry is not _TENSOR}
+
+
+def read_npy(path: str, allowed: dict, what: str, remedy: str) -> dict | np.ndarray:
+    """What a `.npy` file holds: an array of numbers, or a pickled dictionary.
+
+    Parameters
+    ----------
+    path : str
+    allowed : dict
+        What a pickle may call besides `NUMPY`; see `load`.
+    what, remedy : str
+        What it should hold, and what the user can do where it does not, for the message.
+
+    Returns
+    -------
+    dict or ndarray
+        Arrays are read-only.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, damaged, holds something else, or names what is not allowed. Nothing is executed.
+    """
     data = images.read_bytes(path, 'check the path')
     try:
-        return _npy_dictionary(data)
+        return _npy(data, {**NUMPY, **allowed})
     except (ValueError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UserError(f'not a NumPy file of a dictionary ({printable(str(error))})', path,
-                        'save it with numpy.save(path, {name: array})') from None
+        raise UserError(f'not a NumPy file of {what} ({printable(str(error))})', path, remedy) from None
 
 
-def _npy_dictionary(data):
+def _npy(data, allowed):
     stream = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(stream)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, _, dtype = header(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')         # of headers that Python 2 wrote
+            shape, fortran, dtype = header(stream)
     except Exception:           # NumPy's parser of headers raises whatever Python's tokenizer does
         raise ValueError('its header is damaged') from None
-    if not dtype.hasobject or shape != ():
-        raise ValueError(f"it is an array of shape {'x'.join(map(str, shape)) or '()'} of {printable(str(dtype))}")
-    array = load(stream, {**NUMPY, **_TENSORS})
+    if not dtype.hasobject:
+        return _array(data[stream.tell():], dtype, shape, 'F' if fortran else 'C')
+    if shape != ():
+        raise ValueError(f"it is an array of shape {'x'.join(map(str, shape))} of {printable(str(dtype))}")
+    array = load(stream, allowed)
     value = array[()] if isinstance(array, np.ndarray) and array.shape == () else array
     if not isinstance(value, dict):
         raise ValueError(f'it holds a {type(value).__name__}')
-    return {name: entry for name, entry in value.items() if entry is not _TENSOR}
+    return value

@@ -44,6 +44,27 @@ def _header(file):
     return shape, dtype
 
 
+def side(path: str) -> int | None:
+    """Side k of the maps (n, k, k) in a score file, from its header; None when there is none.
+
+    Raises
+    ------
+    UserError
+        When the header is that of something else.
+    """
+    try:
+        with open(path, 'rb') as file:
+            header = _header(file)
+    except OSError:
+        return None
+    if header is None:
+        return None
+    shape, _ = header
+    if len(shape) != 3 or shape[1] != shape[2] or not shape[1]:
+        raise UserError(f"scores of shape {'x'.join(map(str, shape)) or '()'}: square maps are needed", path, _AGAIN)
+    return shape[1]
+
+
 def problem(path: str, num_classes: int, infer_size: int) -> tuple | None:
     """Look at the header of a score file.
 

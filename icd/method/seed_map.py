@@ -1,7 +1,7 @@
 """Score maps to seeds: a class for every pixel, before the CRF (`seed_map` of the original, and that of CAM)."""
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -97,8 +97,22 @@ def cam_seed_map(scores_cam: np.ndarray, classes: Sequence[int], threshold: floa
     >>> cam_seed_map(np.array([[[4, 2, 1]]], np.float32), [0], .5).tolist()
     [[1, 1, 0]]
     """
+    return next(cam_seed_maps(scores_cam, classes, [threshold]))
+
+
+def cam_seed_maps(scores_cam: np.ndarray, classes: Sequence[int], thresholds: Iterable[float]) -> Iterator[np.ndarray]:
+    """`cam_seed_map` at several thresholds, for the time of little more than one.
+
+    Examples
+    --------
+    >>> [seed.tolist() for seed in cam_seed_maps(np.array([[[4, 2, 1]]], np.float32), [0], [.25, .5])]
+    [[[1, 1, 1]], [[1, 1, 0]]]
+    """
     if not len(classes):
-        return np.zeros(scores_cam.shape[1:], np.uint8)
+        yield from (np.zeros(scores_cam.shape[1:], np.uint8) for _ in thresholds)
+        return
     normalised_cam = normalised(_finite(scores_cam))
     winner = np.asarray(classes, np.uint8)[normalised_cam.argmax(0)] + 1
-    return np.where(normalised_cam.max(0) >= threshold, winner, 0).astype(np.uint8)
+    fraction = normalised_cam.max(0)
+    for threshold in thresholds:
+        yield np.where(fraction >= threshold, winner, 0).astype(np.uint8)

@@ -61,14 +61,14 @@ def seed_folders(options: cli.Options) -> dict:
     folders = {}
     for kind in kinds(options):
         if kind == 'cam':
-            folders.update({(kind, t): os.path.join(root, 'cam_' + _two_decimals(t)) for t in options.cam_threshold})
+            folders.update({(kind, t): os.path.join(root, 'cam_' + two_decimals(t)) for t in options.cam_threshold})
         else:
             folders[kind, None] = os.path.join(root, kind)
     return folders
 
 
-def _two_decimals(threshold):
-    """A threshold as text, with more than two decimals only where it has them."""
+def two_decimals(threshold: float) -> str:
+    """A threshold as text, with more than two decimals only where it has them; part of the names of folders."""
     return f'{threshold:.4f}'.rstrip('0').ljust(4, '0')
 
 
@@ -106,10 +106,15 @@ def _check_job(problems, options, job):
     """Record what is wrong with the saliency map of one image, and with its size."""
     if any(kind == 'sal' for kind, _ in job.folders):
         checks.check_size(problems, _saliency_path(options, job.name), job.size, 'saliency map', _NO_SALIENCY)
-    if job.classes and any(kind in _REFINED for kind, _ in job.folders) and max(job.size) > crf.largest_side(
-            options.crf_gaussian, options.crf_bilateral):
-        problems.add(f'a side of {max(job.size)} pixels is too long for the CRF',
-                     images.image_path(options.image_root, job.name),
+    if job.classes and any(kind in _REFINED for kind, _ in job.folders):
+        check_side(problems, options, job.name, job.size)
+
+
+def check_side(problems: Problems, options: cli.Options, name: str, size: tuple):
+    """Record when an image is too large for the CRF."""
+    if max(size) > crf.largest_side(options.crf_gaussian, options.crf_bilateral):
+        problems.add(f'a side of {max(size)} pixels is too long for the CRF',
+                     images.image_path(options.image_root, name),
                      'scale the image down, or give --crf-gaussian and --crf-bilateral a larger SXY')
 
 
@@ -188,6 +193,12 @@ def _read_scores(options, job, shape):
     return found
 
 
+def refine(options: cli.Options, image: np.ndarray, seed: np.ndarray, num_labels: int) -> np.ndarray:
+    """A seed (H, W) uint8 after the CRF of the options, along the edges of its image (H, W, 3) uint8, BGR."""
+    return crf.refine_seed(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
+                           options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
+
+
 def _make(options, num_labels, job):
     """Make the seeds of one image in every folder of the job.
 
@@ -209,12 +220,18 @@ def _make(options, num_labels, job):
         else:
             seed = seed_map(scores['icd'], scores['cam'], job.classes, saliency if kind == 'sal' else None)
         if kind in _REFINED and job.classes:
-            seed = crf.refine_seed(np.ascontiguousarray(image[:, :, ::-1]), seed, num_labels, options.confidence,
-                                   options.crf_iterations, options.crf_gaussian, options.crf_bilateral)
+            seed = refine(options, image, seed, num_labels)
         masks.save_mask(os.path.join(folder, job.name + '.png'), seed)
         if job.classes and not (seed % IGNORE).any():
             nothing.append((kind, threshold))
     return job.name, identities, saliency is not None and 0 < saliency.max() / 255 < SALIENT, nothing
+
+
+def say_uncompiled():
+    """Log that the CRF takes longer than it needs to, where it does."""
+    if not crf.is_compiled():
+        console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds '
+                    'in about four times the time')
 
 
 def run(options: cli.Options, inputs: Inputs) -> bool:
@@ -234,9 +251,8 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     jobs = _find_jobs(options, inputs, outputs, problems)
     problems.raise_if_any()
     folders, num_process = seed_folders(options), options.num_process or parallel.number_of_cores()
-    if not crf.is_compiled() and any(key[0] in _REFINED for job in jobs for key in job.folders):
-        console.log('seeds: the CRF is not compiled here (pip install -e . does it): pydensecrf makes the same seeds '
-                    'in about four times the time')
+    if any(key[0] in _REFINED for job in jobs for key in job.folders):
+        say_uncompiled()
     dark, without = 0, Counter()
     with contextlib.ExitStack() as writing:
         for key, made in outputs.items():
