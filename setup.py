@@ -77,6 +77,7 @@ setup(
         'icd-run = icd.steps.run:command',
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-evaluate = icd.steps.evaluate:command',
+        'icd-audit = icd.steps.audit:command',
         'icd-weights = icd.steps.weights:command',
         'icd-labels = icd.steps.labels:command',
         'icd-masks = icd.steps.masks:command',

@@ -11,7 +11,17 @@ import subprocess
 import numpy as np
 import pytest
 
-from icd import __version__, cli, doctor_options, files, option_page, pipeline_options, segment_options, weights_options
+from icd import (
+    __version__,
+    audit_options,
+    cli,
+    doctor_options,
+    files,
+    option_page,
+    pipeline_options,
+    segment_options,
+    weights_options,
+)
 from icd.data import masks
 from icd.steps import export_onnx
 from tests.helpers import PROJECT
@@ -20,6 +30,7 @@ PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
           'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
           'icd-pipeline': pipeline_options.PIPELINE, 'icd-doctor': doctor_options.DOCTOR,
+          'icd-audit': audit_options.AUDIT,
           'run_deeplab.py': segment_options.SEGMENT_TRAIN,
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}
