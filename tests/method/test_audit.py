@@ -1,4 +1,5 @@
 """Parts of the mistrust: brute-force oracles, and properties of what follows from them."""
+import doctest
 import itertools
 
 import numpy as np
@@ -27,6 +28,11 @@ def seeded(rng, classes, **changes):
     blocks = (np.arange(SHAPE[0])[:, None] // 2 * 9 + np.arange(SHAPE[1]) // 2)
     given = dict(dict(seed=seed, scores_icd=scores, scores_cam=scores, superpixels=blocks), **changes)
     return audit.measure(given['seed'], given['scores_icd'], given['scores_cam'], classes, given['superpixels'])
+
+
+def test_examples():
+    result = doctest.testmod(audit)
+    assert result.attempted >= 6 and not result.failed
 
 
 def test_agreement_is_the_best_over_all_thresholds():
