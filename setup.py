@@ -78,6 +78,7 @@ setup(
         'icd-superpixel = icd.steps.merge_superpixels:command',
         'icd-seeds = icd.steps.map_seeds:command',
         'icd-evaluate = icd.steps.evaluate:command',
+        'icd-audit = icd.steps.audit:command',
         'icd-weights = icd.steps.weights:command',
         'icd-labels = icd.steps.labels:command',
         'icd-masks = icd.steps.masks:command',

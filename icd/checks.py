@@ -80,6 +80,37 @@ def check_input_folder(problems: Problems, flag: str, folder: str, remedy: str =
     return True
 
 
+def check_written_files(problems: Problems, written: dict, read: Iterable, folders: Iterable[tuple]):
+    """Record when a file that a command writes cannot be written, or is one that it reads.
+
+    Parameters
+    ----------
+    problems : Problems
+    written : dict
+        Path by option; None where nothing is written.
+    read : iterable of str or None
+        Files, or folders, that are read.
+    folders : iterable of (str or None, str)
+        Folders that are read from, and the ending of what is read.
+    """
+    inputs = [os.path.realpath(path) for path in read if path]
+    below = [(os.path.join(os.path.realpath(folder), ''), ending) for folder, ending in folders if folder]
+    found = {}
+    for flag, path in written.items():
+        if path is None:
+            continue
+        if os.path.isdir(path):
+            problems.add('this is a folder', f'{flag} {path}', 'name a file')
+        else:
+            check_folder(problems, os.path.dirname(path) or '.')
+        real = os.path.realpath(path)
+        if real in inputs or any(real.startswith(folder) and real.lower().endswith(ending) for folder, ending in below):
+            problems.add('would overwrite an input', f'{flag} {path}', 'name another file')
+        if real in found:
+            problems.add('both name the same file', f'{found[real]} and {flag} {path}', 'give them different names')
+        found.setdefault(real, flag)
+
+
 def missing_bytes(folder: str, ending: str, sizes: dict, of_image: Callable) -> int:
     """About how many bytes the files NAME + `ending` will take in `folder`, of those that are not there yet.
 

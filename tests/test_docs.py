@@ -13,6 +13,7 @@ import pytest
 
 from icd import (
     __version__,
+    audit_options,
     cli,
     doctor_options,
     files,
@@ -31,6 +32,7 @@ TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': c
           'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
           'icd-pipeline': pipeline_options.PIPELINE, 'icd-doctor': doctor_options.DOCTOR,
           'icd-seeds': maps_options.SEEDS,
+          'icd-audit': audit_options.AUDIT,
           'run_deeplab.py': segment_options.SEGMENT_TRAIN,
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}

@@ -26,7 +26,8 @@ ARROWS = {
     'maps_options': 'cli option_types',
     'pipeline_options': 'cli option_types',
     'doctor_options': 'cli option_types',
-    'option_page': 'cli doctor_options maps_options pipeline_options segment_options weights_options',
+    'audit_options': 'cli option_types',
+    'option_page': 'audit_options cli doctor_options maps_options pipeline_options segment_options weights_options',
     'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
@@ -44,9 +45,9 @@ ARROWS = {
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files',
     'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
-    'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory maps_options method '
-             'model mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict '
-             'segment_options speed superpixels train viz weights weights_options',
+    'steps': 'audit_options checks cli console counting data doctor doctor_options errors files gpu gpu_memory '
+             'maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan '
+             'predict segment_options speed superpixels train viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',
 }

@@ -50,22 +50,11 @@ def check(options: cli.Options, problems: Problems):
         folder = getattr(options, flag.lstrip('-').replace('-', '_'))
         if folder is not None and not os.path.isdir(folder):
             problems.add('no such folder', f'{flag} {folder}', 'check the path')
-    read = [os.path.realpath(path) for path in (options.list, options.class_names, options.labels) if path]
-    inputs = [(os.path.join(os.path.realpath(folder), ''), ending) for folder, ending in (
-        (options.pred, '.png'), (options.truth, '.png'), (options.versus, '.png'), (options.scores, '.npy'),
-        (options.annotation_root, '.xml'), *((options.image_root, ending) for ending in images.ENDINGS)) if folder]
-    for flag, path in (('--json', options.json), ('--html', options.html)):
-        if path is None:
-            continue
-        if os.path.isdir(path):
-            problems.add('this is a folder', f'{flag} {path}', 'name a file')
-        else:
-            checks.check_folder(problems, os.path.dirname(path) or '.')
-        real = os.path.realpath(path)
-        if real in read or any(real.startswith(folder) and real.lower().endswith(ending) for folder, ending in inputs):
-            problems.add('would overwrite an input', f'{flag} {path}', 'name another file')
-    if options.json and options.html and os.path.realpath(options.json) == os.path.realpath(options.html):
-        problems.add('both name the same file', f'--json and --html {options.html}', 'give them different names')
+    checks.check_written_files(
+        problems, {'--json': options.json, '--html': options.html},
+        (options.list, options.class_names, options.labels),
+        [(options.pred, '.png'), (options.truth, '.png'), (options.versus, '.png'), (options.scores, '.npy'),
+         (options.annotation_root, '.xml'), *((options.image_root, ending) for ending in images.ENDINGS)])
     if options.scores and not (options.annotation_root or options.labels):
         problems.add('needs to know which classes the scores are of', f'--scores {options.scores}',
                      'give --labels or --annotation-root, too')

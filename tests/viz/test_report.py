@@ -1,12 +1,10 @@
 """The report: what it shows, that it needs nothing else, and what a browser makes of it."""
 import base64
 import html.parser
-import json
 import math
 import os
 import re
 import shutil
-import subprocess
 
 import cv2
 import numpy as np
@@ -16,6 +14,7 @@ from icd import cli, files
 from icd.data import masks
 from icd.steps import evaluate
 from icd.viz import plots, report
+from tests.helpers.browser import opened
 
 HOSTILE = '<b onload=x>&"fish of a name that has no room next to a plot'
 CLASSES = ('cat', 'cow', HOSTILE)
@@ -215,16 +214,16 @@ def test_missing_and_extra_files_are_named(folder, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------ browser
-PROBE = """<script>addEventListener('load', () => {
+PROBE = r"""
   const box = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
   const crossed = (ones, others) => ones.filter(one => others.some(other => {
     const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
     return one != other && Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
       Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1; })).map(e => e.textContent);
-  const level = s => [...s.querySelectorAll('text')].filter(e => !/rotate\\(-?[1-9]/.test(e.getAttribute('transform')));
+  const level = s => [...s.querySelectorAll('text')].filter(e => !/rotate\(-?[1-9]/.test(e.getAttribute('transform')));
   const shapes = s => [...s.querySelectorAll('path, use')].filter(e => !e.closest('defs'));
   const filled = s => shapes(s).filter(e => e.matches('use') || getComputedStyle(e).fill != 'none');
-  const probe = {
+  return {
     rows: [...document.querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.innerText)),
     svg: [...document.querySelectorAll('.plot')].map(p => [p, p.firstElementChild]).map(([p, s]) => ({
       label: p.getAttribute('aria-label'), box: box(s),
@@ -238,37 +237,13 @@ PROBE = """<script>addEventListener('load', () => {
     images: [...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight].concat(box(i))),
     articles: document.querySelectorAll('.worst article').length,
     overflow: document.documentElement.scrollWidth - innerWidth,
-    background: getComputedStyle(document.body).backgroundColor};
-  const pre = document.createElement('pre'); pre.id = 'probe'; pre.textContent = JSON.stringify(probe);
-  document.body.append(pre); });</script></body>"""
-QUIET = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
-         '--disable-component-update --disable-sync --hide-scrollbars').split()
-
-
-@pytest.fixture(scope='session')
-def chromium():
-    for name in ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome'):
-        if shutil.which(name):
-            return shutil.which(name)
-    pytest.skip('no chromium on this machine (apt-get install chromium)')
-
-
-def opened(chromium, text, tmp_path, width):
-    """What the browser made of a page."""
-    (tmp_path / 'page.html').write_text(text.replace('</body>', PROBE), encoding='utf-8')
-    done = subprocess.run(
-        [chromium] + QUIET + [f'--user-data-dir={tmp_path / "profile"}', f'--window-size={width},900',
-                              '--virtual-time-budget=4000', '--dump-dom', (tmp_path / 'page.html').as_uri()],
-        capture_output=True, timeout=120, text=True, encoding='utf-8')
-    found = re.search('<pre id="probe">(.*?)</pre>', done.stdout, re.S)
-    assert found, done.stderr[-2000:]
-    return json.loads(html.unescape(found.group(1)))
+    background: getComputedStyle(document.body).backgroundColor};"""
 
 
 @pytest.mark.parametrize('width', [1300, 400])
 def test_a_browser_shows_the_whole_page(chromium, full, tmp_path, width):
     result, text = full
-    seen = opened(chromium, text, tmp_path, width)
+    seen = opened(chromium, text, tmp_path, width, PROBE)
     columns = [result[key] for key in ('IoU', 'IoU_defined', 'precision', 'recall')]
     columns += [result['exchanged']['IoU'], result['versus']['IoU']]
     assert seen['rows'] == [[name] + [f'{column[name]:.2f}' for column in columns] for name in result['IoU']]
@@ -287,7 +262,7 @@ def test_a_browser_shows_the_whole_page(chromium, full, tmp_path, width):
 
 
 def test_plots_of_many_classes_are_readable_on_a_phone(chromium, folder, tmp_path):
-    seen = opened(chromium, report.page(compare(folder, class_names=None)), tmp_path, 400)
+    seen = opened(chromium, report.page(compare(folder, class_names=None)), tmp_path, 400, PROBE)
     assert len(seen['rows']) == 21 and seen['overflow'] <= 0
     for plot in seen['svg']:
         assert plot['smallest'] > 8 and plot['outside'] == 0 and plot['crossed'] == []
