@@ -8,6 +8,9 @@ truth chooses that threshold, in CAM's favour, and nothing else. The networks' c
 at the tenth of the rate that they have below drawn layers they would hardly move in so few steps, and a step takes half
 the time.
 
+`--seeds 0,1,2` trains ICD three times, and the table has their mean and standard deviation; networks are of the first.
+`--ablations` trains it again with one thing changed at a time, a line of `ABLATIONS` each.
+
 Every stage is a command of its own, printed before it runs; what is done is kept, so the same command goes on after an
 interruption. OUT/table.md and OUT/figures.json hold the result.
 """
@@ -18,6 +21,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
@@ -26,10 +31,18 @@ from icd.superpixels import program  # noqa: E402
 TRUTH, CLASS_NAMES = ('SegmentationClass', 'SegmentationClassAug'), ('class_names.txt', 'names.txt')
 THRESHOLDS = '0.05', '0.10', '0.20', '0.30'
 RAW_SIZE, CROP, INFER_SIZE, BATCH = 40, 193, 321, 8         # 320x213 images
+# What is changed: where superpixels come from (raw or merged, method, number), and options of the training.
+ABLATIONS = {
+    'no superpixels': ('merged', '--no-superpixel'),
+    'superpixels as SLIC gives them, not merged': ('raw',),
+    'merged from Felzenszwalb and Huttenlocher in place of SLIC': ('merged-graph',),
+    '32 superpixels in place of 64': ('merged-32',),
+    '128 superpixels in place of 64': ('merged-128',),
+}
 GAIN, PART = 4., .88        # points above CAM, and part of the truth's network, that the better ICD network reaches
 
 
-def _script(name):
+def script(name):
     """A command of the environment that this runs in."""
     return os.path.join(os.path.dirname(sys.executable), name)
 
@@ -42,12 +55,13 @@ class Benchmark:
     data, weights, out : str
     epochs, segment_epochs : int
         Of ICD's training and of each network's.
-    seed : int
+    seeds : sequence of int
+        Training seeds of ICD; the first is that of the networks, too.
     gpus : str
     """
 
-    def __init__(self, data, weights, out, epochs, segment_epochs, seed, gpus):
-        self.data, self.weights, self.out, self.gpus, self.seed = data, weights, out, gpus, seed
+    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus):
+        self.data, self.weights, self.out, self.gpus, self.seeds = data, weights, out, gpus, seeds
         self.epochs, self.segment_epochs = epochs, segment_epochs
         self._record = os.path.join(out, 'figures.json')
         os.makedirs(out, exist_ok=True)
@@ -79,79 +93,129 @@ class Benchmark:
         self.done[f'seconds {stage}'] = time.time() - start
         self._save()
 
-    def evaluate(self, name, folder, data_list):
-        """mIoU of a folder of masks, of `raw` and `crf` in it where they are."""
+    def evaluate(self, name, folder, data_list, truth=None, versus=None):
+        """What `icd-evaluate` finds of a folder of masks, or of `raw` and `crf` in it; with `versus` paired."""
         if name not in self.done:
             report = self.out_file('report.json')
             subprocess.check_call(
-                [_script('icd-evaluate'), '--pred', folder, '--truth',
-                 self.data_file(*TRUTH), '--list', self.data_file(data_list), '--class-names',
-                 self.data_file(*CLASS_NAMES), '--json', report], stdout=subprocess.DEVNULL, cwd=ROOT,
+                [script('icd-evaluate'), '--pred', folder, '--truth', truth or self.data_file(*TRUTH), '--list',
+                 self.data_file(data_list), '--class-names', self.data_file(*CLASS_NAMES), '--json', report,
+                 *(['--versus', versus] if versus else [])], stdout=subprocess.DEVNULL, cwd=ROOT,
                 env=dict(os.environ, PYTHONPATH=ROOT))
             with open(report) as file:
                 found = json.load(file)
-            self.done[name] = {key: found[key] for key in ('mIoU', 'IoU')}
+            self.done[name] = {key: found[key] for key in ('mIoU', 'IoU', 'versus') if key in found}
             os.remove(report)
             self._save()
-        return self.done[name]['mIoU']
+        return self.done[name]
 
     # -------------------------------------------------------------------------------------------------- the stages
-    def seeds(self):
-        """From image labels to seeds; mIoU by the folder's name."""
+    def superpixels(self, kind):
+        """Folder of the superpixels of a kind: raw, merged, merged-graph, merged-32, ..."""
+        kind, _, how = kind.partition('-')
         images, names = self.data_file('JPEGImages'), self.data_file('train.txt')
-        self.run('superpixels', program.find(), names, images, self.out_file('raw'),
-                 str(RAW_SIZE))
-        self.run('merging', sys.executable, 'generate_superpixel.py', '--image-root', images, '--data-list', names,
-                 '--superpixel-root', self.out_file('raw'), '--save-superpixel-root', self.out_file('merged'),
-                 '--pretrained', self.weights, '--image-size', str(INFER_SIZE), '--gpus', self.gpus)
-        options = ('run_icd.py', '--image-root', images, '--data-list', names, '--class-names',
-                   self.data_file(*CLASS_NAMES), '--labels', self.data_file('labels.json', 'Annotations'),
-                   '--superpixel-root', self.out_file('merged'), '--pretrained', self.weights,
-                   '--snapshot', self.out_file('icd'), '--gpus', self.gpus, '--seed', str(self.seed),
-                   '--image-size', str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.epochs))
-        self.run('training', sys.executable, *options, '--log-frequency', '6', '--only-train')
-        self.run('scores and seeds', sys.executable, *options, '--log-frequency', '6', '--infer-size', str(INFER_SIZE),
-                 '--seeds', 'crf,raw,cam', '--cam-threshold', ','.join(THRESHOLDS), '--colour')
-        folders = ['raw', 'crf'] + ['cam_' + threshold for threshold in THRESHOLDS]
-        return {folder: self.evaluate('seeds ' + folder, self._seeds(folder), 'train.txt') for folder in folders}
+        graph = how == 'graph'
+        raw = self.out_file('raw-graph' if graph else 'raw')
+        self.run('superpixels' + graph * ' graph', program.find(), names, images, raw, str(RAW_SIZE),
+                 *(['--method', 'graph'] if graph else []))
+        if kind == 'raw':
+            return raw
+        merged = self.out_file('-'.join(filter(None, (kind, how))))
+        self.run(' '.join(filter(None, ('merging', how))), sys.executable, 'generate_superpixel.py', '--image-root',
+                 images, '--data-list', names, '--superpixel-root', raw, '--save-superpixel-root', merged,
+                 '--pretrained', self.weights, '--image-size', str(INFER_SIZE), '--gpus', self.gpus,
+                 *(['--max-superpixel-num', how] if how.isdigit() else []))
+        return merged
 
-    def _seeds(self, folder):
-        return self.out_file('icd', 'results', 'seeds', folder)
+    def icd(self, name, seed, superpixels, *more):
+        """Train ICD and make its seeds; the function that gives the folder of one kind of them."""
+        snapshot = self.out_file(name)
+        options = ('run_icd.py', '--image-root', self.data_file('JPEGImages'), '--data-list',
+                   self.data_file('train.txt'), '--class-names', self.data_file(*CLASS_NAMES), '--labels',
+                   self.data_file('labels.json', 'Annotations'), '--superpixel-root', superpixels, '--pretrained',
+                   self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed', str(seed), '--image-size',
+                   str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.epochs), '--log-frequency', '6',
+                   '--num-save', '1', *more)
+        self.run(f'training {name}', sys.executable, *options, '--only-train')
+        self.run(f'scores and seeds {name}', sys.executable, *options, '--infer-size', str(INFER_SIZE), '--seeds',
+                 'crf,raw,cam', '--cam-threshold', ','.join(THRESHOLDS))
+        return lambda kind: os.path.join(snapshot, 'results', 'seeds', kind)
+
+    def compare_seeds(self):
+        """Lines of the table of seeds; where the seeds of the first training are, and CAM's best threshold."""
+        kinds = ['raw', 'crf'] + ['cam_' + threshold for threshold in THRESHOLDS]
+        names = [f'icd-{seed}' for seed in self.seeds]
+        folders = {name: self.icd(name, seed, self.superpixels('merged')) for name, seed in zip(names, self.seeds)}
+        found = {kind: [self.evaluate(f'{name} {kind}', folders[name](kind), 'train.txt')['mIoU'] for name in names]
+                 for kind in kinds}
+        best = max(kinds[2:], key=lambda kind: np.mean(found[kind]))
+        agreement = [[self.evaluate(f'{name} {kind} against crf', folders[name](kind), 'train.txt',
+                                    folders[name]('crf'))['mIoU'] for kind in kinds[2:]] for name in names]
+        chosen = [kinds[2 + int(np.argmax(row))] for row in agreement]
+        found['CAM, at the threshold that agrees most with ICD: ' + ', '.join(kind[4:] for kind in chosen)] = [
+            found[kind][index] for index, kind in enumerate(chosen)]
+        lines = ['| seeds of the training images, mIoU | ' + ' | '.join(f'seed {seed}' for seed in self.seeds) +
+                 ' | mean ± deviation |', '|---' * (len(self.seeds) + 2) + '|']
+        lines += [_row(kind, values) for kind, values in found.items()]
+        gains = [self.evaluate(f'{name} paired with {best}', folders[name]('crf'), 'train.txt',
+                               versus=folders[name](best))['versus'] for name in names]
+        lines.append(_row(f'crf - {best}, paired', [gain['difference'] for gain in gains],
+                          [' ({:+.1f} to {:+.1f})'.format(*gain['difference_interval']) for gain in gains]))
+        return lines, folders[names[0]], best
+
+    def compare_ablations(self):
+        """Lines of the table of what happens without a part of the method."""
+        lines = ['', '| changed | raw | crf |', '|---|---|---|']
+        for what, (superpixels, *more) in ABLATIONS.items():
+            folder = self.icd('-'.join(['without', *more, superpixels]).replace('---', '-'), self.seeds[0],
+                              self.superpixels(superpixels), *more)
+            raw, crf = (self.evaluate(f'{what} {kind}', folder(kind), 'train.txt')['mIoU'] for kind in ('raw', 'crf'))
+            lines.append(f'| {what} | {raw:.1f} | {crf:.1f} |')
+        return lines
 
     def network(self, teacher, folder):
         """Train a network on masks, segment the test images; (mIoU without, with the CRF)."""
         images, snapshot = self.data_file('JPEGImages'), self.out_file('networks', teacher)
         self.run(f'network {teacher}', sys.executable, 'run_deeplab.py', '--image-root', images, '--seed-root',
                  folder, '--data-list', self.data_file('train.txt'), '--class-names', self.data_file(*CLASS_NAMES),
-                 '--pretrained', self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed', str(self.seed),
-                 '--image-size', str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.segment_epochs),
-                 '--backbone-lr', '0', '--num-save', '1')
+                 '--pretrained', self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed',
+                 str(self.seeds[0]), '--image-size', str(CROP), '--batch-size', str(BATCH), '--num-epoch',
+                 str(self.segment_epochs), '--backbone-lr', '0', '--num-save', '1')
         out = os.path.join(snapshot, 'test')
-        self.run(f'prediction {teacher}', _script('icd-segment'), 'predict', '--snapshot', snapshot,
+        self.run(f'prediction {teacher}', script('icd-segment'), 'predict', '--snapshot', snapshot,
                  '--image-root', images, '--data-list', self.data_file('test.txt'), '--out', out, '--infer-size',
                  str(INFER_SIZE), '--scales', '1', '--no-flip', '--gpus', self.gpus)
-        return tuple(self.evaluate(f'{teacher} {kind}', os.path.join(out, kind), 'test.txt') for kind in ('raw', 'crf'))
+        return tuple(self.evaluate(f'{teacher} {kind}', os.path.join(out, kind), 'test.txt')['mIoU']
+                     for kind in ('raw', 'crf'))
 
     # ---------------------------------------------------------------------------------------------------- the report
-    def report(self):
+    def report(self, networks=True, ablations=False):
         """Everything; the text of the tables, and whether the networks keep what is promised of them."""
-        seeds = self.seeds()
-        best = max((folder for folder in seeds if folder.startswith('cam')), key=seeds.get)
-        lines = ['| seeds of the 300 training images | mIoU |', '|---|---|']
-        lines += [f'| {folder} | {value:.1f} |' for folder, value in seeds.items()]
-        teachers = {'truth': self.data_file(*TRUTH), 'ICD raw': self._seeds('raw'),
-                    'ICD CRF': self._seeds('crf'), f'CAM {best[4:]}': self._seeds(best)}
-        found = {name: self.network(name.replace(' ', '-'), folder) for name, folder in teachers.items()}
-        lines += ['', '| taught by | without CRF | with CRF |', '|---|---|---|']
-        lines += [f'| {name} | {raw:.1f} | {crf:.1f} |' for name, (raw, crf) in found.items()]
+        lines, folder, best = self.compare_seeds()
+        kept = True
+        if ablations:
+            lines += self.compare_ablations()
+        if networks:
+            teachers = {'truth': self.data_file(*TRUTH), 'ICD raw': folder('raw'), 'ICD CRF': folder('crf'),
+                        f'CAM {best[4:]}': folder(best)}
+            found = {name: self.network(name.replace(' ', '-'), masks) for name, masks in teachers.items()}
+            lines += ['', '| taught by | without CRF | with CRF |', '|---|---|---|']
+            lines += [f'| {name} | {raw:.1f} | {crf:.1f} |' for name, (raw, crf) in found.items()]
+            truth, raw, crf, cam = (max(found[name]) for name in teachers)
+            kept = max(raw, crf) >= cam + GAIN and max(raw, crf) >= PART * truth
+            lines += ['', f'better ICD network: {max(raw, crf) - cam:+.1f} points against CAM (at least {GAIN:+.1f}), '
+                      f'{max(raw, crf) / truth:.2f} of the network of the truth (at least {PART:.2f})']
         seconds = {key[8:]: value for key, value in self.done.items() if key.startswith('seconds ')}
         lines += ['', '| stage | minutes |', '|---|---|']
         lines += [f'| {stage} | {value / 60:.1f} |' for stage, value in seconds.items()]
-        truth, raw, crf, cam = (max(found[name]) for name in teachers)
-        kept = max(raw, crf) >= cam + GAIN and max(raw, crf) >= PART * truth
-        lines += ['', f'better ICD network: {max(raw, crf) - cam:+.1f} points against CAM (at least {GAIN:+.1f}), '
-                  f'{max(raw, crf) / truth:.2f} of the network of the truth (at least {PART:.2f})']
         return '\n'.join(lines), kept
+
+
+def _row(name, values, notes=None):
+    """A row of the table of seeds."""
+    cells = [f'{value:.1f}{note}' for value, note in zip(values, notes or [''] * len(values))]
+    deviation = f' ± {np.std(values, ddof=1):.1f}' if len(values) > 1 else ''
+    return f"| {name} | {' | '.join(cells)} | {np.mean(values):.1f}{deviation} |"
 
 
 def main():
@@ -161,11 +225,15 @@ def main():
     parser.add_argument('out')
     parser.add_argument('--epochs', type=int, default=5, help='of ICD (default: %(default)s)')
     parser.add_argument('--segment-epochs', type=int, default=3, help='of each network (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seeds', default='0', help='training seeds of ICD, separated by commas')
+    parser.add_argument('--ablations', action='store_true', help='also ICD with a part changed at a time')
+    parser.add_argument('--no-networks', action='store_true', help='seeds only')
     parser.add_argument('--gpus', default='cpu')
     options = parser.parse_args()
-    text, kept = Benchmark(*(os.path.abspath(path) for path in (options.data, options.weights, options.out)),
-                           options.epochs, options.segment_epochs, options.seed, options.gpus).report()
+    benchmark = Benchmark(*(os.path.abspath(path) for path in (options.data, options.weights, options.out)),
+                          options.epochs, options.segment_epochs, [int(seed) for seed in options.seeds.split(',')],
+                          options.gpus)
+    text, kept = benchmark.report(not options.no_networks, options.ablations)
     with open(os.path.join(options.out, 'table.md'), 'w') as file:
         file.write(text + '\n')
     print('\n' + text)
