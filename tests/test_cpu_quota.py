@@ -1,5 +1,6 @@
 """The processors of a container: limits of CPU time as the kernel shows them, in all shapes they come in."""
 import os
+import subprocess
 
 import pytest
 
@@ -10,6 +11,14 @@ V1 = '31 23 0:29 {top} {point} rw,relatime shared:7 - cgroup cgroup rw,cpu,cpuac
 V2 = '41 31 0:38 {top} {point} rw,relatime - cgroup2 cgroup2 rw,nsdelegate'
 MEMORY = '35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory'
 ROOT = '23 1 0:20 / / rw,relatime - overlay overlay rw'
+APP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'external', 'superpixel', 'app')
+QUOTAS = '''
+#include <cstdio>
+#include "cpu_quota.h"
+int main(int count, char **roots) {
+    for (int i = 1; i < count; ++i) std::printf("%lld\\n", cpu_quota(roots[i]));
+}
+'''
 CPU, UNIFIED = '/sys/fs/cgroup/cpu,cpuacct', '/sys/fs/cgroup'
 
 
@@ -99,6 +108,23 @@ def tree(root, cgroup, mountinfo, folders):
 def test_quota_is_that_of_the_control_group(case, tmp_path):
     *files, expected = CASES[case]
     assert cpu_quota(tree(tmp_path, *files)) == expected
+
+
+@pytest.fixture(scope='module')
+def program(tmp_path_factory):
+    """What makeSuperpixel finds below each of the folders that it is given, as a program."""
+    folder = tmp_path_factory.mktemp('quota')
+    (folder / 'quota.cpp').write_text(QUOTAS)
+    subprocess.run(['g++', '-std=c++17', '-O0', '-I', APP, str(folder / 'quota.cpp'),
+                    os.path.join(APP, 'cpu_quota.cpp'), '-o', str(folder / 'quota')], check=True)
+    return str(folder / 'quota')
+
+
+def test_the_superpixel_program_finds_the_same(program, tmp_path):
+    roots = [tree(tmp_path / str(i), *files) for i, (*files, _) in enumerate(CASES.values())]
+    found = subprocess.run([program, *roots, str(tmp_path / 'nowhere')], capture_output=True, check=True).stdout.split()
+    assert dict(zip(CASES, map(int, found))) == {case: expected or 0 for case, (*_, expected) in CASES.items()}
+    assert int(found[-1]) == 0
 
 
 @pytest.mark.parametrize('name', ['proc/self/cgroup', 'proc/self/mountinfo', 'sys/fs/cgroup/cpu.max'])

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu_quota.h"
 #include "files.h"
 #include "images.h"
 #include "messages.h"
@@ -27,6 +28,12 @@
 namespace {
 
 constexpr std::size_t kMostThreads = 256;
+
+// What this process may use: threads beyond a container's limit of CPU time would wait for each other.
+long long processors() {
+    const long long there = omp_get_num_procs(), quota = cpu_quota();
+    return quota > 0 ? std::min(there, quota) : there;
+}
 std::atomic<int> caught_signal{0};
 std::atomic<int> stop{0};  // no further image is started
 
@@ -127,7 +134,7 @@ int run(const Options &options) {
         progress.report(options.target_dir + ": made with other settings before: all maps are made again");
 
     Tally tally;
-    const int wanted = options.threads > 0 ? options.threads : omp_get_num_procs();
+    const long long wanted = options.threads > 0 ? options.threads : processors();
     const int threads = static_cast<int>(std::min({static_cast<std::size_t>(wanted), names.size(), kMostThreads}));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (std::size_t i = 0; i < names.size(); ++i)

@@ -20,7 +20,7 @@ constexpr char kUsage[] =
     "                       (default: slic)\n"
     "  --compactness M      slic: higher makes rounder superpixels (default: %g)\n"
     "  --iterations N       slic: at most so many rounds (default: %d)\n"
-    "  --threads N          images computed at a time (default: one a core)\n"
+    "  --threads N          images computed at a time (default: one a core, as far as a container's limit goes)\n"
     "  --force              make all label maps again, those of other programs too\n"
     "  --help               print this\n"
     "\n"
