@@ -25,6 +25,7 @@ ARROWS = {
     'segment_options': 'cli option_types',
     'pipeline_options': 'cli option_types',
     'doctor_options': 'cli option_types',
+    'demo_options': 'cli option_types',
     'option_page': 'cli doctor_options pipeline_options segment_options weights_options',
     'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
@@ -46,8 +47,8 @@ ARROWS = {
     'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory method model '
              'mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict segment_options '
              'speed superpixels train viz weights weights_options',
-    'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
-            'train viz weights',
+    'demo': 'cli console data demo_options errors files model mxnet_setup outputs parallel segment_options steps '
+            'superpixels train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
