@@ -225,6 +225,8 @@ EVALUATE = {
         Option('--html', None, 'write a page with plots and overlays to this file', types.path, metavar='FILE'),
         Option('--image-root', None, 'folder of images for the page', types.path),
         Option('--worst', 24, 'images to show: those that differ most', types.number(int, 1, 1000)),
+        Option('--snapshot', None, "folder of the run that made the seeds: how well every class's sign is decided, and "
+               'how its score agrees with CAM; needs image labels', types.path),
     ],
     'Confidence': [
         Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when pixels of low '

@@ -42,8 +42,8 @@ ARROWS = {
               'weights',
     'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
-    'viz': 'console data errors files',
-    'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
+    'viz': 'console data errors files method.calibration',
+    'train': 'console data errors files gpu_memory method model mxnet_setup viz weights',
     'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory method model '
              'mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict segment_options '
              'speed superpixels train viz weights weights_options',
@@ -57,8 +57,8 @@ NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', '
               'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.doctor.machine', 'icd.doctor.result', 'icd.steps.infer_onnx',
-                 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed',
-                 'icd.weights.onnx_export', 'icd.weights.trained'}
+                 'icd.steps.run', 'icd.train.margins', 'icd.train.schedule', 'icd.train.launch',
+                 'icd.train.distributed', 'icd.weights.onnx_export', 'icd.weights.trained'}
 NEED_NO_MXNET |= {f'icd.weights.{name}' for name in (
     'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained', 'safetensors_file',
     'source_input', 'torch_file', 'vgg16', 'vgg16_layers', 'zip_archive')}

@@ -11,6 +11,7 @@ from icd.model.losses import ICDLoss, warm_up
 from icd.model.sync_bn import forward_synchronised
 from icd.model.vgg import BLOCKS, scaled
 from icd.mxnet_setup import autograd, mx
+from icd.train.margins import Margins
 from icd.train.task import Losses, Task
 from icd.viz import previews
 
@@ -39,6 +40,8 @@ class IcdTask(Task):
         Batch normalisation takes its statistics over all devices of this node.
     notes, slowed : sequence of str
         See `Task`.
+    margins : icd.train.margins.Margins, optional
+        Is given the calibration state after every epoch.
     """
 
     figures = ('warm_up', 'loss', 'ranking', 'score_min', 'score_max', 'state_min', 'state_max', 'flipped')
@@ -49,9 +52,9 @@ class IcdTask(Task):
     unclipped = ('icd_bu_weight',)
 
     def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False,
-                 notes: Sequence[str] = (), slowed: Sequence[str] = ()):
+                 notes: Sequence[str] = (), slowed: Sequence[str] = (), margins: Margins | None = None):
         super().__init__(net)
-        self.notes, self.slowed = notes, slowed
+        self.notes, self.slowed, self._margins = notes, slowed, margins
         self._state = net.collect_params()[STATE]
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()
         self._loss = ICDLoss(net.num_classes, pixelwise)
@@ -108,6 +111,9 @@ class IcdTask(Task):
             scores = calibrated[i].asnumpy(), top_down[i].asnumpy()
             rows += [previews.row(image, [score[c] for score in scores]) for c in np.flatnonzero(labels[i])]
         return rows
+
+    def after_epoch(self, epoch):
+        return self._margins.after_epoch(epoch, self._state.list_data()[0].asnumpy()) if self._margins else []
 
     def least_memory(self, layout):
         """Parameters, gradients and momentum, and what backward looks at again. A step takes about twice as much."""
