@@ -153,6 +153,9 @@ RUN = {
     'Inference': [
         Option('--infer-size', 513, 'side of the padded network input, 8k+1', types.image_size),
         Option('--infer-batch-size', 4, 'images a batch', types.POSITIVE),
+        Option('--infer-scales', (1.,), 'scales of that input, separated by commas; their scores are averaged',
+               types.scales),
+        Option('--infer-flip', False, 'scores are averaged with those of mirrored images'),
         Option('--only-infer', False, 'skip training; stop after inference'),
         Option('--onnx', None, 'scores by this file of icd-export: no training, and MXNet is not needed', types.path),
         Option('--export-scores', None, 'also write the score maps for other programs: a folder (NAME.npz each) or '
@@ -222,6 +225,8 @@ EVALUATE = {
         Option('--html', None, 'write a page with plots and overlays to this file', types.path, metavar='FILE'),
         Option('--image-root', None, 'folder of images for the page', types.path),
         Option('--worst', 24, 'images to show: those that differ most', types.number(int, 1, 1000)),
+        Option('--snapshot', None, "folder of the run that made the seeds: how well every class's sign is decided, and "
+               'how its score agrees with CAM; needs image labels', types.path),
     ],
     'Confidence': [
         Option('--scores', None, 'folder of NAME.npy (SNAPSHOT/results/scores_icd): precision when pixels of low '
@@ -231,14 +236,6 @@ EVALUATE = {
         Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', types.image_size),
     ],
     'Machine': [_PROCESSES],
-}
-
-DEMO = {
-    'Demo': [
-        _SEED,
-        Option('--snapshot', './snapshot/demo', 'folder for everything the demo writes', types.path),
-        Option('--gpus', 'cpu', 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices', str),
-    ],
 }
 
 
@@ -264,7 +261,7 @@ def parse(groups: dict, prog: str, description: str, arguments: list) -> Options
     Parameters
     ----------
     groups : dict
-        `RUN`, `SUPERPIXEL`, `EVALUATE` or `DEMO`.
+        `RUN`, `SUPERPIXEL` or `EVALUATE`.
     prog, description : str
         Name and first line of the command, for its help.
     arguments : list of str

@@ -101,7 +101,8 @@ class OnnxNetwork:
         side : int
             Of the square that the image lies in the top left corner of, 8k + 1.
         compute : callable
-            (run, image) → anything, from `run` bound to a device, and (1, 3, side, side) uint8.
+            (run, image, fitted) → anything, from `run` bound to a device, (1, 3, side, side) uint8, and the height and
+            width of the image in it.
 
         Yields
         ------
@@ -135,7 +136,7 @@ class OnnxNetwork:
 
     def _compute(self, compute, device, reading):
         image, size, fitted = reading.result()
-        return size, fitted, compute(lambda *arguments: self.run(*arguments, device), image[None])
+        return size, fitted, compute(lambda *arguments: self.run(*arguments, device), image[None], fitted)
 
 
 def _runtime():

@@ -89,8 +89,17 @@ def fractions(text: str) -> tuple:
     return values
 
 
+def scales(text: str) -> tuple:
+    """Different numbers from 0.1 to 4, separated by commas."""
+    values = tuple(number(float, .1, 4)(part) for part in text.split(','))
+    if len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f'{text!r}: give different numbers')
+    return values
+
+
 image_size.metavar = 'N'
 plain_name.metavar = 'NAME'
+scales.metavar = 'X,X'
 pretrained_input.metavar = 'NAME|ORDER,MEAN,STD,LARGEST'
 POSITIVE, COUNT = number(int, 1), number(int, 0)
 NOT_NEGATIVE, ABOVE_ZERO = number(float, 0), number(float, 0, above=True)

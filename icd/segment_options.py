@@ -1,7 +1,6 @@
 """Every option of `icd-segment` and `icd-export`, once; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
-import argparse
 import itertools
 
 from icd import cli
@@ -17,14 +16,6 @@ _OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.R
 def _options(*flags):
     """Options that are those of `icd-run`."""
     return [_OF_ICD[flag] for flag in flags]
-
-
-def scales(text: str) -> tuple:
-    """Different numbers from 0.1 to 4, separated by commas."""
-    values = tuple(types.number(float, .1, 4)(part) for part in text.split(','))
-    if len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f'{text!r}: give different numbers')
-    return values
 
 
 NETWORK = Option('--network', 'vgg16_largefov', 'backbone and head', str, choices=NETWORKS, changes=_TRAIN)
@@ -93,7 +84,7 @@ SEGMENT_PREDICT = {
     'Prediction': [
         Option('--infer-size', 513, 'side of the padded network input at scale 1, 8k+1; larger images are scaled down '
                'to it, and their scores back', types.image_size),
-        Option('--scales', (.75, 1., 1.25), 'scales of the input, separated by commas', scales),
+        Option('--scales', (.75, 1., 1.25), 'scales of the input, separated by commas', types.scales),
         Option('--no-flip', False, 'do not average with the scores of mirrored images'),
         Option('--fusion', 'mean+max', 'one score from those of all scales: their mean, their largest, or the mean of '
                'them and of their largest', str, choices=('mean', 'max', 'mean+max')),

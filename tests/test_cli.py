@@ -52,6 +52,8 @@ def test_the_originals_command_line_is_understood():
     (['--model', 'a\nb'], 'not a plain name'),
     (['--model', 'a' * 101], 'not a plain name'),
     (['--num-cls', '300'], '<= 254'),
+    (['--infer-scales', '1,1.0'], 'different'),
+    (['--infer-scales', '0'], '>= 0.1'),
 ])
 def test_a_wrong_option_is_named_in_one_line(arguments, complaint):
     with pytest.raises(UserError) as caught:

@@ -15,6 +15,7 @@ from icd import (
     __version__,
     audit_options,
     cli,
+    demo_options,
     doctor_options,
     files,
     maps_options,
@@ -29,7 +30,7 @@ from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
-          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': cli.DEMO,
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': demo_options.DEMO,
           'icd-pipeline': pipeline_options.PIPELINE, 'icd-doctor': doctor_options.DOCTOR,
           'icd-seeds': maps_options.SEEDS,
           'icd-audit': audit_options.AUDIT,
@@ -131,7 +132,7 @@ def test_flags_exist():
     sources = [read(f'icd/{name}.py') for name in ('data/voc_lists', 'data/coco', 'data/msrc', 'steps/labels',
                                                    'steps/masks', 'train/launch')]
     sources.append(subprocess.run([PROGRAM, '--help'], stdout=subprocess.PIPE, text=True).stdout)
-    known = {option.flag for table in (*TABLES.values(), cli.DEMO) for options in table.values() for option in options}
+    known = {option.flag for table in TABLES.values() for options in table.values() for option in options}
     known |= {flag for source in sources for flag in re.findall(r'--[a-z][\w-]*', source)} | {'--help'}
     used = {flag for text in PAGES.values() for phrase in quoted(text) for flag in re.findall(r'--[a-z][\w-]*', phrase)}
     assert len(used) > 40 and used - known == set()

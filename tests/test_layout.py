@@ -27,6 +27,7 @@ ARROWS = {
     'pipeline_options': 'cli option_types',
     'doctor_options': 'cli option_types',
     'audit_options': 'cli option_types',
+    'demo_options': 'cli option_types',
     'option_page': 'audit_options cli doctor_options maps_options pipeline_options segment_options weights_options',
     'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
@@ -43,13 +44,13 @@ ARROWS = {
               'weights',
     'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
-    'viz': 'console data errors files',
-    'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
+    'viz': 'console data errors files method.calibration',
+    'train': 'console data errors files gpu_memory method model mxnet_setup viz weights',
     'steps': 'audit_options checks cli console counting data doctor doctor_options errors files gpu gpu_memory '
              'maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan '
              'predict segment_options speed superpixels train viz weights weights_options',
-    'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
-            'train viz weights',
+    'demo': 'cli console data demo_options errors files model mxnet_setup outputs parallel segment_options steps '
+            'superpixels train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.
@@ -58,8 +59,8 @@ NEED_MXNET = ('icd.mxnet_setup', 'icd.speed', 'icd.data.loader', 'icd.model.', '
               'icd.steps.validation')
 NEED_NO_MXNET = {'icd.demo.__main__', 'icd.demo.creatures', 'icd.demo.dataset', 'icd.demo.figures',
                  'icd.demo.picture', 'icd.doctor.machine', 'icd.doctor.result', 'icd.steps.infer_onnx',
-                 'icd.steps.run', 'icd.train.schedule', 'icd.train.launch', 'icd.train.distributed',
-                 'icd.weights.onnx_export', 'icd.weights.trained'}
+                 'icd.steps.run', 'icd.train.margins', 'icd.train.schedule', 'icd.train.launch',
+                 'icd.train.distributed', 'icd.weights.onnx_export', 'icd.weights.trained'}
 NEED_NO_MXNET |= {f'icd.weights.{name}' for name in (
     'converted', 'formats', 'keras_file', 'mxnet_params', 'npz_file', 'onnx_file', 'pretrained', 'safetensors_file',
     'source_input', 'torch_file', 'vgg16', 'vgg16_layers', 'zip_archive')}

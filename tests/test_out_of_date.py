@@ -162,6 +162,7 @@ ROWS = {
     'scores replaced, older': (lambda: scores('b'), {'infer': None}, of('b', 'icd', 'crf', 'sal')),
     'CRF iterations': (lambda: None, {'seeds': ('--crf-iterations', '1')}, all_of('crf')),
     'fewer superpixels': (lambda: None, {'merge': ('--max-superpixel-num', '3')}, all_of('merged')),
+    'other scales': (lambda: None, {'infer': ('--infer-scales', '0.75,1')}, all_of(*WITH_SCORES)),
     'merged map lost': (lambda: os.remove('merged/a.png'), {}, of('a', 'merged')),
     'seed lost': (lambda: os.remove('snap/results/seeds/crf/b.png'), {}, of('b', 'crf')),
     'one of two score maps lost': (lambda: os.remove('snap/results/scores_cam/b.npy'), {}, of('b', 'cam', 'icd')),

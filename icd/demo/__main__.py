@@ -2,14 +2,14 @@
 import os
 import sys
 
-from icd import cli, console
+from icd import cli, console, demo_options
 from icd.demo import figures
 
 
 def main(arguments: list):
     """Run the demo; print its table and where its picture is."""
-    options = cli.parse(cli.DEMO, 'python -m icd.demo', 'From images to a segmentation network, on drawn images.',
-                        arguments)
+    options = cli.parse(demo_options.DEMO, 'python -m icd.demo',
+                        'From images to a segmentation network, on drawn images.', arguments)
     # On one thread MXNet rounds its sums alike, and the figures are the same, on any number of cores. It reads this
     # while it is imported.
     os.environ.setdefault('OMP_NUM_THREADS', '1')

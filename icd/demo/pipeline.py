@@ -119,7 +119,7 @@ def run(options: cli.Options, scale: Scale = FULL, program: str = superpixel_pro
     Parameters
     ----------
     options : Options
-        `icd.cli.DEMO`.
+        `icd.demo_options.DEMO`.
     scale : Scale
     program : str
         Path of makeSuperpixel; where there is none, it is looked for on the PATH.

@@ -10,12 +10,13 @@ Chen et al., "DeepLab", TPAMI 2018, section 4.1 (element-wise maximum over the s
 """
 from __future__ import annotations
 
-from typing import Sequence
+from dataclasses import dataclass
+from typing import Iterator, Sequence
 
 import cv2
 import numpy as np
 
-from icd.data.geometry import STRIDE
+from icd.data.geometry import STRIDE, enclosing_positions, feature_size, resized_positions
 
 FUSIONS = 'mean', 'max', 'mean+max'
 
@@ -133,6 +134,111 @@ def fuse(maps: Sequence[np.ndarray], fitted: tuple, side: int, fusion: str) -> n
         total += largest
     total /= len(maps) + (fusion == 'mean+max')
     return total
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a network sees a letterbox, and the mean of its scores at the positions of the letterbox itself.
+
+    A mirrored view mirrors the part of the letterbox that holds the image, up to a width of 8k + 1, and leaves the
+    image in the top left corner. Mirrored positions fall on positions, so that turning scores back is exact; those
+    of the few positions right of that part are taken from its border. What is seen of a letterbox has the order of
+    `Views.of`: scale by scale, each as it is and then mirrored.
+
+    side : int
+        Of the letterbox, 8k + 1.
+    scales : tuple of float
+    flip : bool
+    """
+
+    side: int
+    scales: tuple = (1.,)
+    flip: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether a letterbox is seen once, as it is."""
+        return tuple(self.scales) == (1.,) and not self.flip
+
+    @property
+    def sides(self) -> tuple:
+        """Side of the letterbox at each scale."""
+        return tuple(scaled_side(self.side, scale) for scale in self.scales)
+
+    def mirrored_width(self, fitted: tuple) -> int:
+        """Pixels of the letterbox, 8k + 1 from the left, that are mirrored for an image of this height and width."""
+        return STRIDE * (enclosing_positions(fitted)[1] - 1) + 1
+
+    def positions(self, fitted: tuple) -> tuple:
+        """Rows and columns of the letterbox's positions that get a score.
+
+        Parameters
+        ----------
+        fitted : (int, int)
+            Height and width of the image in the letterbox, pixels.
+        """
+        wanted = resized_positions(fitted, self.side)
+        return tuple(map(max, wanted, enclosing_positions(fitted))) if self.flip else wanted
+
+    def content(self, fitted: tuple, side: int) -> tuple:
+        """Height and width of what the image is at a scale, or what the positions that get a score need, if more.
+
+        Parameters
+        ----------
+        fitted : (int, int)
+            Height and width of the image in the letterbox, pixels.
+        side : int
+            Of the letterbox at that scale.
+        """
+        here, there, found = (self.side - 1) // STRIDE, (side - 1) // STRIDE, []
+        width = max(fitted[1], self.mirrored_width(fitted)) if self.flip else fitted[1]
+        for length, count in zip((fitted[0], width), self.positions(fitted)):
+            pixels = min(-(-length * there // here), side)      # resizing mixes the last one with the grey beside it
+            needed = -(-(count - 1) * there // here) + 1
+            if resized_positions((pixels,), side)[0] < needed:
+                pixels = max(pixels, STRIDE * (needed - 1) + 1)
+            found.append(pixels)
+        return tuple(found)
+
+    def of(self, letterbox: np.ndarray, fitted: tuple) -> Iterator[np.ndarray]:
+        """Everything a network sees of letterboxes (..., side, side) uint8 of images of one size, one after another."""
+        seen, width = [letterbox], self.mirrored_width(fitted)
+        if self.flip:
+            seen.append(np.concatenate((letterbox[..., :width][..., ::-1], letterbox[..., width:]), -1))
+        for side in self.sides:
+            for one in seen:
+                yield resize_letterbox(one, side)
+
+    def mean(self, maps: Sequence[np.ndarray], fitted: tuple) -> np.ndarray:
+        """The mean score at the `positions` of the letterbox.
+
+        Parameters
+        ----------
+        maps : sequence of ndarray (C, h, w) float32
+            Scores of everything that is seen, in the order of `of`. They reach as far as `content` says, at least.
+        fitted : (int, int)
+            Height and width of the image in the letterbox, pixels.
+
+        Returns
+        -------
+        ndarray (C, rows, columns) float32
+        """
+        (rows, columns), total = self.positions(fitted), None
+        turned = np.maximum(enclosing_positions(fitted)[1] - 1 - np.arange(columns), 0)
+        for number, scores in enumerate(maps):
+            scores = self._at_positions(scores, self.sides[number // (1 + self.flip)], rows, columns)
+            if self.flip and number % 2:
+                scores = scores[..., turned]
+            total = scores if total is None else total + scores
+        return total if len(maps) == 1 else total / np.float32(len(maps))
+
+    def _at_positions(self, scores, side, rows, columns):
+        """Scores at a scale, where the positions of the letterbox lie."""
+        if side == self.side:
+            return scores[:, :rows, :columns]
+        down, right = (interpolation(feature_size(side), feature_size(self.side), wanted)[:, :count]
+                       for wanted, count in zip((rows, columns), scores.shape[1:]))
+        return (down @ scores) @ right.T
 
 
 def best_class(scores: np.ndarray, size: tuple) -> np.ndarray:

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from typing import Callable, Sequence
 
-from icd.method.multi_scale import scaled_side
-from icd.mxnet_setup import mx
+from icd.method.multi_scale import Views, scaled_side
+from icd.model.padded_input import PaddedInference
+from icd.mxnet_setup import HybridBlock, mx
 
 
 class MultiScale:
@@ -56,6 +57,59 @@ class MultiScale:
             return scores
         mirrored = self._network(mx.nd.flip(letterbox, axis=3))
         return (scores + mx.nd.flip(mirrored, axis=3)) / 2
+
+
+class PaddedMultiScale:
+    """`PaddedInference` on everything that is seen of letterboxes, one after another.
+
+    Memory is that of the largest scale once: no graph keeps its own where there are several.
+
+    Parameters
+    ----------
+    wanted, net
+        As in `PaddedInference`.
+    views : Views
+    """
+
+    def __init__(self, wanted: type, net: HybridBlock, views: Views):
+        self._views, keeps = views, len(views.sides) == 1
+        self._networks = [PaddedInference(wanted, net, side, keeps) for side in views.sides]
+
+    def group(self, fitted: tuple) -> tuple:
+        """See `PaddedInference.group`."""
+        return tuple(network.group(self._views.content(fitted, side))
+                     for network, side in zip(self._networks, self._views.sides))
+
+    def __call__(self, images: mx.nd.NDArray, sizes: list) -> tuple:
+        """Begin to compute the maps of some images; nothing is waited for.
+
+        Parameters
+        ----------
+        images, sizes
+            As in `PaddedInference`.
+
+        Returns
+        -------
+        tuple of NDArray (N, channels, h, w)
+            Of everything that is seen, in the order of `Views.of`, what `PaddedInference` gives.
+        """
+        seen, found = [images], []
+        if self._views.flip:
+            seen.append(mirror(images, [self._views.mirrored_width(fitted) for fitted in sizes]))
+        for network, side in zip(self._networks, self._views.sides):
+            content = [self._views.content(fitted, side) for fitted in sizes]
+            for one in seen:
+                found += network(resize(one, side), content)
+        return tuple(found)
+
+
+def mirror(letterbox: mx.nd.NDArray, widths: Sequence[int]) -> mx.nd.NDArray:
+    """Letterboxes (N, 3, side, side), the first pixels of each mirrored, as many as `widths` says."""
+    made = []
+    for one, width in zip(letterbox, widths):
+        turned = mx.nd.flip(one[:, :, :width], axis=2)
+        made.append(mx.nd.concat(turned, one[:, :, width:], dim=2) if width < one.shape[2] else turned)
+    return mx.nd.stack(*made, axis=0)
 
 
 def resize(letterbox: mx.nd.NDArray, side: int) -> mx.nd.NDArray:

@@ -32,6 +32,8 @@ class PaddedInference:
         Need not be initialised before the first call.
     side : int
         Side of the input, 8k + 1.
+    keeps_memory : bool
+        Whether a graph keeps the memory it computes in for the next call, which is faster.
 
     Examples
     --------
@@ -40,8 +42,8 @@ class PaddedInference:
     >>> for batch, maps in predict(loader, network, devices): ...                # doctest: +SKIP
     """
 
-    def __init__(self, wanted: type, net: HybridBlock, side: int):
-        self._wanted, self._net, self._side = wanted, net, side
+    def __init__(self, wanted: type, net: HybridBlock, side: int, keeps_memory: bool = True):
+        self._wanted, self._net, self._side, self._keeps_memory = wanted, net, side, keeps_memory
         self._extents = self._graph = None
         self._grey_maps = {}
 
@@ -78,7 +80,7 @@ class PaddedInference:
             if self._graph:
                 self._graph.hybridize(False)        # frees its memory now: blocks wait for the garbage collector
             self._extents, self._graph = extents, self._wanted(self._net, self._side, extents)
-            self._graph.hybridize(static_alloc=True, static_shape=True)
+            self._graph.hybridize(static_alloc=self._keeps_memory, static_shape=self._keeps_memory)
         device, backbone = images.context, self._graph.backbone
         if device not in self._grey_maps:
             self._grey_maps[device] = _grey_maps(backbone.backbone, self._side, device)

@@ -10,6 +10,7 @@ from icd.data import images, labels, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
 from icd.method import bootstrap, metrics
+from icd.steps import calibration
 from icd.viz import report, table
 
 
@@ -46,7 +47,7 @@ def _with_crf(options):
 
 def check(options: cli.Options, problems: Problems):
     """Add to `problems` what can be known to be wrong before anything is counted."""
-    for flag in ('--pred', '--truth', '--versus', '--scores', '--annotation-root', '--image-root'):
+    for flag in ('--pred', '--truth', '--versus', '--scores', '--snapshot', '--annotation-root', '--image-root'):
         folder = getattr(options, flag.lstrip('-').replace('-', '_'))
         if folder is not None and not os.path.isdir(folder):
             problems.add('no such folder', f'{flag} {folder}', 'check the path')
@@ -55,14 +56,15 @@ def check(options: cli.Options, problems: Problems):
         (options.list, options.class_names, options.labels),
         [(options.pred, '.png'), (options.truth, '.png'), (options.versus, '.png'), (options.scores, '.npy'),
          (options.annotation_root, '.xml'), *((options.image_root, ending) for ending in images.ENDINGS)])
-    if options.scores and not (options.annotation_root or options.labels):
-        problems.add('needs to know which classes the scores are of', f'--scores {options.scores}',
-                     'give --labels or --annotation-root, too')
+    for flag, folder in (('--scores', options.scores), ('--snapshot', options.snapshot)):
+        if folder and not (options.annotation_root or options.labels):
+            problems.add('needs to know which classes the scores are of', f'{flag} {folder}',
+                         'give --labels or --annotation-root, too')
 
 
 def _classes(options, names, class_names):
     """Classes of the scores by name, or the error that hides them; see `icd.counting.Masks`."""
-    if not options.scores:
+    if not (options.scores or options.snapshot):
         return {}
     table = labels.read_source(options.labels) if options.labels else folders.annotations(options.annotation_root)
     return dict(zip(names, labels.classes_of(table, names, class_names[1:])))
@@ -88,7 +90,24 @@ def _versus(options, counts, class_names):
     return result
 
 
-def _result(options, names, counts, class_names):
+def _calibration(options, names, classes, class_names):
+    """How well each class's sign is decided, and how its score agrees with CAM, in percent; background has none."""
+    problems, known = Problems(), {}
+    for name in names:
+        if not isinstance(classes[name], UserError):
+            known[name] = classes[name]
+        elif not options.skip_bad:
+            problems.add_error(classes[name])
+    problems.raise_if_any()
+    count = len(class_names) - 1
+    found = {'margin': calibration.margins(options.snapshot, count),
+             'agreement': calibration.agreement(options.snapshot, known, count, options.infer_size, options.skip_bad)}
+    return {'snapshot': options.snapshot, **{
+        key: dict(zip(class_names, [None, *(None if np.isnan(value) else 100 * float(value) for value in values)]))
+        for key, values in found.items()}}
+
+
+def _result(options, names, counts, class_names, calibrated):
     """Everything the command finds out, ready for JSON."""
     matrix = counts.matrices['pred']
     swapped = metrics.figures(matrix.T, class_names)
@@ -104,6 +123,8 @@ def _result(options, names, counts, class_names):
         result['versus'] = _versus(options, counts, class_names)
     if options.scores:
         result['curve'] = dict(metrics.precision_coverage_curve(counts.confidence), scores=options.scores)
+    if calibrated:
+        result['calibration'] = calibrated
     result['worst'] = _worst(names, counts, options.worst)
     result['confusion'] = matrix.tolist()
     return result
@@ -150,8 +171,8 @@ def run(options: cli.Options) -> dict:
         In percent: all of `icd.method.metrics.figures`; `exchanged`, some of them with truth and seeds swapped;
         `worst`, the images that differ most; `confusion`, the summed matrix; `left_out` and `extra` names; `problems`,
         the files that names are left out for, by what is wrong with them; with `--versus` a dict `versus` with the
-        other seeds' figures and the difference; with `--scores` a dict `curve`. The same goes to `--json`, and to
-        `--html` as a page.
+        other seeds' figures and the difference; with `--scores` a dict `curve`; with `--snapshot` a dict `calibration`.
+        The same goes to `--json`, and to `--html` as a page.
 
     Raises
     ------
@@ -164,17 +185,19 @@ def run(options: cli.Options) -> dict:
     problems.raise_if_any()
     class_names = _class_names(options)
     names = voc.read_list(options.list)
+    classes = _classes(options, names, class_names)
+    calibrated = _calibration(options, names, classes, class_names) if options.snapshot else None
     compared = {role: getattr(options, role) for role in ('truth', 'pred', 'versus') if getattr(options, role)}
     counts = counting.count(
-        counting.Masks(compared, class_names, options.scores, _classes(options, names, class_names),
-                       options.infer_size), names, options.num_process or parallel.number_of_cores())
+        counting.Masks(compared, class_names, options.scores, classes, options.infer_size), names,
+        options.num_process or parallel.number_of_cores())
     _report_problems(counts, names, options.skip_bad)
     if not counts.by_image['pred'][:, 1].any():
         raise UserError('ignores every pixel of every image (index 255): nothing can be compared with it',
                         options.truth, 'check --truth')
     for line in _suspicious(compared, counts, class_names):
         console.log(line)
-    result = _result(options, names, counts, class_names)
+    result = _result(options, names, counts, class_names, calibrated)
     if options.json:
         files.save_json(options.json, result)
     if options.html:

@@ -13,7 +13,8 @@ from icd.data.loader import InferenceLoader
 from icd.errors import Problems, UserError
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.icd_net import ICDNet
-from icd.model.padded_input import PaddedInference, ScoreMaps
+from icd.model.multi_scale import PaddedMultiScale
+from icd.model.padded_input import ScoreMaps
 from icd.mxnet_setup import mx
 from icd.outputs import Input, Outputs, Value
 from icd.predict import predict
@@ -79,7 +80,8 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
         console.log(f'scores: all {len(inputs.names)} are up to date')
         return None
     net = ICDNet(inputs.num_classes, options.width)
-    network = PaddedInference(ScoreMaps, net, options.infer_size)
+    views = score_files.views(options)
+    network = PaddedMultiScale(ScoreMaps, net, views)
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
                              options.infer_batch_size, parallel.number_of_readers(options.num_workers),
                              [inputs.sizes[i] for i in wanted], network.group)
@@ -87,7 +89,9 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
     with contextlib.closing(loader), console.progress(total=len(wanted), desc='scores') as bar:
         load.load_trained(weights, net, contexts)
         for batch, maps in predict(loader, network, contexts):
-            for name, fitted, scores in zip(batch.names, batch.scaled_sizes, maps):
+            for name, fitted, found in zip(batch.names, batch.scaled_sizes, maps):
+                # CAM and top-down score take turns.
+                scores = [views.mean(found[kind::2], fitted) for kind in range(2)]
                 score_files.write(options, inputs, outputs, indices[name], wanted, fitted, scores)
                 bar.update()
     return net

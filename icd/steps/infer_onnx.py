@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 from icd import cli, console, onnx_predict
 from icd.data.inputs import Inputs
@@ -45,13 +46,13 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     """
     network = _open(options, inputs)
     made = score_files.outputs(options, inputs, network.width, network.checksum)
-    missing = score_files.wanted(options, inputs, made)
+    missing, views = score_files.wanted(options, inputs, made), score_files.views(options)
     if not missing:
         console.log(f'scores: all {len(inputs.names)} are up to date')
         return True
     with score_files.writing(inputs, made, missing), console.progress(total=len(missing), desc='scores') as bar:
         found = network.predict([inputs.names[i] for i in missing], options.image_root, options.infer_size,
-                                lambda run, image: [maps[0] for maps in run(image, _OUTPUTS)])
+                                functools.partial(_scores, views))
         with contextlib.closing(found):
             for index, (name, size, fitted, scores) in zip(missing, found):
                 if tuple(size) != tuple(inputs.sizes[index]):
@@ -59,3 +60,9 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
                 score_files.write(options, inputs, made, index, missing, fitted, scores)
                 bar.update()
     return True
+
+
+def _scores(views, run, image, fitted):
+    """CAM and top-down scores (C, h, w) of an image (1, 3, side, side), the means over what is seen of it."""
+    maps = [[scores[0] for scores in run(seen, _OUTPUTS)] for seen in views.of(image, fitted)]
+    return [views.mean(kind, fitted) for kind in zip(*maps)]

@@ -10,6 +10,7 @@ from icd import checks, cli, files
 from icd.data import geometry, images, score_map
 from icd.data.inputs import Inputs
 from icd.errors import Problems
+from icd.method.multi_scale import Views
 from icd.outputs import Input, Outputs, Value
 
 
@@ -27,7 +28,14 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems) -> int:
 def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -> Outputs:
     """The score maps of a run, by weights of this width and checksum."""
     settings = {'infer_size': options.infer_size, 'width': width, 'num_cls': inputs.num_classes, 'weights': checksum}
+    if not views(options).plain:        # those of a network that saw each image once stay as they are
+        settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
     return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings)
+
+
+def views(options: cli.Options) -> Views:
+    """What the network sees of every image."""
+    return Views(options.infer_size, options.infer_scales, options.infer_flip)
 
 
 def wanted(options: cli.Options, inputs: Inputs, made: Outputs) -> dict:

@@ -76,7 +76,7 @@ class OnnxNetwork:
         """See `MxnetNetwork.scores`."""
         sides = [scaled_side(options.infer_size, scale) for scale in options.scales]
 
-        def compute(run, image):
+        def compute(run, image, _):
             return [_mean(run, resize_letterbox(image, side), not options.no_flip) for side in sides]
         found = self._model.predict(names, options.image_root, options.infer_size, compute)
         for (name, size, fitted, maps), expected in zip(found, sizes):

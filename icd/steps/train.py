@@ -16,6 +16,7 @@ from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask, warm_up_steps
 from icd.train.log import Watching
 from icd.train.loop import Saving
+from icd.train.margins import Margins
 from icd.train.schedule import Schedule
 from icd.train.session import Machine, Recipe
 from icd.train.task import UNFITTED, Fit
@@ -65,13 +66,15 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tu
 def plan(options: cli.Options, inputs: Inputs) -> str:
     """What training would do, as text."""
     schedule = _schedule(options, inputs)
-    return f'{schedule}\nwarm-up of the top-down branch: {warm_up_steps(schedule.images, schedule.batch)} steps'
+    steps = warm_up_steps(schedule.images, schedule.batch)
+    return '\n'.join([str(schedule), f'warm-up of the top-down branch: {steps} steps',
+                      *_margins(options, inputs).before()])
 
 
 def run(options: cli.Options, inputs: Inputs) -> bool:
     """Train to the last epoch: from the newest checkpoint, from `options.begin_epoch`, or from the pretrained weights.
 
-    Writes into `SNAPSHOT` what `icd.train.session.run` does, and `curves.png`.
+    Writes into `SNAPSHOT` what `icd.train.session.run` does, `margins.csv` (`icd.train.margins`) and `curves.png`.
     """
     watching = Watching(options.tensorboard, options.profile, cli.command_line(cli.RUN, options))
     first = session.run(_recipe(options, inputs), _saving(options), _machine(options), watching)
@@ -110,6 +113,10 @@ def _dataset(options, inputs, cache):
         cache=cache)
 
 
+def _margins(options, inputs):
+    return Margins(os.path.join(options.snapshot, 'margins.csv'), inputs.class_names, inputs.labels, options.num_epoch)
+
+
 def _source(options):
     return source_input.parse(options.pretrained_input) if options.pretrained_input else None
 
@@ -130,6 +137,6 @@ def _task(options, inputs, devices, path):
             lines, factors = head_start.from_convolutions(net, start.values, _dataset(options, inputs, 'none'),
                                                           inputs.labels, options.seed)
             notes, fit = notes + lines, Fit(tuple(start.values), factors)
-    schedule = _schedule(options, inputs)
+    schedule, margins = _schedule(options, inputs), _margins(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
-                   notes, fit)
+                   notes + margins.before(), fit, margins)

@@ -11,6 +11,7 @@ from icd.model.losses import ICDLoss, warm_up
 from icd.model.sync_bn import forward_synchronised
 from icd.model.vgg import BLOCKS, scaled
 from icd.mxnet_setup import autograd, mx
+from icd.train.margins import Margins
 from icd.train.task import UNFITTED, Fit, Losses, Task
 from icd.viz import previews
 
@@ -40,6 +41,8 @@ class IcdTask(Task):
     notes : sequence of str
     fit : Fit
         See `Task`.
+    margins : icd.train.margins.Margins, optional
+        Is given the calibration state after every epoch.
     """
 
     figures = ('warm_up', 'loss', 'ranking', 'score_min', 'score_max', 'state_min', 'state_max', 'flipped')
@@ -50,9 +53,9 @@ class IcdTask(Task):
     unclipped = ('icd_bu_weight',)
 
     def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False,
-                 notes: Sequence[str] = (), fit: Fit = UNFITTED):
+                 notes: Sequence[str] = (), fit: Fit = UNFITTED, margins: Margins | None = None):
         super().__init__(net)
-        self.notes, self.fit = notes, fit
+        self.notes, self.fit, self._margins = notes, fit, margins
         self._state = net.collect_params()[STATE]
         self._statistics, self._update_state = CalibrationStatistics(), CalibrationUpdate()
         self._loss = ICDLoss(net.num_classes, pixelwise)
@@ -109,6 +112,9 @@ class IcdTask(Task):
             scores = calibrated[i].asnumpy(), top_down[i].asnumpy()
             rows += [previews.row(image, [score[c] for score in scores]) for c in np.flatnonzero(labels[i])]
         return rows
+
+    def after_epoch(self, epoch):
+        return self._margins.after_epoch(epoch, self._state.list_data()[0].asnumpy()) if self._margins else []
 
     def least_memory(self, layout):
         """Parameters, gradients and momentum, and what backward looks at again. A step takes about twice as much."""

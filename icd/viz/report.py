@@ -13,6 +13,7 @@ from icd import console, files
 from icd.data import images, masks
 from icd.data.geometry import IGNORE
 from icd.errors import UserError
+from icd.method.calibration import UNDECIDED
 from icd.viz import overlay, plots, table
 
 _THUMBNAIL = 320            # largest width of an image, pixels
@@ -100,7 +101,8 @@ def page(result: dict, image_root: str | None = None) -> str:
     return environment.get_template('report.html').render(
         result=result, folders=folders, columns=table.columns(result), plots=_plots(result), images=shown,
         image_root=image_root, colours={name: css(colour) for name, colour in zip(names, masks.palette())},
-        first=plots.FIRST, second=plots.SECOND, most_classes=plots.MOST_CLASSES)
+        first=plots.FIRST, second=plots.SECOND, most_classes=plots.MOST_CLASSES, about_calibration=table.CALIBRATION,
+        undecided=round(100 * UNDECIDED))
 
 
 def write(path: str, result: dict, image_root: str | None = None):

@@ -5,6 +5,8 @@ import functools
 import textwrap
 
 _WIDTH = 96                 # characters of a line
+CALIBRATION = ('margin: how much more CAM responds on one side of the bottom-up score than on the other; CAM '
+               "agreement: correlation of the class's score with its CAM over the images that hold it")
 _TITLES = {'pred': 'seeds', 'truth': 'truth', 'versus': 'versus'}
 
 
@@ -23,6 +25,9 @@ def columns(result: dict) -> list[tuple[str, dict, float | None]]:
              ('swapped', result['exchanged']['IoU'], result['exchanged']['mIoU'])]
     if 'versus' in result:
         found.append(('versus', result['versus']['IoU'], result['versus']['mIoU']))
+    if 'calibration' in result:
+        found += [('margin', result['calibration']['margin'], None),
+                  ('CAM agreement', result['calibration']['agreement'], None)]
     return found
 
 
@@ -45,11 +50,12 @@ def as_text(result: dict) -> str:
     """
     found = columns(result)
     width = max(map(len, ('background', *result['IoU'])))
+    wide = [max(10, len(title) + 2) for title, _, _ in found]
     lines = [f'{_TITLES[role]:10}{folder}' for role, folder in folders(result).items()]
-    lines += ['', 'percent'.ljust(width) + ''.join(f'{title:>10}' for title, _, _ in found)]
-    lines += [name.ljust(width) + ''.join(_cell(values[name], 10) for _, values, _ in found)
+    lines += ['', 'percent'.ljust(width) + ''.join(title.rjust(w) for (title, _, _), w in zip(found, wide))]
+    lines += [name.ljust(width) + ''.join(_cell(values[name], w) for (_, values, _), w in zip(found, wide))
               for name in result['IoU']]
-    lines += ['mean'.ljust(width) + ''.join(_cell(mean, 10) for _, _, mean in found), '']
+    lines += ['mean'.ljust(width) + ''.join(_cell(mean, w) for (_, _, mean), w in zip(found, wide)), '']
     for sentence in _sentences(result):
         lines += textwrap.wrap(sentence, _WIDTH, subsequent_indent='  ', break_long_words=False,
                                break_on_hyphens=False)
@@ -63,6 +69,8 @@ def _sentences(result):
     meaning = ('IoU: pixels the seeds ignore are missed; defined: IoU over the pixels both define; swapped: IoU with '
                'seeds and truth swapped')
     yield meaning + ('; versus: IoU of the other seeds' if versus else '')
+    if 'calibration' in result:
+        yield CALIBRATION
     accuracy, ignored, of_truth = show(result[key] for key in ('pixel_accuracy', 'ignored', 'ignored_truth'))
     yield (f'images: {result["images"]}, pixel accuracy {accuracy}, ignored {ignored} of the seeds, {of_truth} of the '
            'truth')

@@ -83,7 +83,7 @@ def padding_of(network: str) -> list:
 
 
 # ----------------------------------------------------------------------------------------------------- the files
-def newest(folder: str, epoch: int | None = None) -> str:
+def newest(folder: str, epoch: int | None = None, several: str = 'name one file with --model') -> str:
     """File of the weights of a training.
 
     Parameters
@@ -92,6 +92,8 @@ def newest(folder: str, epoch: int | None = None) -> str:
         Of its checkpoints, `PREFIX-0019.params`.
     epoch : int, optional
         From 0; by default the last that is there.
+    several : str
+        What to do where the folder holds those of several trainings.
 
     Raises
     ------
@@ -104,8 +106,7 @@ def newest(folder: str, epoch: int | None = None) -> str:
              and not match.group(1).endswith('-resume')]
     prefixes = sorted({match.group(1) for match in found})
     if len(prefixes) > 1:
-        raise UserError(f"holds checkpoints of several trainings ({', '.join(prefixes)})", folder,
-                        'name one file with --model')
+        raise UserError(f"holds checkpoints of several trainings ({', '.join(prefixes)})", folder, several)
     epochs = {int(match.group(2)): match.group(0) for match in found}
     if not epochs:
         raise UserError('holds no checkpoint', folder, 'give the folder of a training')

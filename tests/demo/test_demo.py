@@ -11,7 +11,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from icd import cli, files
+from icd import cli, demo_options, files
 from icd.data import geometry, masks, seed_check, superpixel_map, voc
 from icd.demo import creatures, figures, picture, pretrain, segmentation
 from icd.demo import pipeline as demo
@@ -33,7 +33,7 @@ def done(tmp_path_factory):
 
 
 def options(folder, seed=3):
-    return cli.defaults(cli.DEMO, snapshot=folder, seed=seed)
+    return cli.defaults(demo_options.DEMO, snapshot=folder, seed=seed)
 
 
 def contents_of(*parts):

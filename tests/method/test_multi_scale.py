@@ -4,7 +4,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from icd.method.multi_scale import FUSIONS, best_class, fuse, interpolation, resize_letterbox, scaled_side
+from icd.data.geometry import GREY, resized_positions
+from icd.method.multi_scale import FUSIONS, Views, best_class, fuse, interpolation, resize_letterbox, scaled_side
 
 
 def random(*shape):
@@ -70,6 +71,56 @@ def test_the_best_class_is_the_first_largest():
     scores = np.float32([[[1, 2]], [[1, 3]], [[0, 3]]])
     assert best_class(scores, (1, 2)).tolist() == [[0, 1]]
     assert best_class(scores, (2, 4)).tolist() == [[0, 1, 1, 1]] * 2
+
+
+# --------------------------------------------------------------------------------------------- views of a letterbox
+def ramp(side):
+    """A score that grows by 1 a row and by 100 a column of a letterbox of 65 pixels, at the positions of a scale."""
+    where = np.arange(side // 8 + 1, dtype=np.float32) * (64 / (side - 1))
+    return (8 * where[:, None] + 800 * where)[None]
+
+
+def test_every_scale_counts_at_the_positions_of_the_letterbox():
+    views = Views(65, (.5, 1., 2.))
+    maps = [ramp(side) for side in views.sides]
+    assert [one.shape[1] for one in maps] == [5, 9, 17]
+    rows, columns = views.positions((40, 50))
+    np.testing.assert_allclose(views.mean(maps, (40, 50)), ramp(65)[:, :rows, :columns], rtol=1e-6)
+    np.testing.assert_allclose(views.mean([maps[0], maps[1] + 6, maps[2]], (40, 50)), ramp(65)[:, :rows, :columns] + 2,
+                               rtol=1e-6)
+
+
+def test_a_plain_view_is_the_score_itself():
+    assert Views(65).plain and not Views(65, (1.,), True).plain and not Views(65, (.5,)).plain
+    scores = random(2, 9, 9)
+    assert (Views(65).mean([scores], (65, 65)) == scores).all()
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_content_holds_the_image_and_what_its_scores_are_made_of(flip):
+    views = Views(65, (.25, .5, 1., 1.25, 2.), flip)
+    for length in range(1, 66):
+        fitted, letterbox = (66 - length, length), np.full((65, 65), GREY, np.uint8)
+        letterbox[:fitted[0], :fitted[1]] = 0
+        for number, seen in enumerate(views.of(letterbox, fitted)):
+            side = views.sides[number // (1 + flip)]
+            height, width = content = views.content(fitted, side)
+            assert (seen[height:] == GREY).all() and (seen[:, width:] == GREY).all()
+            last = (np.array(views.positions(fitted)) - 1) * ((side - 1) / 64)
+            assert (last <= np.array(resized_positions(content, side)) - 1).all()
+            assert max(content) <= side
+
+
+@pytest.mark.parametrize('width', [41, 44, 48, 49, 65])
+def test_mirrored_scores_are_turned_back(width):
+    """A network that returns every eighth pixel gives mirrored pixels, and every position gets back its own."""
+    views, letterbox = Views(65, (1.,), True), np.random.RandomState(0).randint(0, 256, (65, 65)).astype(np.uint8)
+    plain, mirrored = [one[::8, ::8].astype(np.float32)[None] for one in views.of(letterbox, (30, width))]
+    assert (plain != mirrored).any()
+    wide = views.mirrored_width((30, width)) // 8 + 1
+    assert width <= 8 * (wide - 1) + 1 < width + 8
+    np.testing.assert_array_equal(views.mean([0 * plain, mirrored], (30, width))[..., :wide],
+                                  plain[:, :views.positions((30, width))[0], :wide] / 2)
 
 
 def test_scores_of_a_large_image_take_a_few_bytes_a_pixel():

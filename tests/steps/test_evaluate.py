@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-from icd import cli, counting, parallel
+from icd import cli, counting, files, parallel
 from icd.data import masks, score_map, voc
 from icd.errors import UserError
 from icd.method import bootstrap, metrics
 from icd.steps import evaluate
 from icd.steps import labels as command
 from icd.viz import table
+from icd.weights import mxnet_params
 
 NAMES = [f'm{i:02d}' for i in range(14)] + ['sub/m14']
 CLASSES = ('cat', 'cow', 'dog')
@@ -350,6 +351,58 @@ def test_bad_scores_and_annotations_are_named(case):
         evaluate.run(options(folder, **asked))
     for name in ('npy/m03.npy', 'npy/m04.npy', 'xml/m05.xml'):
         caught.match(name)
+
+
+# ------------------------------------------------------------------------------------------------- calibration
+def add_snapshot(folder, masks, state):
+    """Score maps of both kinds, and a checkpoint that has nothing but what tells the network and its calibration."""
+    asked = add_scores(folder, masks)
+    results, rng = folder / 'snap' / 'results', np.random.default_rng(5)
+    shutil.move(asked.pop('scores'), str(results / 'scores_icd'))
+    for name in NAMES:
+        icd = np.load(str(results / 'scores_icd' / (name + '.npy')))
+        files.save_npy(score_map.path(str(folder / 'snap'), 'cam', name), icd + rng.normal(size=icd.shape).astype('f4'))
+    arrays = {f'arg:{layer}_weight': np.zeros((count, 2, 1, 1), np.float32) for layer, count in (
+        ('conv1_1', 2), ('icd_bu', len(state)), ('fc7', 4))}
+    arrays['aux:icd_accum_resign_moving_mean'] = np.float32(state)
+    mxnet_params.write(str(folder / 'snap' / 'net-0003.params'), arrays)
+    return dict(asked, snapshot=str(folder / 'snap'))
+
+
+def test_margins_and_agreement_of_the_run_that_made_the_seeds(case):
+    folder, masks = case
+    asked = add_snapshot(folder, masks, [[3, 1], [2, 2], [0, 0]])
+    result = evaluate.run(options(folder, **asked))
+    found = result['calibration']
+    assert found['margin'] == {'background': None, 'cat': 50, 'cow': 0, 'dog': None}
+    x, y = [], []
+    for name in NAMES:
+        classes = voc.read_annotation(str(folder / 'xml' / (name + '.xml')), CLASSES)
+        for c, *scores in zip(classes, *(score_map.read(score_map.path(asked['snapshot'], kind, name), len(classes), 65)
+                                         for kind in score_map.KINDS)):
+            if CLASSES[c] == 'cow':
+                x, y = x + [np.maximum(scores[0], 0).ravel()], y + [scores[1].ravel()]
+    assert found['agreement']['background'] is None
+    assert found['agreement']['cow'] == pytest.approx(100 * np.corrcoef(np.concatenate(x), np.concatenate(y))[0, 1])
+    rows = {line.split()[0]: line.split() for line in table.as_text(result).splitlines() if line}
+    assert rows['percent'][-3:] == ['margin', 'CAM', 'agreement']
+    assert rows['cow'][-2:] == ['0.00', f"{found['agreement']['cow']:.2f}"] and rows['background'][-2:] == ['-', '-']
+    assert same(result, expected(masks)[0]) and 'calibration' not in evaluate.run(options(folder))
+
+
+def test_a_snapshot_that_does_not_fit_is_refused(case):
+    folder, masks = case
+    asked = add_snapshot(folder, masks, [[3, 1], [2, 2]])
+    for change, complaint in (({}, 'a network of 2 classes, and 3 are evaluated'),
+                              ({'annotation_root': None}, 'needs to know which classes'),
+                              ({'snapshot': str(folder / 'truth')}, 'holds no checkpoint')):
+        with pytest.raises(UserError, match=complaint):
+            evaluate.run(options(folder, **dict(asked, **change)))
+    add_snapshot(folder, masks, [[3, 1], [2, 2], [1, 1]])
+    os.remove(score_map.path(asked['snapshot'], 'cam', 'm03'))
+    with pytest.raises(UserError, match='scores_cam/m03.npy'):
+        evaluate.run(options(folder, **asked))
+    assert evaluate.run(options(folder, **asked, skip_bad=True))['calibration']['margin']['dog'] == 0
 
 
 # ------------------------------------------------------------------------------------------------- the command

@@ -1,16 +1,18 @@
 """Score files hold what the network gives for each image, whatever it was computed together with."""
 import os
 import shutil
+import types
 
 import cv2
 import mxnet as mx
 import numpy as np
 import pytest
 
-from icd import files
+from icd import cli, files
 from icd.data import geometry, images, score_map, superpixel_map, voc
 from icd.data.augment import letterbox
 from icd.model.icd_net import ICDNet
+from icd.steps import score_files
 from icd.weights import load, mxnet_params
 from tests.helpers.small_data import ANNOTATION, run
 
@@ -77,6 +79,33 @@ def test_only_missing_scores_are_computed(data):
     assert (np.load(lost) == first['icd', 'e']).all()
     assert {key for key in first if os.stat(score_map.path('first', *key)).st_mtime_ns != stamps[key]} == {
         ('cam', 'e'), ('icd', 'e')}
+
+
+def infer_b(image):
+    """Scores of one image alone, at several scales and mirrored."""
+    files.save_image('images/b.png', np.ascontiguousarray(image))
+    assert run('infer', ['--infer-size', str(SIZE), '--no-superpixel', '--infer-scales', '0.5,1', '--infer-flip']) == 0
+    rows, _ = geometry.resized_positions(image.shape[:2], SIZE)
+    return [np.load(score_map.path('snap', kind, 'b'))[:, :rows] for kind in score_map.KINDS]
+
+
+def test_a_mirrored_image_has_mirrored_scores(data):
+    """Where it is 8k + 1 pixels wide, as score maps have no positions between."""
+    os.remove('images/b.jpg')
+    files.save_bytes('list.txt', b'b')
+    image = np.random.RandomState(7).randint(0, 255, (100, SIZE, 3), np.uint8)
+    for ours, mirrored in zip(infer_b(image), infer_b(image[:, ::-1])):
+        assert abs(ours - mirrored[..., ::-1]).max() < 1e-5 * abs(ours).max()
+        assert abs(ours - ours[..., ::-1]).max() > 1e-3 * abs(ours).max()
+
+
+@pytest.mark.parametrize('given', [{}, {'infer_scales': (.5, 1.)}, {'infer_flip': True}])
+def test_the_record_names_scales_and_mirroring_where_they_are_given(in_valid, given):
+    """Without them it is what it was before there were any, so that older scores stay up to date."""
+    options = cli.defaults(cli.RUN, snapshot='snap', **given)
+    recorded = score_files.outputs(options, types.SimpleNamespace(num_classes=20), 1., 'abc').settings
+    several = {'infer_scales': list(options.infer_scales), 'infer_flip': options.infer_flip} if given else {}
+    assert recorded == dict(infer_size=513, width=1., num_cls=20, weights='abc', **several)
 
 
 # ------------------------------------------------------------------------------------------- what is made again

@@ -33,6 +33,16 @@ def test_score_maps_and_seeds_are_those_of_mxnet(segmented):
             assert (ours != others).mean() <= 1e-4
 
 
+def test_scores_at_several_scales_and_mirrored_are_those_of_mxnet(segmented):
+    given = ['--infer-scales', '0.75,1,1.5', '--infer-flip']
+    assert small_data.run('infer', ['--no-superpixel', *given]) == 0
+    assert segment_data.run('infer onnx', '--snapshot', 'other', *given) == 0
+    for name in SIZES:
+        for kind in score_map.KINDS:
+            ours, others = read('snap', kind, name), read('other', kind, name)
+            assert ours.any() and abs(ours - others).max() <= 1e-4 * abs(ours).max()
+
+
 def test_scores_of_the_same_checkpoint_are_kept(segmented, capfd):
     assert small_data.run('infer', ['--no-superpixel']) == 0
     assert segment_data.run('infer onnx') == 0

@@ -2,6 +2,7 @@
 
 `ICD_KILLS` is the number of kills of the kill test, 2 by default.
 """
+import csv
 import glob
 import json
 import os
@@ -79,8 +80,8 @@ def undisturbed(data, tmp_path_factory):
 # ------------------------------------------------------------------------------------------------ what is written
 def test_a_run_writes_checkpoints_logs_and_previews(undisturbed):
     assert sorted(os.listdir(str(undisturbed))) == [
-        'curves.png', 'log.csv', 'log.txt', 'vgg16_icd-0000.params', 'vgg16_icd-0000.states', 'vgg16_icd-0001.params',
-        'vgg16_icd-0001.states', 'vgg16_icd_visdemo']
+        'curves.png', 'log.csv', 'log.txt', 'margins.csv', 'vgg16_icd-0000.params', 'vgg16_icd-0000.states',
+        'vgg16_icd-0001.params', 'vgg16_icd-0001.states', 'vgg16_icd_visdemo']
     assert sorted(os.listdir(str(undisturbed / 'vgg16_icd_visdemo'))) == ['vgg16_icd-0000.jpg', 'vgg16_icd-0001.jpg']
     names = set(mx.nd.load(str(undisturbed / 'vgg16_icd-0001.params')))
     assert 'arg:conv1_1_weight' in names and 'aux:icd_accum_resign_moving_mean' in names
@@ -109,6 +110,23 @@ def test_the_log_has_every_figure_of_every_step(undisturbed):
         [np.exp(-10 * (6 - i) / 6) for i in range(6)], rel=1e-5)
     text = (undisturbed / 'log.txt').read_text()
     assert '--image-size 33' in text and text.count('images/s') == 6 and 'epoch 1 batch 2: loss' in text
+
+
+def test_margins_are_those_of_the_checkpoints(undisturbed):
+    with open(str(undisturbed / 'margins.csv'), newline='') as file:
+        rows = list(csv.DictReader(file))
+    for epoch in range(2):
+        state = mx.nd.load(str(undisturbed / f'vgg16_icd-{epoch:04d}.params'))['aux:icd_accum_resign_moving_mean']
+        found = [row for row in rows if row['epoch'] == str(epoch)]
+        assert state.asnumpy().any() and len(found) == len(state)
+        np.testing.assert_allclose([[float(row['positive']), float(row['negative'])] for row in found],
+                                   state.asnumpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize('labels, named', [([[1, 1], [0, 1]], True), ([[1, 0], [0, 1]], False)])
+def test_the_plan_names_classes_that_no_image_holds_alone(data, tmp_path, labels, named):
+    inputs = types.SimpleNamespace(names=['a', 'b'], labels=np.float32(labels), class_names=('face', 'body'))
+    assert ('alone: face.' in train.plan(make_options(data, tmp_path), inputs)) == named
 
 
 def test_logged_values_belong_to_their_step(data, tmp_path, monkeypatch):
@@ -203,6 +221,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(data, undisturbed, tmp_path
     assert results(tmp_path) == results(undisturbed)
     assert [line['step'] for line in log_lines(tmp_path)] == [str(i + 1) for i in range(6)]
     assert [line['loss'] for line in log_lines(tmp_path)] == [line['loss'] for line in log_lines(undisturbed)]
+    assert (tmp_path / 'margins.csv').read_bytes() == (undisturbed / 'margins.csv').read_bytes()
 
 
 def test_labels_from_another_source_resume_a_training(data, undisturbed, tmp_path, capsys):

@@ -97,6 +97,18 @@ def test_the_page_needs_no_other_file(full):
     assert not re.search(r'url\(|@import|http', full[1].split('</style>')[0])
 
 
+def test_the_page_shows_margins_and_agreement_where_a_run_is_given(full):
+    result, text = full
+    values = {'margin': dict(zip(result['IoU'], (None, 87.7, 19.86, 5.))),
+              'agreement': dict(zip(result['IoU'], (None, 89.2, -38.44, None)))}
+    page = report.page(dict(result, worst=[], calibration=dict(values, snapshot='<run>')))
+    assert re.findall('<th scope="col">(margin|CAM agreement)</th>', page) == ['margin', 'CAM agreement']
+    row = re.search('cow</th>(.*?)</tr>', page).group(1).replace('\N{MINUS SIGN}', '-')
+    assert re.findall('<td>(.*?)</td>', row)[-2:] == ['19.86', '-38.44']
+    assert '&lt;run&gt;' in page and 'below\n33' in page
+    assert 'CAM agreement' not in text and '<run>' not in page
+
+
 def test_the_page_shows_the_figures(full):
     result, text = full
     shown = ''.join(Page(text).texts)
