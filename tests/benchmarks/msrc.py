@@ -17,6 +17,7 @@ interruption. OUT/table.md and OUT/figures.json hold the result.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ ABLATIONS = {
     'merged from Felzenszwalb and Huttenlocher in place of SLIC': ('merged-graph',),
     '32 superpixels in place of 64': ('merged-32',),
     '128 superpixels in place of 64': ('merged-128',),
+    'scores at three scales, mirrored images too': ('merged', '--infer-scales', '0.75,1,1.25', '--infer-flip'),
 }
 GAIN, PART = 4., .88        # points above CAM, and part of the truth's network, that the better ICD network reaches
 
@@ -130,6 +132,8 @@ class Benchmark:
     def icd(self, name, seed, superpixels, *more):
         """Train ICD and make its seeds; the function that gives the folder of one kind of them."""
         snapshot = self.out_file(name)
+        if more and more[0].startswith('--infer') and not os.path.exists(snapshot):
+            shutil.copytree(self.out_file(f'icd-{seed}'), snapshot, ignore=shutil.ignore_patterns('results'))
         options = ('run_icd.py', '--image-root', self.data_file('JPEGImages'), '--data-list',
                    self.data_file('train.txt'), '--class-names', self.data_file(*CLASS_NAMES), '--labels',
                    self.data_file('labels.json', 'Annotations'), '--superpixel-root', superpixels, '--pretrained',
@@ -163,14 +167,15 @@ class Benchmark:
                           [' ({:+.1f} to {:+.1f})'.format(*gain['difference_interval']) for gain in gains]))
         return lines, folders[names[0]], best
 
-    def compare_ablations(self):
+    def compare_ablations(self, best):
         """Lines of the table of what happens without a part of the method."""
-        lines = ['', '| changed | raw | crf |', '|---|---|---|']
+        lines = ['', f'| changed | raw | crf | {best} |', '|---|---|---|---|']
         for what, (superpixels, *more) in ABLATIONS.items():
-            folder = self.icd('-'.join(['without', *more, superpixels]).replace('---', '-'), self.seeds[0],
+            folder = self.icd('-'.join(['changed', superpixels, *(word.strip('-') for word in more)]), self.seeds[0],
                               self.superpixels(superpixels), *more)
-            raw, crf = (self.evaluate(f'{what} {kind}', folder(kind), 'train.txt')['mIoU'] for kind in ('raw', 'crf'))
-            lines.append(f'| {what} | {raw:.1f} | {crf:.1f} |')
+            values = [self.evaluate(f"{what} {kind}", folder(kind), "train.txt")["mIoU"]
+                      for kind in ("raw", "crf", best)]
+            lines.append(f"| {what} | {' | '.join(f'{value:.1f}' for value in values)} |")
         return lines
 
     def network(self, teacher, folder):
@@ -194,7 +199,7 @@ class Benchmark:
         lines, folder, best = self.compare_seeds()
         kept = True
         if ablations:
-            lines += self.compare_ablations()
+            lines += self.compare_ablations(best)
         if networks:
             teachers = {'truth': self.data_file(*TRUTH), 'ICD raw': folder('raw'), 'ICD CRF': folder('crf'),
                         f'CAM {best[4:]}': folder(best)}
