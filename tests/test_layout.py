@@ -20,7 +20,8 @@ ARROWS = {
     'gpu_memory': 'errors',
     'console': 'errors system_errors',
     'cli': 'console option_types',
-    'option_types': 'weights.source_input',
+    'shards': '',
+    'option_types': 'shards weights.source_input',
     'weights_options': 'cli option_types',
     'segment_options': 'cli option_types',
     'pipeline_options': 'cli option_types',
@@ -30,10 +31,11 @@ ARROWS = {
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu gpu_memory parallel',
-    'outputs': 'console errors files',
+    'records': 'files shards',
+    'outputs': 'console errors files records shards',
     'checks': 'data.images errors',
-    'counting': 'console data errors method.metrics parallel',
-    'data': 'checks console errors files mxnet_setup parallel',
+    'counting': 'console data errors files method.metrics parallel shards',
+    'data': 'checks console errors files mxnet_setup parallel shards',
     'method': 'data.geometry errors',
     'model': 'data.geometry errors method.multi_scale mxnet_setup',
     'weights': 'console data errors files model mxnet_setup',
@@ -45,7 +47,7 @@ ARROWS = {
     'train': 'console data errors files gpu_memory model mxnet_setup viz weights',
     'steps': 'checks cli console counting data doctor doctor_options errors files gpu gpu_memory method model '
              'mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan predict segment_options '
-             'speed superpixels train viz weights weights_options',
+             'shards speed superpixels train viz weights weights_options',
     'demo': 'cli console data errors files model mxnet_setup outputs parallel segment_options steps superpixels '
             'train viz weights',
 }

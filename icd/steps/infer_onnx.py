@@ -46,10 +46,17 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     network = _open(options, inputs)
     made = score_files.outputs(options, inputs, network.width, network.checksum)
     missing = score_files.wanted(options, inputs, made)
-    if not missing:
-        console.log(f'scores: all {len(inputs.names)} are up to date')
-        return True
-    with score_files.writing(inputs, made, missing), console.progress(total=len(missing), desc='scores') as bar:
+    with score_files.writing(inputs, made, missing):
+        if missing:
+            _score(options, inputs, network, made, missing)
+        else:
+            console.log(f'scores: all {len(inputs.names)} are up to date')
+    return True
+
+
+def _score(options, inputs, network, made, missing):
+    """Write the score maps of the images `missing` (inputs by index)."""
+    with console.progress(total=len(missing), desc='scores') as bar:
         found = network.predict([inputs.names[i] for i in missing], options.image_root, options.infer_size,
                                 lambda run, image: [maps[0] for maps in run(image, _OUTPUTS)])
         with contextlib.closing(found):
@@ -58,4 +65,3 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
                     raise UserError('was replaced by another image meanwhile', name, 'run the same command again')
                 score_files.write(options, inputs, made, index, missing, fitted, scores)
                 bar.update()
-    return True
