@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 import zlib
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 import cv2
 import numpy as np
@@ -172,13 +172,10 @@ def try_lock(file: int, kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def wait_for_lock(file: int, kind: int, error: UserError):
-    """Lock an open file or folder, or raise `error`: when another process has it, and after some seconds still does.
-
-    The children of a killed run need these to end.
-    """
+def wait_until(ready: Callable, error: UserError):
+    """Wait some seconds until `ready()` is true, then raise `error`: the children of a killed run need them to end."""
     deadline = time.monotonic() + PATIENCE
-    while not try_lock(file, kind):
+    while not ready():
         if time.monotonic() > deadline:
             raise error
         time.sleep(.05)
@@ -201,13 +198,13 @@ def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait 
     Raises
     ------
     UserError
-        When another run holds the folder, see `wait_for_lock`.
+        When another run holds the folder, see `wait_until`.
     """
     with named(folder):
         os.makedirs(folder, exist_ok=True)
     file, kind = os.open(folder, os.O_RDONLY), fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        wait_for_lock(file, kind, UserError('another run ' + what, folder, remedy))
+        wait_until(lambda: try_lock(file, kind), UserError('another run ' + what, folder, remedy))
         yield
     finally:
         os.close(file)

@@ -215,15 +215,20 @@ class Outputs:
     def _refuse_others(self):
         """Raise a `UserError` when a shard is at work here that this run is no other shard of."""
         for shard, path in records.of_shards(self.folder).items():
-            is_sister = self._shard is not None and shard.count == self._shard.count
-            if path == self._record or is_sister and [run.header for run in records.runs(path)[-1:]] == [self._header]:
+            if path == self._record:
                 continue
             file = os.open(path, os.O_RDWR)
             try:
-                files.wait_for_lock(file, fcntl.LOCK_SH, UserError(f'{shard.title} is being made here', self.folder,
-                                                                   'wait for it, or choose another folder'))
+                files.wait_until(lambda s=shard, p=path, f=file: self._shares(s, p) or files.try_lock(f, fcntl.LOCK_SH),
+                                 UserError(f'{shard.title} is being made here', self.folder,
+                                           'wait for it, or choose another folder'))
             finally:
                 os.close(file)
+
+    def _shares(self, shard, path):
+        """Whether another shard, with its record, is of the same work; one that has not begun yet may be."""
+        headers = [run.header for run in records.runs(path)[-1:]]
+        return self._shard is not None and shard.count == self._shard.count and headers in ([], [self._header])
 
     def _report_changed(self, made):
         """Log which settings are others than those of what is there, unless shards have begun with them."""
@@ -259,7 +264,7 @@ class Outputs:
         self._file = os.open(self._record, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             if self._shard is not None:
-                files.wait_for_lock(self._file, fcntl.LOCK_EX, UserError(
+                files.wait_until(lambda: files.try_lock(self._file, fcntl.LOCK_EX), UserError(
                     'another run makes the same shard', self.folder, 'wait for it, or give another --shard'))
                 if records.read_settings(self.folder) != self._header:
                     self._report_changed(self._recorded)
