@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -13,7 +14,7 @@ from icd.shards import Shard, own
 from icd.shards import files as files_of
 from icd.steps import run as icd_run
 from icd.train import launch
-from tests.helpers import segment_data, small_data
+from tests.helpers import PROJECT, segment_data, small_data
 from tests.helpers.small_data import list_files
 
 SHARDED = {'icd-run': cli.RUN, 'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE,
@@ -89,12 +90,8 @@ STAGES = {              # fixture, more options, outputs
 }
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize('stage', STAGES)
-def test_shards_make_what_one_process_makes(stage, request, monkeypatch, capfd):
+def test_shards_of_which_one_was_killed_make_what_one_process_makes(stage, request, monkeypatch, capfd):
     fixture, more, made = STAGES[stage]
     request.getfixturevalue(fixture)
 
@@ -113,37 +110,32 @@ def test_shards_make_what_one_process_makes(stage, request, monkeypatch, capfd):
     assert run() == 0
     expected = content()
     remove()
-    assert run('--shard', '3/3') == 0
+    assert run('--shard', '2/2') == 0
+    record = outputs.Outputs.record
+
+    def interrupted(made, name, identities):
+        if name == 'c':
+            raise KeyboardInterrupt
+        record(made, name, identities)
     with monkeypatch.context() as killed:
-        killed.setattr(outputs.Outputs, 'record', interrupt)
-        assert run('--shard', '1/3') == 130
-    assert run('--shard', '1/3') == 0
+        killed.setattr(outputs.Outputs, 'record', interrupted)
+        assert run('--shard', '1/2') == 130
     capfd.readouterr()
     assert run() == 0
     assert content() == expected
     said = {line.split(': ', 1)[1] for line in capfd.readouterr().err.split('\n') if ' has not made ' in line}
-    assert said == {'shard 2 of 3 has not made 1 of its 1 images: they are made now'}
+    assert said == {'shard 1 of 2 has not made 1 of its 2 images: they are made now'}
 
 
 # ------------------------------------------------------------------------------------------------------ evaluation
 FIGURES = ('--versus truth --scores snap/results/scores_icd --annotation-root annotations --infer-size 49 --skip-bad '
-           '--json out.json --html out.html --image-root images --resamples 20').split()
+           '--json out.json --resamples 20').split()
+PAGE = '--html out.html --image-root images'.split()
 SUMS = 'out.json.shard-%d-of-2.npz'
 
 
-def evaluate(*shard):
-    return small_data.run('evaluate', [*FIGURES, *shard])
-
-
-@pytest.fixture
-def evaluated(in_valid, capfd):
-    """What one process finds out, of which one mask is missing: all files, text and messages."""
-    os.remove('pred/b.png')
-    assert evaluate() == 0
-    found = content()
-    for path in 'out.json', 'out.html':
-        os.remove(path)
-    return found, printed(capfd)
+def evaluate(*more):
+    return small_data.run('evaluate', [*FIGURES, *more])
 
 
 def printed(capfd):
@@ -151,13 +143,18 @@ def printed(capfd):
     return out, [line for line in err.split('\n') if line and '%|' not in line]
 
 
-def test_figures_of_shards_are_those_of_one_process(evaluated, capfd):
+def test_figures_of_shards_are_those_of_one_process(in_valid, capfd):
+    os.remove('pred/b.png')                             # left out, and reported
+    assert evaluate(*PAGE) == 0
+    expected = content(), printed(capfd)
+    for path in 'out.json', 'out.html':
+        os.remove(path)
     for number in (2, 1, 1):
-        assert evaluate('--shard', f'{number}/2') == 0
+        assert evaluate(*PAGE, '--shard', f'{number}/2') == 0
         assert printed(capfd) == (f'written: {SUMS % number}\n', [])
     assert not os.path.exists('out.json')
-    assert evaluate() == 0
-    assert (content(), printed(capfd)) == evaluated
+    assert evaluate(*PAGE) == 0
+    assert (content(), printed(capfd)) == expected
 
 
 def change(path):
@@ -165,18 +162,18 @@ def change(path):
         file.write(b' ')
 
 
-@pytest.mark.parametrize('lost', [
-    lambda: os.remove(SUMS % 2), lambda: change('pred/sub/d.png'), lambda: files.save_bytes(SUMS % 2, b'half')])
-def test_a_shard_that_is_missing_or_of_other_masks_is_named_and_counted_again(evaluated, capfd, lost):
-    for number in (1, 2):
-        assert evaluate('--shard', f'{number}/2') == 0
-    lost()
-    printed(capfd)
+def test_a_shard_that_is_missing_or_of_other_masks_is_named_and_counted_again(in_valid, capfd):
     assert evaluate() == 0
-    text, said = printed(capfd)
-    assert said.pop(0) == 'out.json: shard 2 of 2 has not counted 2 of its 2 images as they are: they are counted now'
-    assert (text, said) == evaluated[1]
-    assert content()['./out.json'] == evaluated[0]['./out.json'] and not files_of('out.json.shard-', '.npz')
+    expected, (text, _) = content()['./out.json'], printed(capfd)
+    for lose in (lambda: os.remove(SUMS % 2), lambda: files.save_bytes(SUMS % 2, b'half'),
+                 lambda: change('pred/sub/d.png')):
+        assert evaluate('--shard', '1/2') == evaluate('--shard', '2/2') == 0
+        lose()
+        printed(capfd)
+        assert evaluate() == 0
+        assert printed(capfd) == (text, ['out.json: shard 2 of 2 has not counted 2 of its 2 images as they are: they '
+                                         'are counted now'])
+        assert content()['./out.json'] == expected and not files_of('out.json.shard-', '.npz')
 
 
 def test_a_shard_of_an_evaluation_needs_a_file_to_write_beside(in_valid, capfd):
@@ -196,7 +193,7 @@ def test_counts_are_read_as_they_were_written(tmp_path):
     assert counting.load(path, 'another') is None
 
 
-# ---------------------------------------------------------------------------------------------- on one machine
+# -------------------------------------------------------------------------------------------------- starting them
 COUNT = """
 import sys
 name = sys.argv[-1].replace('/', '-') if '--shard' in sys.argv else 'all'
@@ -225,3 +222,14 @@ def test_the_launcher_ends_with_the_code_of_a_shard_that_fails(tmp_path, monkeyp
     with pytest.raises(SystemExit, match='1'):
         launch.main(['--shards', '2', '--', sys.executable, '-c', COUNT, '2-2'])
     assert not os.path.exists('all')
+
+
+@pytest.mark.parametrize('variables, shard', [
+    ({'SLURM_ARRAY_TASK_MAX': '8'}, '3/8'), ({'SLURM_ARRAY_TASK_MAX': '3', 'SHARDS': '8'}, '3/8')])
+def test_a_task_of_an_array_makes_its_shard(variables, shard):
+    script = os.path.join(PROJECT, 'docs', 'shards.sbatch')
+    done = subprocess.run(['bash', script, 'echo', 'a b'], env=dict(os.environ, SLURM_ARRAY_TASK_ID='3', **variables),
+                          stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, f'a b --shard {shard}\n')
+    with open(script) as file:
+        assert '#SBATCH --array=1-8\n' in file.readlines()
