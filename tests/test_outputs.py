@@ -1,5 +1,6 @@
 """What decides that an output is made again: content and settings, whatever the dates are."""
 import contextlib
+import fcntl
 import os
 import shutil
 
@@ -296,20 +297,35 @@ def test_a_shard_keeps_what_is_made(root):
     assert run(root) == set()
 
 
-def test_the_newest_shards_count_whatever_their_number(fresh, capsys):
+def test_the_newest_shards_count_whatever_their_number(fresh):
     root, made = fresh
-    for settings, shards in (({'k': 2}, (FIRST, SECOND)), ({'k': 1}, (Shard(3, 3), Shard(2, 3), Shard(1, 3)))):
-        assert set().union(*(run_shard(root, shard, settings=settings) for shard in shards)) == set(NAMES)
+    thirds = Shard(3, 3), Shard(2, 3), Shard(1, 3)
+    for k, shards in ((2, (FIRST, SECOND)), (3, thirds), (1, (FIRST, SECOND)), (2, thirds), (1, (SECOND, FIRST))):
+        assert set().union(*(run_shard(root, shard, settings={'k': k}) for shard in shards)) == set(NAMES)
     assert run(root) == set() and content(root + '/out') == made
-    assert 'settings' not in capsys.readouterr().err
 
 
-def test_an_output_of_a_shard_with_other_settings_is_made_again(root, capsys):
+def test_settings_stand_behind_a_torn_line(fresh):
+    root, made = fresh
+    run_shard(root, FIRST, settings={'k': 2})
+    with open(root + '/out/inputs-1-of-2.tsv', 'ab') as file:
+        file.write(b'a')
+    assert run_shard(root, FIRST) == {'a', 'sub/c'} and run_shard(root, SECOND) == {'b'}
+    assert run(root) == set() and content(root + '/out') == made
+
+
+def test_changed_settings_are_reported_by_the_first_shard(root, capsys):
+    run_shard(root, FIRST, settings={'k': 2})
+    assert 'out: everything is made again because of changed settings: k' in capsys.readouterr().err
+    run_shard(root, SECOND, settings={'k': 2})
+    assert run(root, {'k': 2}) == set() and not capsys.readouterr().err
+
+
+def test_an_output_of_a_shard_with_other_settings_is_made_again(root):
     """Even when the shard was killed before it could record it."""
     with pytest.raises(KeyboardInterrupt):
         run_shard(root, FIRST, settings={'k': 2}, interrupt='a')
-    assert 'out: everything is made again because of changed settings: k' in capsys.readouterr().err
-    assert run(root) == {'a', 'sub/c'} and not capsys.readouterr().err
+    assert run(root) == {'a', 'sub/c'}
 
 
 def test_an_output_that_a_shard_did_not_record_is_made_again(root):
@@ -351,3 +367,12 @@ def test_only_shards_of_the_same_work_share_a_folder(root, monkeypatch):
             with pytest.raises(UserError, match='out: shard 1 of 2 is being made here'):
                 run(root)
     assert run(root) == {'a'}
+
+
+def test_a_shard_that_is_about_to_begin_stops_no_other(root, monkeypatch):
+    monkeypatch.setattr(files, 'PATIENCE', .1)
+    with open(root + '/out/inputs-1-of-2.tsv', 'wb') as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        assert run_shard(root, SECOND) == set()
+        with pytest.raises(UserError, match='shard 1 of 2 is being made here'):
+            run_shard(root, Shard(2, 3))

@@ -120,6 +120,7 @@ def test_shards_of_which_one_was_killed_make_what_one_process_makes(stage, reque
     with monkeypatch.context() as killed:
         killed.setattr(outputs.Outputs, 'record', interrupted)
         assert run('--shard', '1/2') == 130
+    assert not [path for path in list_files('.') for part in ('demo', '_overlay', 'exported') if part in path]
     capfd.readouterr()
     assert run() == 0
     assert content() == expected

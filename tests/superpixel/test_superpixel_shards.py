@@ -1,4 +1,5 @@
 """`makeSuperpixel --shard`: the folder of one run to the byte, whatever happens to shards."""
+import fcntl
 import os
 import shutil
 import signal
@@ -46,10 +47,11 @@ def test_killed_and_missing_shards_are_made_up_for(fresh):
 
 def test_the_newest_shards_count_whatever_their_number(fresh):
     root, expected = fresh
-    for part in '1/2', '2/2':
-        assert make(root, '--shard', part, min_size='50')[0] == 0
-    for part in '3/3', '1/3', '2/3':
-        assert make(root, '--shard', part) == (0, [summary(1, 0)])
+    for size, parts in (('50', ('1/2', '2/2')), ('60', ('3/3', '1/3', '2/3')), ('75', ('2/2', '1/2'))):
+        for part in parts:
+            assert make(root, '--shard', part, min_size=size)[1][-1].endswith(' made, 0 already there, 0 bad')
+            with open(str(root / f"out/inputs-{part.replace('/', '-of-')}.tsv"), 'ab') as record:
+                record.write(b'a')                      # torn
     assert make(root) == (0, [summary(0, 3)])
     assert files(root / 'out') == expected
     assert make(root, '--shard', '1/2', min_size='50') == (0, [REPORTED, summary(2, 0)])
@@ -83,6 +85,12 @@ def test_only_shards_of_the_same_work_share_a_folder(root):
         ('makeSuperpixel: out: another run is writing to this folder: wait for it, then run the same command again\n',
          2)]
     assert make(root) == (0, [summary(1, 2)])
+
+
+def test_a_shard_that_is_about_to_begin_stops_no_other(root):
+    with open(str(root / 'out/inputs-1-of-2.tsv'), 'wb') as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        assert make(root, '--shard', '2/2') == (0, [summary(0, 1)])
 
 
 def stopping(root):
