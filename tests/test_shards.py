@@ -198,17 +198,17 @@ def test_counts_are_read_as_they_were_written(tmp_path):
 COUNT = """
 import sys
 name = sys.argv[-1].replace('/', '-') if '--shard' in sys.argv else 'all'
-open(name, 'w').write(' '.join(sorted(__import__('os').listdir('.'))))
+open(name, 'w').write(' '.join(sorted(__import__('os').listdir('.')) + sys.argv[1:]))
 sys.exit(name in sys.argv)
 """
 
 
 def test_the_launcher_runs_shards_and_then_the_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    launch.main(['--shards', '2', '--', sys.executable, '-c', COUNT, 'argument'])
+    launch.main(['--shards', '2', '--', sys.executable, '-c', COUNT, '--force', 'b'])
     assert sorted(os.listdir('.')) == ['1-2', '2-2', 'all']
-    with open('all') as file:
-        assert file.read() == '1-2 2-2 all'
+    with open('1-2') as shard, open('all') as last:
+        assert shard.read().endswith(' --force b --shard 1/2') and last.read() == '1-2 2-2 all b'
 
 
 @pytest.mark.parametrize('arguments, complaint', [

@@ -82,7 +82,7 @@ def wait(processes: list, patience: float = PATIENCE) -> int:
 
 
 def run_shards(command: list, count: int) -> int:
-    """Run the shards of a command at the same time, then the command without `--shard`.
+    """Run the shards of a command at the same time, then the command without `--shard`, and without `--force`.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def run_shards(command: list, count: int) -> int:
         raise UserError('the command is missing', f'--shards {count}', 'give it behind -- as you would type it')
     try:
         shards = [subprocess.Popen([*command, '--shard', f'{number}/{count}']) for number in range(1, count + 1)]
-        return wait(shards) or wait([subprocess.Popen(command)])
+        return wait(shards) or wait([subprocess.Popen([word for word in command if word != '--force'])])
     except FileNotFoundError:
         raise UserError('no such command', command[0], 'give it behind -- as you would type it') from None
 

@@ -54,9 +54,18 @@ def test_the_newest_shards_count_whatever_their_number(fresh):
                 record.write(b'a')                      # torn
     assert make(root) == (0, [summary(0, 3)])
     assert files(root / 'out') == expected
+
+
+def test_changed_settings_are_reported_by_the_first_shard(root):
     assert make(root, '--shard', '1/2', min_size='50') == (0, [REPORTED, summary(2, 0)])
-    assert make(root) == (0, [summary(2, 1)])           # their maps are not those on record any more
-    assert files(root / 'out') == expected
+    assert make(root, '--shard', '2/2', min_size='50') == (0, [summary(1, 0)])
+    assert make(root, min_size='50') == (0, [summary(0, 3)])
+
+
+def test_a_map_of_a_killed_shard_with_other_settings_is_made_again(root):
+    environment = renaming(root, 'renameat(AT_FDCWD, from, AT_FDCWD, to); kill(getpid(), SIGKILL);')
+    assert make(root, '--shard', '1/2', '--threads', '1', min_size='50', env=environment)[0] == -signal.SIGKILL
+    assert make(root) == (0, [summary(1, 2)])
 
 
 def test_a_shard_keeps_what_is_made(root):
@@ -68,7 +77,7 @@ def test_a_shard_keeps_what_is_made(root):
 
 def test_only_shards_of_the_same_work_share_a_folder(root):
     running = subprocess.Popen([PROGRAM, 'list.txt', 'images', 'out', '75', '--shard', '1/2', '--force', '--threads',
-                                '1'], cwd=str(root), env=stopping(root), stderr=subprocess.DEVNULL)
+                                '1'], cwd=str(root), env=renaming(root, 'pause();'), stderr=subprocess.DEVNULL)
     while not (root / 'out/.a.png.part').exists():
         time.sleep(.01)
     assert make(root, '--shard', '2/2') == (0, [summary(0, 1)])
@@ -93,12 +102,13 @@ def test_a_shard_that_is_about_to_begin_stops_no_other(root):
         assert make(root, '--shard', '2/2') == (0, [summary(0, 1)])
 
 
-def stopping(root):
-    """An environment in which the program waits for ever before its first map gets its name."""
-    (root / 'stopping.c').write_text('#include <string.h>\n#include <unistd.h>\n#include <stdio.h>\n'
-                                     'int rename(const char *from, const char *to) { pause(); return 0; }\n')
-    subprocess.run(['gcc', '-shared', '-fPIC', str(root / 'stopping.c'), '-o', str(root / 'stopping.so')], check=True)
-    return dict(os.environ, LD_PRELOAD=str(root / 'stopping.so'))
+def renaming(root, statements):
+    """An environment in which these C statements are what the program does to give a file its name."""
+    (root / 'rename.c').write_text('#define _GNU_SOURCE\n#include <fcntl.h>\n#include <signal.h>\n#include <stdio.h>\n'
+                                   '#include <unistd.h>\nint rename(const char *from, const char *to) '
+                                   f'{{ {statements} return 0; }}\n')
+    subprocess.run(['gcc', '-shared', '-fPIC', str(root / 'rename.c'), '-o', str(root / 'rename.so')], check=True)
+    return dict(os.environ, LD_PRELOAD=str(root / 'rename.so'))
 
 
 @pytest.mark.parametrize('value', ['0/2', '3/2', 'x', '1/0', '2', '', '-1/2', '1/2/3', '1 /2', '1/99999999999'])
