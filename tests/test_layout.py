@@ -34,7 +34,7 @@ ARROWS = {
     'records': 'files shards',
     'outputs': 'console errors files records shards',
     'checks': 'data.images errors',
-    'counting': 'console data errors files method.metrics parallel shards',
+    'counting': 'console data errors files method.metrics parallel',
     'data': 'checks console errors files mxnet_setup parallel shards',
     'method': 'data.geometry errors',
     'model': 'data.geometry errors method.multi_scale mxnet_setup',
