@@ -217,7 +217,7 @@ class Outputs:
         for shard, path in records.of_shards(self.folder).items():
             if path == self._record:
                 continue
-            file = os.open(path, os.O_RDWR)
+            file = os.open(path, os.O_RDONLY)
             try:
                 files.wait_until(lambda s=shard, p=path, f=file: self._shares(s, p) or files.try_lock(f, fcntl.LOCK_SH),
                                  UserError(f'{shard.title} is being made here', self.folder,

@@ -182,7 +182,7 @@ void Record::refuse_others() const {
     for (const auto &record : records_of_shards(folder_)) {
         if (record.second == path_) continue;
         const bool may_join = shard_ != Shard() && record.first.second == shard_.second;
-        const File file(record.second, O_RDWR);
+        const File file(record.second, O_RDONLY);
         const auto is_of_this_work = [&] {
             const std::vector<Run> runs = runs_of(record.second);
             return may_join && (runs.empty() || runs.back().header == header_);
