@@ -84,6 +84,8 @@ _CLASS_NAMES = Option('--class-names', None, "class names of another data set in
                       "left out (default: VOC's 20)", types.path)
 _NUM_CLS = Option('--num-cls', None, 'classes, background not counted (default: as many as there are class names)',
                   types.number(int, 1, 254), changes=_TRAIN)
+_SHARD = Option('--shard', None, 'only the I-th of N parts of the images, on one of several machines; the same command '
+                'without it comes last (docs/machines.md)', types.shard)
 _FORCE = Option('--force', False, 'make outputs again that are already there and up to date')
 
 RUN = {
@@ -97,15 +99,13 @@ RUN = {
         Option('--superpixel-root', './data/superpixels/voc_superpixels', 'folder of NAME.png: merged superpixels',
                types.path),
         Option('--saliency-root', './data/saliency/saliency_aug', 'folder of NAME.png: saliency, 0 to 255', types.path),
-        _DATA_LIST,
-        _PRETRAINED, _PRETRAINED_INPUT,
+        _DATA_LIST, _PRETRAINED, _PRETRAINED_INPUT,
         Option('--snapshot', './snapshot/icd', 'folder for everything the run writes', types.path),
         _CLASS_NAMES,
     ],
     'Network': [
         Option('--model', 'vgg16_icd', "first part of the checkpoints' names", types.plain_name),
-        _NUM_CLS,
-        _WIDTH,
+        _NUM_CLS, _WIDTH,
         Option('--no-superpixel', False, 'ablation: refine every pixel alone', changes=_TRAIN),
         Option('--freeze-bn', False, 'feat_bn uses its running statistics in training, too', changes=_TRAIN),
         Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the node', changes=_TRAIN),
@@ -133,8 +133,7 @@ RUN = {
                types.NOT_NEGATIVE, changes=_TRAIN),
         Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth',
                types.NOT_NEGATIVE, changes=_TRAIN),
-        Option('--only-train', False, 'stop after training'),
-        _SEED,
+        Option('--only-train', False, 'stop after training'), _SEED,
     ],
     'Machine': [
         _GPUS,
@@ -144,6 +143,7 @@ RUN = {
                'at most 8)', types.COUNT),
         Option('--deterministic', False, 'GPUs compute the same bits again, more slowly; the CPU always does'),
         _PROCESSES, Option('--cache', 'none', 'ram keeps the read files in memory', str, choices=('none', 'ram')),
+        _SHARD,
     ],
     'Watching': [
         Option('--profile', False, "write MXNet's profile of ten steps to SNAPSHOT/profile.json"),
@@ -198,7 +198,7 @@ SUPERPIXEL = {
         Option('--batch-size', 4, 'images a batch', types.POSITIVE),
         _WIDTH, _SEED, _FORCE,
     ],
-    'Machine': [_GPUS, _PROCESSES],
+    'Machine': [_GPUS, _PROCESSES, _SHARD],
 }
 
 EVALUATE = {
@@ -235,7 +235,7 @@ EVALUATE = {
         _LABELS,
         Option('--infer-size', 513, 'side of the network input the scores were made with, 8k+1', types.image_size),
     ],
-    'Machine': [_PROCESSES],
+    'Machine': [_PROCESSES, _SHARD],
 }
 
 

@@ -2,13 +2,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
+import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 from typing import Sequence
 
 import numpy as np
 
-from icd import console, parallel
+from icd import console, files, parallel
 from icd.data import images, masks, score_map
 from icd.errors import UserError
 from icd.method import metrics
@@ -150,13 +154,14 @@ def _count_chunk(given, chunk):
     return counts
 
 
-def count(given: Masks, names: Sequence[str], num_process: int) -> Counts:
-    """Count the masks of a list of names in worker processes.
+def count(given: Masks, items: Sequence[tuple], num_process: int) -> Counts:
+    """Count masks in worker processes.
 
     Parameters
     ----------
     given : Masks
-    names : sequence of str
+    items : sequence of (int, str)
+        Indices in the list, and names.
     num_process : int
         Changes no digit of what is returned.
 
@@ -165,12 +170,67 @@ def count(given: Masks, names: Sequence[str], num_process: int) -> Counts:
     Counts
         Images and problems in the order of the list. What cannot be counted is among the problems.
     """
-    chunks = [list(enumerate(names))[i:i + _CHUNK] for i in range(0, len(names), _CHUNK)]
-    num_process = max(1, min(num_process, len(names) // _WORTH_A_PROCESS))
+    chunks = [items[i:i + _CHUNK] for i in range(0, len(items), _CHUNK)]
+    num_process = max(1, min(num_process, len(items) // _WORTH_A_PROCESS))
     counts = Counts()
-    with console.progress(total=len(names), desc='counting') as bar:
+    with console.progress(total=len(items), desc='counting') as bar:
         for done in parallel.process_map(functools.partial(_count_chunk, given), chunks, num_process):
             counts.add(done)
             bar.update(len(done.indices) + len({problem[0] for problem in done.problems}))
     counts.sort()
     return counts
+
+
+# ------------------------------------------------------------------------------------------------- counts as files
+def made_from(given: Masks, items: Sequence[tuple]) -> str:
+    """What the counts of some images are made from, in a few characters: names, sizes and times of the files.
+
+    Parameters
+    ----------
+    given : Masks
+    items : sequence of (int, str)
+        Indices in the list, and names.
+    """
+    found = hashlib.sha256(repr((given.folders, given.class_names, given.scores, given.infer_size)).encode())
+    for index, name in items:
+        paths = [_mask_path(folder, name) for folder in given.folders.values()]
+        paths += [os.path.join(given.scores, name + '.npy')] if given.scores else []
+        found.update(repr((index, name, str(given.classes.get(name)), [_stamp(path) for path in paths])).encode())
+    return found.hexdigest()
+
+
+def _stamp(path):
+    try:
+        found = os.stat(path)
+    except OSError:                             # counting says why
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def save(path: str, counts: Counts, source: str):
+    """Write counts as `.npz` without pickles; `source` is what they are `made_from`."""
+    arrays = {'indices': np.array(counts.indices, np.int64), 'confidence': np.asarray(counts.confidence)}
+    for role in counts.matrices:
+        arrays['matrix_' + role], arrays['images_' + role] = counts.matrices[role], np.stack(counts.by_image[role])
+    text = json.dumps({'made_from': source, 'problems': counts.problems, 'confused': counts.confused}, default=int)
+    data = io.BytesIO()
+    np.savez(data, text=np.array(text), **arrays)
+    files.save_bytes(path, data.getvalue())
+
+
+def load(path: str, source: str) -> Counts | None:
+    """Counts that were saved; None when they were made from something else than `source`, or are damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        text = json.loads(str(arrays['text']))
+        if text['made_from'] != source:
+            return None
+        roles = [name[len('matrix_'):] for name in arrays if name.startswith('matrix_')]
+        return Counts(arrays['indices'].tolist(), {role: arrays['matrix_' + role] for role in roles},
+                      {role: arrays['images_' + role] for role in roles}, arrays['confidence'],
+                      [tuple(problem) for problem in text['problems']],
+                      {role: [tuple(one) for one in found] for role, found in text['confused'].items()})
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
+            zipfile.BadZipFile):
+        return None

@@ -172,10 +172,19 @@ def try_lock(file: int, kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
+def wait_until(ready: Callable, error: UserError):
+    """Wait some seconds until `ready()` is true, then raise `error`: the children of a killed run need them to end."""
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        if time.monotonic() > deadline:
+            raise error
+        time.sleep(.05)
+
+
 @contextlib.contextmanager
 def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait for it, or choose another folder',
-                join: Callable | None = None):
-    """Hold a folder that only one run may change, or several that belong together.
+                shared: bool = False):
+    """Hold a folder that only one run may change, or several that share it.
 
     Parameters
     ----------
@@ -183,40 +192,19 @@ def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait 
         Created when missing.
     what, remedy : str
         What another run does here, and what the user can do, for the message.
-    join : callable, optional
-        `join(first)` is called when the folder is held: with True when nobody else holds it, to leave a mark there for
-        others; with False when others do, to return whether this run belongs to them by their mark. Without, no two
-        runs share the folder.
+    shared : bool
+        Others may share it, too.
 
     Raises
     ------
     UserError
-        When another run, that this does not belong to, holds the folder, and after some seconds still does: the
-        children of a killed one need them to end.
+        When another run holds the folder, see `wait_until`.
     """
     with named(folder):
         os.makedirs(folder, exist_ok=True)
-    file, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE
+    file, kind = os.open(folder, os.O_RDONLY), fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        while not _hold(file, join):
-            if time.monotonic() > deadline:
-                raise UserError('another run ' + what, folder, remedy)
-            time.sleep(.05)
+        wait_until(lambda: try_lock(file, kind), UserError('another run ' + what, folder, remedy))
         yield
     finally:
         os.close(file)
-
-
-def _hold(file, join):
-    """Whether the folder could be locked, as `folder_lock` describes."""
-    if try_lock(file, fcntl.LOCK_EX):
-        if join is None:
-            return True
-        join(True)
-    elif join is None:
-        return False
-    # Turning the lock into a shared one is no single step: another run may have come in between.
-    if try_lock(file, fcntl.LOCK_SH) and join(False):
-        return True
-    fcntl.flock(file, fcntl.LOCK_UN)
-    return False

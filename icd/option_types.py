@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import Callable
 
+from icd.shards import Shard
 from icd.weights import source_input
 
 _LONGEST_NAME = 100     # bytes; file systems take 255, and epochs, endings and the like are put behind it
@@ -81,6 +83,15 @@ def pretrained_input(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def shard(text: str) -> Shard:
+    """I/N: the I-th of N shards, from 1."""
+    found = re.fullmatch('([0-9]{1,9})/([0-9]{1,9})', text)
+    made = Shard(*map(int, found.groups())) if found else None
+    if made is None or not 1 <= made.number <= made.count:
+        raise argparse.ArgumentTypeError(f'{text!r} is not I/N, the I-th of N shards: 1/4, 2/4, 3/4, 4/4, say')
+    return made
+
+
 def fractions(text: str) -> tuple:
     """Different numbers above 0, at most 1, with at most four decimals, separated by commas."""
     values = tuple(number(float, 0, 1, above=True)(t) for t in text.split(','))
@@ -100,6 +111,7 @@ def scales(text: str) -> tuple:
 image_size.metavar = 'N'
 plain_name.metavar = 'NAME'
 scales.metavar = 'X,X'
+shard.metavar = 'I/N'
 pretrained_input.metavar = 'NAME|ORDER,MEAN,STD,LARGEST'
 POSITIVE, COUNT = number(int, 1), number(int, 0)
 NOT_NEGATIVE, ABOVE_ZERO = number(float, 0), number(float, 0, above=True)

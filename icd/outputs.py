@@ -9,20 +9,21 @@ Two files in the folder record this (docs/formats.md):
 An output is out of date when the settings or the content of an input changed. Dates decide nothing: files that are
 restored or copied keep older dates or get newer ones. They only tell what need not be read: a file that has the
 recorded size and both recorded times is unchanged, any other is read and its checksum compared.
+
+Shards (`icd.shards`) write to one folder at the same time, from computers whose locks may not reach each other. So none
+touches a file of another, records included (`icd.records`). A run that is no shard puts all records together.
 """
 from __future__ import annotations
 
 import contextlib
-import functools
-import glob
+import fcntl
 import json
 import os
 from typing import Collection, Iterable, Sequence
 
-from icd import console, files
+from icd import console, files, records
 from icd.errors import Problems, UserError
-
-SETTINGS, INPUTS = 'settings.json', 'inputs*.tsv'
+from icd.shards import Shard
 
 
 class Input:
@@ -106,46 +107,32 @@ class Outputs:
         The stage.
     settings : dict
         JSON values that decide the outputs, next to their inputs.
-    part : (int, int), optional
-        This process makes only part `part[0]` of `part[1]` of the names, and others with the same settings may
-        make the rest at the same time.
+    shard : Shard, optional
+        This process makes only the names of this shard, and others may make the rest at the same time.
     """
 
-    def __init__(self, folder: str, made_by: str, settings: dict, part: tuple | None = None):
-        self.folder, self.made_by = folder, made_by
+    def __init__(self, folder: str, made_by: str, settings: dict, shard: Shard | None = None):
+        self.folder, self.made_by, self._shard = folder, made_by, shard
         self.settings = json.loads(json.dumps(settings))        # as they read back: lists, not tuples
-        self._record = 'inputs.tsv' if part is None else f'inputs-{part[0]}-of-{part[1]}.tsv'
-        self._part, self._file, self._stale_lines, self._refreshed = part, None, False, {}
-        self._recorded = self._read_inputs() if self._read_settings() == self._header() else {}
+        self._header = {'made_by': made_by, 'settings': self.settings}
+        self._record = records.path_of(folder, shard)
+        self._file, self._refreshed = None, {}
+        self._recorded = self._identities()
 
-    def _header(self):
-        return {'made_by': self.made_by, 'settings': self.settings}
-
-    def _read_settings(self):
-        try:
-            path = os.path.join(self.folder, SETTINGS)
-            with files.named(path), open(path, encoding='utf-8') as file:
-                return json.load(file)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None
-
-    def _read_inputs(self):
-        """Identities by name. Of several lines of a name the last counts; one that a crash tore is left out."""
+    def _identities(self):
+        """Identities by name, of the last line of each: none where it takes the name back or has other settings."""
         found = {}
-        for path in sorted(glob.glob(os.path.join(glob.escape(self.folder), INPUTS))):
-            with files.named(path), open(path, encoding='utf-8', errors='replace', newline='\n') as file:
-                for line in file:
-                    name, *identities = line[:-1].split('\t')
-                    self._stale_lines |= name in found or not line.endswith('\n')
-                    if line.endswith('\n'):
-                        found[name] = identities
+        for run in records.all_runs(self.folder):
+            is_own = run.header == self._header
+            found.update((name, identities if is_own else []) for name, identities in run.lines)
         return found
 
     def check_owner(self, problems: Problems):
         """Record when the folder holds the outputs of another stage: each would take the other's for out of date."""
-        found = self._read_settings()
-        if isinstance(found, dict) and found.get('made_by', self.made_by) != self.made_by:
-            problems.add(f"holds the outputs of {found['made_by']}", self.folder, 'choose another folder')
+        for _, found, _ in records.all_runs(self.folder):
+            if isinstance(found, dict) and found.get('made_by', self.made_by) != self.made_by:
+                problems.add(f"holds the outputs of {found['made_by']}", self.folder, 'choose another folder')
+                return
 
     def is_current(self, name: str, paths: Iterable[str], inputs: Sequence[Input | Value]) -> bool:
         """Whether an output needs not be made again.
@@ -169,10 +156,30 @@ class Outputs:
             self._refreshed[name] = now
         return True
 
+    def report_missing(self, names: Sequence[str], wanted: Collection[str]):
+        """Log which shards have not made all of their images; a shard does not look at others.
+
+        Parameters
+        ----------
+        names : sequence of str
+            All names, in the order that the shards had them in.
+        wanted : collection of str
+            Of the outputs to be made.
+        """
+        wanted = set(wanted)
+        numbers = {shard: records.runs(path)[-1:] for shard, path in records.of_shards(self.folder).items()}
+        newest = max(((runs[0].number, shard.count) for shard, runs in numbers.items() if runs), default=(0, 0))
+        for shard in (Shard(number + 1, newest[1]) for number in range(newest[1] if self._shard is None else 0)):
+            own = shard.of(names)
+            missing = sum(name in wanted for name in own)
+            if missing:
+                console.log(f'{self.folder}: {shard.title} has not made {missing} of its {len(own)} images: they are '
+                            'made now')
+
     def record(self, name: str, identities: Iterable[str]):
         """Record that an output was made, from inputs of these identities. Within `writing`, after its last rename."""
-        with files.named(os.path.join(self.folder, self._record)):
-            _append(self._file, _line(name, identities))
+        with files.named(self._record):
+            records.append(self._file, records.line(name, identities))
 
     @contextlib.contextmanager
     def writing(self, names: Collection[str], sub_folders: Iterable[str] = ()):
@@ -189,63 +196,83 @@ class Outputs:
         Raises
         ------
         UserError
-            When another run is writing here, which is not a part of the same work.
+            When another run is writing here, which is not a shard of the same work.
         """
-        join = None if self._part is None else functools.partial(self._join, sub_folders)
-        with files.folder_lock(self.folder, join=join):
-            if join is None:
+        with files.folder_lock(self.folder, shared=self._shard is not None):
+            self._refuse_others()
+            if self._shard is None:
                 self._begin()
-            # Of several parts only the first may clear away: what it finds is nobody's.
-            clear = files.nothing_partial(self.folder, sub_folders) if join is None else contextlib.nullcontext()
-            with clear:
-                self._file = self._open_record()
-                try:
-                    with files.named(os.path.join(self.folder, self._record)):
-                        _append(self._file, b''.join(_line(name, ()) for name in names if name in self._recorded))
-                    yield
-                finally:
-                    os.close(self._file)
+            # What a killed shard left half-written is removed by the run that comes last: here it may be another's.
+            clear = files.nothing_partial(self.folder, sub_folders) if self._shard is None else contextlib.nullcontext()
+            with clear, self._opened():
+                forgotten = [records.line(name, ()) for name in names if name in self._recorded]
+                with files.named(self._record):
+                    records.append(self._file, b''.join(forgotten))
+                yield
+            if self._shard is None:
+                self._save(self._identities())
 
-    def _join(self, sub_folders, first):
-        if first:
-            self._begin()
-            with files.nothing_partial(self.folder, sub_folders):
-                return True
-        return self._read_settings() == self._header()
+    def _refuse_others(self):
+        """Raise a `UserError` when a shard is at work here that this run is no other shard of."""
+        for shard, path in records.of_shards(self.folder).items():
+            if path == self._record:
+                continue
+            file = os.open(path, os.O_RDONLY)
+            try:
+                files.wait_until(lambda s=shard, p=path, f=file: self._shares(s, p) or files.try_lock(f, fcntl.LOCK_SH),
+                                 UserError(f'{shard.title} is being made here', self.folder,
+                                           'wait for it, or choose another folder'))
+            finally:
+                os.close(file)
 
-    def _begin(self):
-        """Note the settings; what was recorded under others is forgotten."""
-        found = self._read_settings()
-        if found == self._header():
-            return
+    def _shares(self, shard, path):
+        """Whether another shard, with its record, is of the same work; one that has not begun yet may be."""
+        headers = [run.header for run in records.runs(path)[-1:]]
+        return self._shard is not None and shard.count == self._shard.count and headers in ([], [self._header])
+
+    def _report_changed(self, made):
+        """Log which settings are others than those of what is there, unless shards have begun with them."""
+        found = records.read_settings(self.folder)
         before = found.get('settings') if isinstance(found, dict) else None
-        if isinstance(before, dict) and found.get('made_by') == self.made_by:
+        if isinstance(before, dict) and found.get('made_by') == self.made_by and not any(made.values()):
             changed = sorted(key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key))
             console.log(f"{self.folder}: everything is made again because of changed settings: {', '.join(changed)}")
-        for path in glob.glob(os.path.join(glob.escape(self.folder), INPUTS)):
+
+    def _begin(self):
+        """Note the settings, and put all records together; what was recorded under others is forgotten."""
+        found = self._identities()                              # another run may have been here meanwhile
+        if records.read_settings(self.folder) != self._header:
+            self._report_changed(found)
+            with contextlib.suppress(FileNotFoundError):        # first: these lines are of other settings
+                os.remove(self._record)
+            files.save_json(os.path.join(self.folder, records.SETTINGS), self._header)
+        self._save(found)
+        for path in records.of_shards(self.folder).values():
             os.remove(path)
-        files.save_json(os.path.join(self.folder, SETTINGS), self._header())
 
-    def _open_record(self):
-        """Descriptor of this process's record, to which lines are appended."""
-        path = os.path.join(self.folder, self._record)
-        if self._part is None and (self._stale_lines or self._refreshed):
-            recorded = self._read_inputs()                          # another run may have been here meanwhile
-            recorded.update((name, identities) for name, identities in self._refreshed.items()
-                            if recorded.get(name) == self._recorded[name])
-            files.save_bytes(path, b''.join(map(_line, recorded, recorded.values())))
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        if self._part is not None and not files.try_lock(file):
-            os.close(file)
-            raise UserError('another run makes the same part', self.folder, 'wait for it, or give another part')
-        return file
+    def _save(self, found):
+        """Write the record of identities by name, a line a name in their order, unless it reads so already."""
+        found.update((name, identities) for name, identities in self._refreshed.items()
+                     if found.get(name) == self._recorded[name])
+        data = b''.join(records.line(name, found[name]) for name in sorted(found) if found[name])
+        if data != records.read(self._record):
+            files.save_bytes(self._record, data)
 
+    @contextlib.contextmanager
+    def _opened(self):
+        """This process's record is open, to which lines are appended; a shard's is locked, and has a new run."""
+        self._file = os.open(self._record, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            if self._shard is not None:
+                files.wait_until(lambda: files.try_lock(self._file, fcntl.LOCK_EX), UserError(
+                    'another run makes the same shard', self.folder, 'wait for it, or give another --shard'))
+                if records.read_settings(self.folder) != self._header:
+                    self._report_changed(self._recorded)
+                number = 1 + records.all_runs(self.folder)[-1].number
+                with files.named(self._record):
+                    records.append(self._file, records.begin_run(self._record, number, self._header) +
+                                   b''.join(map(records.line, self._refreshed, self._refreshed.values())))
+            yield
+        finally:
+            os.close(self._file)
 
-def _append(file, data):
-    """Write all of `data`: a disk that gets full takes the beginning first."""
-    while data:
-        data = data[os.write(file, data):]
-
-
-def _line(name, identities):
-    return ('\t'.join([name, *identities]) + '\n').encode()

@@ -107,7 +107,7 @@ SEGMENT_PREDICT = {
                'network input, or at all of them', str, choices=('none', 'eighth', 'full')),
         *_options('--force'),
     ],
-    'Machine': _options('--gpus', '--num-workers', '--num-process'),
+    'Machine': _options('--gpus', '--num-workers', '--num-process', '--shard'),
 }
 
 SEGMENT_SUBMIT = {

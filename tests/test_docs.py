@@ -110,6 +110,9 @@ def test_commands_are_understood(page, command, arguments):
         cli.parse(TABLES[command], command, '', arguments)
     elif command == 'icd-export':
         export_onnx.parse(arguments)
+    elif command == 'icd.train.launch' and '--shards' in arguments:
+        command, *arguments = arguments[arguments.index('--') + 1:]
+        cli.parse(TABLES[command], command, '', arguments)
     elif command == 'icd.train.launch':
         cli.parse(cli.RUN, 'icd-run', '', arguments[arguments.index('--') + 1:])
     elif hasattr(importlib.import_module(command), 'parse'):

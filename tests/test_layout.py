@@ -20,7 +20,8 @@ ARROWS = {
     'gpu_memory': 'errors',
     'console': 'errors system_errors',
     'cli': 'console option_types',
-    'option_types': 'weights.source_input',
+    'shards': '',
+    'option_types': 'shards weights.source_input',
     'weights_options': 'cli option_types',
     'segment_options': 'cli option_types',
     'maps_options': 'cli option_types',
@@ -33,10 +34,11 @@ ARROWS = {
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu gpu_memory parallel',
-    'outputs': 'console errors files',
+    'records': 'files shards',
+    'outputs': 'console errors files records shards',
     'checks': 'data.images errors',
-    'counting': 'console data errors method.metrics parallel',
-    'data': 'checks console errors files mxnet_setup parallel',
+    'counting': 'console data errors files method.metrics parallel',
+    'data': 'checks console errors files mxnet_setup parallel shards',
     'method': 'data.geometry errors',
     'model': 'data.geometry errors method.multi_scale mxnet_setup',
     'weights': 'console data errors files model mxnet_setup',
@@ -48,7 +50,7 @@ ARROWS = {
     'train': 'console data errors files gpu_memory method model mxnet_setup viz weights',
     'steps': 'audit_options checks cli console counting data doctor doctor_options errors files gpu gpu_memory '
              'maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan '
-             'predict segment_options speed superpixels train viz weights weights_options',
+             'predict segment_options shards speed superpixels train viz weights weights_options',
     'demo': 'cli console data demo_options errors files model mxnet_setup outputs parallel segment_options steps '
             'superpixels train viz weights',
 }

@@ -1,4 +1,6 @@
 """What decides that an output is made again: content and settings, whatever the dates are."""
+import contextlib
+import fcntl
 import os
 import shutil
 
@@ -7,15 +9,17 @@ import pytest
 from icd import files
 from icd.errors import Problems, UserError
 from icd.outputs import Input, Outputs, Value
+from icd.shards import Shard
+from tests.helpers.small_data import list_files
 
 NAMES = 'a', 'b', 'sub/c'
 PAST, FUTURE = 946684800, 4102444800            # 2000 and 2100
 
 
-def run(root, settings=None, classes='1', part=None, names=NAMES, interrupt=None):
+def run(root, settings=None, classes='1', shard=None, names=NAMES, interrupt=None):
     """A stage that copies files; the names it made."""
     out = os.path.join(root, 'out')
-    outputs, wanted = Outputs(out, 'copies', settings or {'k': 1}, part), {}
+    outputs, wanted = Outputs(out, 'copies', settings or {'k': 1}, shard), {}
     for name in names:
         inputs = [Input(os.path.join(root, 'in', name)), Value(classes if name == 'a' else '')]
         if not outputs.is_current(name, [os.path.join(out, name)], inputs):
@@ -215,28 +219,10 @@ def test_a_folder_of_another_stage_is_recognised(root):
 def test_another_run_cannot_write_into_a_held_folder(root, monkeypatch):
     monkeypatch.setattr(files, 'PATIENCE', .1)
     with Outputs(root + '/out', 'copies', {'k': 1}).writing([]):
-        for part in (None, (0, 2)):
+        for shard in (None, Shard(1, 2)):
             with pytest.raises(UserError, match='out: another run is writing here: wait for it, or choose another'):
-                run(root, part=part)
+                run(root, shard=shard)
     assert run(root) == set()
-
-
-def test_parts_of_the_same_work_write_to_one_folder(root, monkeypatch):
-    monkeypatch.setattr(files, 'PATIENCE', .1)
-    shutil.rmtree(root + '/out')
-    files.save_bytes(root + '/out/.left.0.part', b'')
-    with Outputs(root + '/out', 'copies', {'k': 1}, (0, 2)).writing(['a']):
-        assert not os.path.exists(root + '/out/.left.0.part')
-        files.save_bytes(root + '/out/.mine.0.part', b'')
-        assert run(root, part=(1, 2), names=['b']) == {'b'}
-        assert os.path.exists(root + '/out/.mine.0.part')
-        with pytest.raises(UserError, match='out: another run makes the same part'):
-            run(root, part=(0, 2), names=['a'])
-        for settings, part in (({'k': 2}, (1, 2)), ({'k': 1}, None)):
-            with pytest.raises(UserError, match='out: another run is writing here'):
-                run(root, settings, part=part)
-    assert run(root) == {'a', 'sub/c'}              # what the parts have made is known to all
-    assert not os.path.exists(root + '/out/.mine.0.part')
 
 
 def test_a_killed_run_releases_its_folder(root):
@@ -246,3 +232,147 @@ def test_a_killed_run_releases_its_folder(root):
             os.kill(os.getpid(), 9)
     os.waitpid(pid, 0)
     assert run(root) == set()
+
+
+# --------------------------------------------------------------------------------------------------------- shards
+FIRST, SECOND = Shard(1, 2), Shard(2, 2)        # of NAMES: a and sub/c, b
+
+
+def run_shard(root, shard, **kwargs):
+    return run(root, shard=shard, names=shard.of(NAMES), **kwargs)
+
+
+def content(folder):
+    return {os.path.relpath(path, folder): open(path, 'rb').read() for path in list_files(folder)}
+
+
+@pytest.fixture
+def fresh(root, monkeypatch):
+    """A folder without outputs, and what one process makes there."""
+    monkeypatch.setattr(files, 'PATIENCE', .1)
+    monkeypatch.setattr(files, 'try_lock', lambda file, kind: True)     # as between computers
+    made = content(root + '/out')
+    shutil.rmtree(root + '/out')
+    return root, made
+
+
+def test_shards_make_what_one_process_makes_to_the_byte(fresh):
+    root, made = fresh
+    assert run_shard(root, SECOND) == {'b'} and run_shard(root, FIRST) == {'a', 'sub/c'}
+    assert set(content(root + '/out')) == {*NAMES, 'inputs-1-of-2.tsv', 'inputs-2-of-2.tsv'}
+    assert run_shard(root, FIRST) == run(root) == set()
+    assert content(root + '/out') == made
+
+
+def test_a_killed_shard_is_repeated_and_changes_nothing(fresh):
+    root, made = fresh
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(root, FIRST, interrupt='sub/c')
+    with open(root + '/out/inputs-1-of-2.tsv', 'ab') as file:
+        file.write(b'sub/c\t12')                       # torn
+    files.save_bytes(root + '/out/sub/.c.0.part', b'')
+    assert run_shard(root, SECOND) == {'b'} and run_shard(root, FIRST) == {'sub/c'}
+    assert run(root) == set() and content(root + '/out') == made
+
+
+@pytest.mark.parametrize('begun', [(), (FIRST,), (FIRST, SECOND)])
+def test_what_a_shard_has_not_made_is_reported_and_made(fresh, capsys, begun):
+    root, made = fresh
+    for shard in begun:
+        run_shard(root, shard)
+    outputs = Outputs(root + '/out', 'copies', {'k': 1})
+    outputs.report_missing(NAMES, {'b'})
+    assert ('out: shard 2 of 2 has not made 1 of its 1 images: they are made now' in capsys.readouterr().err) == bool(
+        begun)
+    outputs.report_missing(NAMES, set())
+    Outputs(root + '/out', 'copies', {'k': 1}, FIRST).report_missing(NAMES, {'b'})
+    assert capsys.readouterr().err == ''
+    assert run(root) == set(NAMES) - {name for shard in begun for name in shard.of(NAMES)}
+    assert content(root + '/out') == made
+
+
+def test_a_shard_keeps_what_is_made(root):
+    write(OTHER)(root + '/in/a')
+    assert run_shard(root, FIRST) == {'a'} and run_shard(root, SECOND) == set()
+    assert run(root) == set()
+
+
+def test_the_newest_shards_count_whatever_their_number(fresh):
+    root, made = fresh
+    thirds = Shard(3, 3), Shard(2, 3), Shard(1, 3)
+    for k, shards in ((2, (FIRST, SECOND)), (3, thirds), (1, (FIRST, SECOND)), (2, thirds), (1, (SECOND, FIRST))):
+        assert set().union(*(run_shard(root, shard, settings={'k': k}) for shard in shards)) == set(NAMES)
+    assert run(root) == set() and content(root + '/out') == made
+
+
+def test_settings_stand_behind_a_torn_line(fresh):
+    root, made = fresh
+    run_shard(root, FIRST, settings={'k': 2})
+    with open(root + '/out/inputs-1-of-2.tsv', 'ab') as file:
+        file.write(b'a')
+    assert run_shard(root, FIRST) == {'a', 'sub/c'} and run_shard(root, SECOND) == {'b'}
+    assert run(root) == set() and content(root + '/out') == made
+
+
+def test_changed_settings_are_reported_by_the_first_shard(root, capsys):
+    run_shard(root, FIRST, settings={'k': 2})
+    assert 'out: everything is made again because of changed settings: k' in capsys.readouterr().err
+    run_shard(root, SECOND, settings={'k': 2})
+    assert run(root, {'k': 2}) == set() and not capsys.readouterr().err
+
+
+def test_an_output_of_a_shard_with_other_settings_is_made_again(root):
+    """Even when the shard was killed before it could record it."""
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(root, FIRST, settings={'k': 2}, interrupt='a')
+    assert run(root) == {'a', 'sub/c'}
+
+
+def test_an_output_that_a_shard_did_not_record_is_made_again(root):
+    write(OTHER)(root + '/in/a')
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(root, FIRST, interrupt='a')
+    write(SAME, PAST)(root + '/in/a')
+    assert run(root) == {'a'}
+
+
+def test_shards_of_another_stage_are_recognised(fresh):
+    root, _ = fresh
+    run_shard(root, FIRST)
+    problems = Problems()
+    Outputs(root + '/out', 'others', {'k': 1}).check_owner(problems)
+    assert str(problems) == root + '/out: holds the outputs of copies: choose another folder'
+
+
+def test_shards_leave_half_written_files_of_each_other_alone(root):
+    files.save_bytes(root + '/out/.b.0.part', b'')
+    write(OTHER)(root + '/in/a')
+    assert run_shard(root, FIRST) == {'a'} and os.path.exists(root + '/out/.b.0.part')
+    assert run(root) == set() and not os.path.exists(root + '/out/.b.0.part')
+
+
+def test_only_shards_of_the_same_work_share_a_folder(root, monkeypatch):
+    monkeypatch.setattr(files, 'PATIENCE', .1)
+    with Outputs(root + '/out', 'copies', {'k': 1}, FIRST).writing(['a']):
+        assert run_shard(root, SECOND) == set()
+        with pytest.raises(UserError, match='out: another run makes the same shard: wait for it, or give another --sh'):
+            run_shard(root, FIRST)
+        for settings, shard in (({'k': 2}, SECOND), ({'k': 1}, Shard(2, 3))):
+            with pytest.raises(UserError, match='out: shard 1 of 2 is being made here: wait for it, or choose anoth'):
+                run_shard(root, shard, settings=settings)
+        with pytest.raises(UserError, match='out: another run is writing here'):
+            run(root)
+        with monkeypatch.context() as elsewhere:        # locks of folders do not reach other computers
+            elsewhere.setattr(files, 'folder_lock', lambda *_, **__: contextlib.nullcontext())
+            with pytest.raises(UserError, match='out: shard 1 of 2 is being made here'):
+                run(root)
+    assert run(root) == {'a'}
+
+
+def test_a_shard_that_is_about_to_begin_stops_no_other(root, monkeypatch):
+    monkeypatch.setattr(files, 'PATIENCE', .1)
+    with open(root + '/out/inputs-1-of-2.tsv', 'wb') as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        assert run_shard(root, SECOND) == set()
+        with pytest.raises(UserError, match='shard 1 of 2 is being made here'):
+            run_shard(root, Shard(2, 3))

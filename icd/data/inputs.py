@@ -10,6 +10,7 @@ from icd import checks
 from icd.data import images, labels, superpixel_map, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
+from icd.shards import Shard, own
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Inputs:
 
 
 def read_inputs(data_list: str, image_root: str, annotation_root: str, class_names: str | None, num_cls: int | None,
-                problems: Problems, source: str | None = None, unlabelled: str = 'refuse') -> Inputs:
+                problems: Problems, source: str | None = None, unlabelled: str = 'refuse',
+                shard: Shard | None = None) -> Inputs:
     """Read the images of a run; files that are missing or wrong go to `problems`.
 
     Parameters
@@ -59,6 +61,8 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
         Image labels of any format (`icd.data.labels`), in place of `annotation_root`.
     unlabelled : {'refuse', 'skip', 'keep'}
         What becomes of images without any class: they are problems, they are left out, or they are all background.
+    shard : Shard, optional
+        Of all images only these; the labels of the others are read and checked, the images are not.
 
     Raises
     ------
@@ -81,12 +85,14 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
     rows, sizes = np.zeros((len(kept), len(known)), np.float32), []
     by_name = dict(zip(names, found))
     for row, name in zip(rows, kept):
+        if table and isinstance(by_name[name], tuple):
+            row[list(by_name[name])] = 1
+    kept, own_rows = own(kept, shard), own(rows, shard)
+    for name in kept:
         size = there and _size(image_root, name, problems)
         labelled = table and isinstance(by_name[name], tuple)
-        if labelled:
-            row[list(by_name[name])] = 1
         sizes.append(size if labelled and size else None)
-    return Inputs(kept, known, rows, sizes, notes + _absent(rows, known))
+    return Inputs(kept, known, own_rows, sizes, notes + _absent(rows, known))
 
 
 def _read_table(annotation_root, source, problems):

@@ -1,15 +1,18 @@
 """Compare folders of masks: seeds with ground truth, with released seeds, or two sorts of seeds with each other."""
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
 
 import numpy as np
 
-from icd import checks, cli, console, counting, files, parallel
+from icd import checks, cli, console, counting, files, parallel, shards
 from icd.data import images, labels, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
 from icd.method import bootstrap, metrics
+from icd.shards import Shard
 from icd.steps import calibration
 from icd.viz import report, table
 
@@ -60,6 +63,9 @@ def check(options: cli.Options, problems: Problems):
         if folder and not (options.annotation_root or options.labels):
             problems.add('needs to know which classes the scores are of', f'{flag} {folder}',
                          'give --labels or --annotation-root, too')
+    if options.shard and not options.json:
+        problems.add('its sums are written beside the file of the figures', f'--shard {options.shard}',
+                     'give --json, too')
 
 
 def _classes(options, names, class_names):
@@ -157,8 +163,81 @@ def _suspicious(compared, counts, class_names):
                 yield f'{folder}: all masks hold nothing but {class_names[present[0]]}'
 
 
+# ----------------------------------------------------------------------------------------------------- counting
+def _prepared(options):
+    """Options, names of the classes, names of the images, and what there is to count, all of it checked."""
+    options, problems = _with_crf(options), Problems()
+    check(options, problems)
+    problems.raise_if_any()
+    class_names, names = _class_names(options), voc.read_list(options.list)
+    compared = {role: getattr(options, role) for role in ('truth', 'pred', 'versus') if getattr(options, role)}
+    return options, class_names, names, counting.Masks(
+        compared, class_names, options.scores, _classes(options, names, class_names), options.infer_size)
+
+
+def _processes(options):
+    return options.num_process or parallel.number_of_cores()
+
+
+def _sums(options):
+    """Beginning and end of the files of sums of shards."""
+    return options.json + '.shard-', '.npz'
+
+
+def run_shard(options: cli.Options) -> str:
+    """Count the masks of a shard; what is wrong with them is reported by the run over all.
+
+    Parameters
+    ----------
+    options : Options
+        `icd.cli.EVALUATE`, with `--shard`.
+
+    Returns
+    -------
+    str
+        The file beside `--json` that holds the sums.
+    """
+    options, _, names, given = _prepared(options)
+    items, (start, end) = options.shard.of(list(enumerate(names))), _sums(options)
+    source = counting.made_from(given, items)
+    path = start + options.shard.in_names + end
+    counting.save(path, counting.count(given, items, _processes(options)), source)
+    return path
+
+
+def _count(options, given, names, found):
+    """Counts of all names: the sums of shards whose masks are still the same, and the other names, counted now.
+
+    Parameters
+    ----------
+    found : dict
+        Files of sums by shard.
+    """
+    items, counts = list(enumerate(names)), counting.Counts()
+    left = dict(items)
+    for shard, path in found.items():
+        own = shard.of(items)
+        summed = counting.load(path, counting.made_from(given, own)) if all(i in left for i, _ in own) else None
+        if summed:
+            counts.add(summed)
+            for i, _ in own:
+                del left[i]
+    of_most = Counter(shard.count for shard in found).most_common(1)
+    for shard in (Shard(number + 1, count) for count, _ in of_most for number in range(count)):
+        own = shard.of(items)
+        missing = sum(i in left for i, _ in own)
+        if missing:
+            console.log(f'{options.json}: {shard.title} has not counted {missing} of its {len(own)} images as they '
+                        'are: they are counted now')
+    if left:
+        counts.add(counting.count(given, list(left.items()), _processes(options)))
+    counts.sort()
+    return counts
+
+
+# ------------------------------------------------------------------------------------------------------ the step
 def run(options: cli.Options) -> dict:
-    """Compare two or three folders of masks over a list of names.
+    """Compare two or three folders of masks over a list of names, and remove the sums of shards.
 
     Parameters
     ----------
@@ -180,34 +259,33 @@ def run(options: cli.Options) -> dict:
         When a mask is missing, damaged, wrongly sized, a colour image or holds unknown indices: every kind of problem
         in one line, counted, ten files named. With `--skip-bad`, when no image is left.
     """
-    options, problems = _with_crf(options), Problems()
-    check(options, problems)
-    problems.raise_if_any()
-    class_names = _class_names(options)
-    names = voc.read_list(options.list)
-    classes = _classes(options, names, class_names)
-    calibrated = _calibration(options, names, classes, class_names) if options.snapshot else None
-    compared = {role: getattr(options, role) for role in ('truth', 'pred', 'versus') if getattr(options, role)}
-    counts = counting.count(
-        counting.Masks(compared, class_names, options.scores, classes, options.infer_size), names,
-        options.num_process or parallel.number_of_cores())
+    options, class_names, names, given = _prepared(options)
+    calibrated = _calibration(options, names, given.classes, class_names) if options.snapshot else None
+    found = shards.files(*_sums(options)) if options.json else {}
+    counts = _count(options, given, names, found)
     _report_problems(counts, names, options.skip_bad)
     if not counts.by_image['pred'][:, 1].any():
         raise UserError('ignores every pixel of every image (index 255): nothing can be compared with it',
                         options.truth, 'check --truth')
-    for line in _suspicious(compared, counts, class_names):
+    for line in _suspicious(given.folders, counts, class_names):
         console.log(line)
     result = _result(options, names, counts, class_names, calibrated)
     if options.json:
         files.save_json(options.json, result)
     if options.html:
         report.write(options.html, result, options.image_root)
+    for path in found.values():
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
     return result
 
 
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     options = cli.parse(cli.EVALUATE, 'icd-evaluate', (__doc__ or '').strip(), arguments)
+    if options.shard:
+        print(f'written: {run_shard(options)}')
+        return
     print(table.as_text(run(options)))
     for path in (options.json, options.html):
         if path:

@@ -44,7 +44,7 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
 
     `SNAPSHOT/results/scores_cam/NAME.npy` and `scores_icd/NAME.npy` hold float32 (labels, h, w), the image's own
     classes in ascending order; positions that the image does not reach are 0. Files that were made from the same
-    image, classes and weights with the same settings are kept.
+    image, classes and weights with the same settings are kept. A `--shard` writes no previews.
 
     Raises
     ------
@@ -64,6 +64,8 @@ def _run(options, inputs, contexts):
     wanted = score_files.wanted(options, inputs, outputs)
     with score_files.writing(inputs, outputs, wanted):
         net = _score(options, inputs, outputs, wanted, weights, contexts)
+    if options.shard:
+        return
     with mxnet_setup.untuned(), console.ornament('a preview of scores'):
         _write_previews(options, inputs, weights, net, contexts)
 

@@ -46,11 +46,19 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     """
     network = _open(options, inputs)
     made = score_files.outputs(options, inputs, network.width, network.checksum)
-    missing, views = score_files.wanted(options, inputs, made), score_files.views(options)
-    if not missing:
-        console.log(f'scores: all {len(inputs.names)} are up to date')
-        return True
-    with score_files.writing(inputs, made, missing), console.progress(total=len(missing), desc='scores') as bar:
+    missing = score_files.wanted(options, inputs, made)
+    with score_files.writing(inputs, made, missing):
+        if missing:
+            _score(options, inputs, network, made, missing)
+        else:
+            console.log(f'scores: all {len(inputs.names)} are up to date')
+    return True
+
+
+def _score(options, inputs, network, made, missing):
+    """Write the score maps of the images `missing` (inputs by index)."""
+    views = score_files.views(options)
+    with console.progress(total=len(missing), desc='scores') as bar:
         found = network.predict([inputs.names[i] for i in missing], options.image_root, options.infer_size,
                                 functools.partial(_scores, views))
         with contextlib.closing(found):
@@ -59,7 +67,6 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
                     raise UserError('was replaced by another image meanwhile', name, 'run the same command again')
                 score_files.write(options, inputs, made, index, missing, fitted, scores)
                 bar.update()
-    return True
 
 
 def _scores(views, run, image, fitted):

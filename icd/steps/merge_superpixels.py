@@ -14,7 +14,7 @@ import shlex
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, gpu_memory, parallel
+from icd import checks, cli, console, files, gpu_memory, parallel, shards
 from icd.data import geometry, images, superpixel_map, voc
 from icd.errors import Problems, UserError
 from icd.method import merging
@@ -51,7 +51,7 @@ def _outputs(options):
         settings['pretrained_input'] = options.pretrained_input
     if options.pretrained == 'none':
         settings['seed'] = options.seed
-    return Outputs(options.save_superpixel_root, 'merged superpixels', settings)
+    return Outputs(options.save_superpixel_root, 'merged superpixels', settings, options.shard)
 
 
 def _inputs(options, name):
@@ -198,7 +198,7 @@ def run(options: cli.Options):
     Reads images and the raw superpixels; writes `--save-superpixel-root`/NAME.png, labels from 0 without gaps, and
     a preview of the first images, `superpixels_demo.jpg`, beside that folder. Images that have few enough
     superpixels only get these labels, and are not shown to the network. Maps that were made from the same files with
-    the same settings are kept.
+    the same settings are kept. A `--shard` makes the maps of its names, and no preview.
 
     Parameters
     ----------
@@ -214,11 +214,13 @@ def run(options: cli.Options):
     if os.path.realpath(options.superpixel_root) == os.path.realpath(options.save_superpixel_root):
         raise UserError('is the folder of the raw superpixels, which would be overwritten',
                         f'--save-superpixel-root {options.save_superpixel_root}', 'choose another folder')
-    names, outputs, problems = voc.read_list(options.data_list), _outputs(options), Problems()
+    names = shards.own(voc.read_list(options.data_list), options.shard)
+    outputs, problems = _outputs(options), Problems()
     outputs.check_owner(problems)
     problems.raise_if_any()
     with contextlib.ExitStack() as held:
         wanted, items = _out_of_date(options, outputs, names), ()
+        outputs.report_missing(names, wanted)
         if wanted:
             sizes = check(options, list(wanted), problems)
             problems.raise_if_any()
@@ -232,8 +234,9 @@ def run(options: cli.Options):
             for name, identities in parallel.process_map(functools.partial(_make, options), jobs, _processes(options),
                                                          len(wanted), 'superpixels') if wanted else ():
                 outputs.record(name, identities)
-            with console.ornament('the preview'):
-                _write_preview(options, outputs, names[:_PREVIEW_ROWS])
+            if not options.shard:
+                with console.ornament('the preview'):
+                    _write_preview(options, outputs, names[:_PREVIEW_ROWS])
 
 
 def _processes(options):

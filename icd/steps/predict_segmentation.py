@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, parallel, segment_options
+from icd import checks, cli, console, files, parallel, segment_options, shards
 from icd.data import geometry, images, labels, masks, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
@@ -73,11 +73,12 @@ def _outputs(options, network):
         settings['crf'].update(crf_recipe(options, network.network)._asdict())
     if options.save_logits != 'none':
         settings['logits'] = dict(shared, kind='logits', positions=options.save_logits)
-    return {kind: Outputs(os.path.join(options.out, kind), 'predictions', values) for kind, values in settings.items()}
+    return {kind: Outputs(os.path.join(options.out, kind), 'predictions', values, options.shard)
+            for kind, values in settings.items()}
 
 
 def _names(options, problems):
-    """Names of the images, of the list or of all that are there."""
+    """Names of the images, of the list or of all that are there; of a shard its own."""
     there = checks.check_input_folder(problems, '--image-root', options.image_root)
     if options.data_list:
         names = voc.read_list(options.data_list)
@@ -85,7 +86,7 @@ def _names(options, problems):
         names = images.names_below(options.image_root) if there else []
         if there and not names:
             problems.add('holds no images', f'--image-root {options.image_root}', 'check the path')
-    return names if there else []
+    return shards.own(names, options.shard) if there else []
 
 
 def _known_classes(options, names, class_names, problems):
@@ -220,7 +221,7 @@ def run(options: cli.Options):
     Writes `OUT/raw/NAME.png`, where every pixel has the class of the largest score, and `OUT/crf/NAME.png`, where a
     dense CRF has refined the scores: index masks of the size of the image. Files that were made from the same image
     with the same weights and settings are kept. Images that do not fit into the network's input are scaled down for the
-    network and the CRF, and what these say is scaled up, class by class.
+    network and the CRF, and what these say is scaled up, class by class. A `--shard` draws no copies in colour.
 
     Parameters
     ----------
@@ -240,8 +241,9 @@ def run(options: cli.Options):
     num_process = options.num_process or parallel.number_of_cores()
     with contextlib.ExitStack() as writing:
         for kind, made in outputs.items():
-            writing.enter_context(made.writing([job.name for job in jobs if kind in job.folders],
-                                               files.sub_folders(names)))
+            wanted = [job.name for job in jobs if kind in job.folders]
+            made.report_missing(names, wanted)
+            writing.enter_context(made.writing(wanted, files.sub_folders(names)))
         how = _How(options.infer_size, options.fusion, crf_recipe(options, network.network), _stride(options))
         computed = _computed(options, network, jobs)
         for name, kinds, identities in parallel.process_map(functools.partial(_make, how), computed, num_process,
@@ -250,7 +252,7 @@ def run(options: cli.Options):
                 outputs[kind].record(name, identities)
     console.log(f"predictions: {f'{len(jobs)} images are done' if jobs else f'all {len(names)} are up to date'}: "
                 f"{', '.join(made.folder for made in outputs.values())}")
-    if options.colour:
+    if options.colour and not options.shard:
         for kind in KINDS[options.crf]:
             with console.ornament('copies in colour'):
                 drawing.draw(outputs[kind].folder, names, options.image_root, num_process)

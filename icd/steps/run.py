@@ -31,7 +31,7 @@ def run(options: cli.Options):
                for name in names]
     problems = Problems()
     inputs = read_inputs(options.data_list, options.image_root, options.annotation_root, options.class_names,
-                         options.num_cls, problems, options.labels, options.unlabelled)
+                         options.num_cls, problems, options.labels, options.unlabelled, options.shard)
     needed = sum(module.check(options, inputs, problems, names[:i]) for i, module in enumerate(modules))
     checks.check_folder(problems, options.snapshot, needed)
     problems.raise_if_any()
@@ -66,7 +66,11 @@ def stages(options: cli.Options) -> tuple:
         raise UserError('an ONNX file serves inference', f'--onnx {options.onnx}',
                         'leave --only-train and --only-gen-seeds out')
     names = tuple(name for name in STAGES if only[name]) or (STAGES[1:] if options.onnx else STAGES)
-    return names + ('export',) if options.export_scores and names != ('train',) else names
+    if options.shard and 'train' in names:
+        raise UserError('training is not divided so', f'--shard {options.shard}', 'train first, on several nodes with '
+                        '--kvstore dist_sync; --only-infer and --only-gen-seeds take a shard')
+    exports = options.export_scores and names != ('train',) and not options.shard
+    return names + ('export',) if exports else names
 
 
 def plan(options: cli.Options, names: tuple, modules: list, inputs: Inputs) -> str:

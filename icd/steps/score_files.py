@@ -30,7 +30,7 @@ def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -
     settings = {'infer_size': options.infer_size, 'width': width, 'num_cls': inputs.num_classes, 'weights': checksum}
     if not views(options).plain:        # those of a network that saw each image once stay as they are
         settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
-    return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings)
+    return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings, options.shard)
 
 
 def views(options: cli.Options) -> Views:
@@ -39,7 +39,7 @@ def views(options: cli.Options) -> Views:
 
 
 def wanted(options: cli.Options, inputs: Inputs, made: Outputs) -> dict:
-    """What the score maps that are out of date are made from, by the index of their image."""
+    """What the score maps that are out of date are made from, by the index of their image; shards are reported."""
     found = {}
     for i, name in enumerate(inputs.names):
         made_from = [Value(','.join(map(str, np.flatnonzero(inputs.labels[i])))),
@@ -47,6 +47,7 @@ def wanted(options: cli.Options, inputs: Inputs, made: Outputs) -> dict:
         paths = [score_map.path(options.snapshot, kind, name) for kind in score_map.KINDS]
         if options.force or not made.is_current(name, paths, made_from):
             found[i] = made_from
+    made.report_missing(inputs.names, {inputs.names[i] for i in found})
     return found
 
 

@@ -82,7 +82,7 @@ def _outputs(options, class_names):
         if kind in _REFINED:
             settings.update(confidence=options.confidence, iterations=options.crf_iterations,
                             gaussian=options.crf_gaussian, bilateral=options.crf_bilateral)
-        made[kind, threshold] = Outputs(folder, 'seeds', settings)
+        made[kind, threshold] = Outputs(folder, 'seeds', settings, options.shard)
     return made
 
 
@@ -239,7 +239,7 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
 
     Reads images, `SNAPSHOT/results/scores_{icd,cam}/NAME.npy` and, for `sal`, saliency maps; writes
     `SNAPSHOT/results/seeds/KIND/NAME.png` (see `seed_folders`). Seeds that were made from the same of all that and
-    with the same settings are kept.
+    with the same settings are kept. A `--shard` draws no copies in colour.
 
     Raises
     ------
@@ -256,8 +256,9 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
     dark, without = 0, Counter()
     with contextlib.ExitStack() as writing:
         for key, made in outputs.items():
-            writing.enter_context(made.writing([job.name for job in jobs if key in job.folders],
-                                               files.sub_folders(inputs.names)))
+            names = [job.name for job in jobs if key in job.folders]
+            made.report_missing(inputs.names, names)
+            writing.enter_context(made.writing(names, files.sub_folders(inputs.names)))
         make = functools.partial(_make, options, inputs.num_classes + 1)
         for name, identities, is_dark, nothing in parallel.process_map(make, jobs, num_process,
                                                                        desc='seeds') if jobs else ():
@@ -273,7 +274,7 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
                     '255; multiply maps of 0 and 1 by 255')
     console.log(f"seeds: {f'{len(jobs)} images are done' if jobs else f'all {len(inputs.names)} are up to date'}: "
                 f"{', '.join(folders.values())}")
-    if options.colour:
+    if options.colour and not options.shard:
         for folder in folders.values():
             with console.ornament('copies in colour'):
                 drawing.draw(folder, inputs.names, options.image_root, num_process)

@@ -1,7 +1,9 @@
-"""Start a distributed training on one machine: scheduler, servers and workers, all with the same command line.
+"""Start the processes of a distributed training, or the shards of another stage, on one machine.
 
 `python -m icd.train.launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`, with
-`--segment` before the two dashes `icd-segment train` with these. When one of the processes fails, the others are ended.
+`--segment` before the two dashes `icd-segment train` with these: scheduler,
+servers and workers, all with the same command line. `python -m icd.train.launch --shards 4 -- COMMAND` runs
+`COMMAND --shard 1/4` and so on at the same time, then `COMMAND`. When a process fails, the others are ended.
 """
 from __future__ import annotations
 
@@ -79,6 +81,29 @@ def wait(processes: list, patience: float = PATIENCE) -> int:
         end(processes, patience)
 
 
+def run_shards(command: list, count: int) -> int:
+    """Run the shards of a command at the same time, then the command without `--shard`, and without `--force`.
+
+    Parameters
+    ----------
+    command : list of str
+    count : int
+        Shards.
+
+    Returns
+    -------
+    int
+        The exit code of the first process that failed, else 0.
+    """
+    if not command:
+        raise UserError('the command is missing', f'--shards {count}', 'give it behind -- as you would type it')
+    try:
+        shards = [subprocess.Popen([*command, '--shard', f'{number}/{count}']) for number in range(1, count + 1)]
+        return wait(shards) or wait([subprocess.Popen([word for word in command if word != '--force'])])
+    except FileNotFoundError:
+        raise UserError('no such command', command[0], 'give it behind -- as you would type it') from None
+
+
 def end(processes: list, patience: float = PATIENCE,
         ways=(subprocess.Popen.poll, subprocess.Popen.terminate, subprocess.Popen.kill)):
     """End processes: after a failure each ends by itself in a moment, with its reason; then they are made to."""
@@ -91,23 +116,28 @@ def end(processes: list, patience: float = PATIENCE,
             time.sleep(.1)
 
 
+def _train(given, arguments):
+    if '--kvstore' not in arguments:
+        arguments = ['--kvstore', 'dist_sync'] + arguments
+    roles = ['scheduler'] + ['server'] * given.servers + ['worker'] * given.workers
+    command = [SEGMENT, 'train'] if given.segment else [COMMAND]
+    return wait(start(roles, [sys.executable, '-c', *command, *arguments], os.environ))
+
+
 def main(arguments):
-    """Start and watch a distributed training on this machine."""
+    """Start and watch a distributed training, or shards, on this machine."""
     parser = console.ArgumentParser('python -m icd.train.launch', description=main.__doc__)
     parser.add_argument('--workers', type=int, default=2, help='processes that train')
     parser.add_argument('--servers', type=int, default=1, help='processes that add up')
     parser.add_argument('--segment', action='store_true', help='train a segmentation network, not ICD')
+    parser.add_argument('--shards', type=int, help='shards of a command that does not train: processes of this number')
     parser.add_argument('options', nargs=argparse.REMAINDER, metavar='-- OPTIONS',
-                        help='options of icd-run, or of icd-segment train')
+                        help='options of icd-run, or of icd-segment train; with --shards the whole command')
     given = parser.parse_args(arguments)
-    if given.workers < 1 or given.servers < 1:
-        raise UserError('at least one of each is needed', '--workers and --servers')
+    if given.workers < 1 or given.servers < 1 or given.shards is not None and given.shards < 1:
+        raise UserError('at least one of each is needed', '--workers, --servers and --shards')
     options = given.options[1:] if given.options[:1] == ['--'] else given.options
-    if '--kvstore' not in options:
-        options = ['--kvstore', 'dist_sync'] + options
-    roles = ['scheduler'] + ['server'] * given.servers + ['worker'] * given.workers
-    command = [SEGMENT, 'train'] if given.segment else [COMMAND]
-    code = wait(start(roles, [sys.executable, '-c', *command, *options], os.environ))
+    code = run_shards(options, given.shards) if given.shards else _train(given, options)
     if code:
         raise SystemExit(code if code > 0 else 2)
 

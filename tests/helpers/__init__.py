@@ -43,7 +43,7 @@ def read_inputs(options, problems=None):
     found = Problems() if problems is None else problems
     inputs = icd.data.inputs.read_inputs(options.data_list, options.image_root, options.annotation_root,
                                          options.class_names, options.num_cls, found, options.labels,
-                                         options.unlabelled)
+                                         options.unlabelled, options.shard)
     if problems is None:
         found.raise_if_any()
     return inputs

@@ -34,6 +34,14 @@ int read_bytes(const File &file, Bytes &bytes) {
     return 0;
 }
 
+std::string content_of(const std::string &path) {
+    const File file(path, O_RDONLY);
+    Bytes bytes;
+    const int error = file.descriptor < 0 ? errno : read_bytes(file, bytes);
+    if (error && error != ENOENT) throw UserError(path + ": " + reason(error));
+    return {bytes.begin(), bytes.end()};
+}
+
 namespace {
 
 constexpr char kPartial[] = ".part";
@@ -49,9 +57,13 @@ int write_bytes(const File &file, const Bytes &bytes) {
 
 }  // namespace
 
-int write_atomic(const std::string &path, const Bytes &bytes) {
+std::string partial_of(const std::string &path) {
     const fs::path whole = path;
-    const std::string partial = (whole.parent_path() / ("." + whole.filename().string() + kPartial)).string();
+    return (whole.parent_path() / ("." + whole.filename().string() + kPartial)).string();
+}
+
+int write_atomic(const std::string &path, const Bytes &bytes) {
+    const std::string partial = partial_of(path);
     File file(partial, O_WRONLY | O_CREAT | O_EXCL);
     if (file.descriptor < 0) return errno == EEXIST ? EBUSY : errno;  // of another run, where nothing locks folders
     int error = write_bytes(file, bytes);
@@ -92,14 +104,21 @@ void make_folder(const std::string &path) {
     if (::access(path.c_str(), W_OK | X_OK) != 0) throw UserError(path + ": " + reason(errno));
 }
 
-FolderLock::FolderLock(const std::string &folder) : folder_(folder, O_RDONLY | O_DIRECTORY) {
-    if (folder_.descriptor < 0) throw UserError(folder + ": " + reason(errno));
+bool try_lock(const File &file, int kind) {
+    return ::flock(file.descriptor, kind | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+void wait_until(const std::function<bool()> &ready, const std::string &message) {
     using Clock = std::chrono::steady_clock;
-    const auto deadline = Clock::now() + std::chrono::seconds(5);  // a killed run needs a moment to end
-    while (::flock(folder_.descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        if (Clock::now() > deadline)
-            throw UserError(folder + ": another run is writing to this folder: wait for it, then run the same command "
-                                     "again");
+    const auto deadline = Clock::now() + std::chrono::seconds(5);
+    while (!ready()) {
+        if (Clock::now() > deadline) throw UserError(message);
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
+}
+
+FolderLock::FolderLock(const std::string &folder, bool shared) : folder_(folder, O_RDONLY | O_DIRECTORY) {
+    if (folder_.descriptor < 0) throw UserError(folder + ": " + reason(errno));
+    wait_until([&] { return try_lock(folder_, shared ? LOCK_SH : LOCK_EX); },
+               folder + ": another run is writing to this folder: wait for it, then run the same command again");
 }

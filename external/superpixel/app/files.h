@@ -2,6 +2,7 @@
 #ifndef SUPERPIXEL_FILES_H
 #define SUPERPIXEL_FILES_H
 
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -33,6 +34,12 @@ struct File {
 // All bytes of an opened file; 0 or an errno.
 int read_bytes(const File &file, Bytes &bytes);
 
+// The content of a file that may be missing. UserError: it cannot be read.
+std::string content_of(const std::string &path);
+
+// FOLDER/.FILE.part, as which a file is written.
+std::string partial_of(const std::string &path);
+
 // Writes FOLDER/.FILE.part, syncs it, and renames it to FOLDER/FILE; 0 or an errno, and then nothing is left.
 int write_atomic(const std::string &path, const Bytes &bytes);
 
@@ -44,11 +51,19 @@ bool is_readable_folder(const std::string &path);
 // Makes the folder and those above it. UserError: not possible, or not writable.
 void make_folder(const std::string &path);
 
-// Holds a folder that one run at a time may write to. Where the file system has no locks, nothing is held.
+// Locks an open file or folder, `kind` as flock has it; false when another process has it. Where the file system has
+// no locks, nothing is locked.
+bool try_lock(const File &file, int kind);
+
+// UserError, with `message`: it is not `ready`, and still is not a few seconds later. The children of a killed run need
+// a moment to end.
+void wait_until(const std::function<bool()> &ready, const std::string &message);
+
+// Holds a folder that one run at a time may write to, or several that share it. Where the file system has no locks, nothing is held.
 class FolderLock {
 public:
-    // UserError: another run holds it, and still does a few seconds later.
-    explicit FolderLock(const std::string &folder);
+    // UserError: another run holds it; see `wait_until`.
+    FolderLock(const std::string &folder, bool shared);
 
 private:
     File folder_;

@@ -1,6 +1,7 @@
 #include "images.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -115,6 +116,15 @@ void LabelMaps::remove_partial(const std::vector<std::string> &names) const {
     for (const std::string &subfolder : subfolders) {
         std::error_code error;
         if (fs::is_directory(subfolder, error) && is_inside(subfolder)) ::remove_partial(subfolder, {".png"});
+    }
+}
+
+void LabelMaps::remove_own_partial(const std::vector<std::string> &names) const {
+    for (const std::string &name : names) {
+        const fs::path target = path(name), subfolder = target.parent_path();
+        std::error_code error;
+        if (subfolder == fs::path(folder_) || (fs::is_directory(subfolder, error) && is_inside(subfolder.string())))
+            ::unlink(partial_of(target.string()).c_str());
     }
 }
 

@@ -37,6 +37,9 @@ public:
     // Removes what killed runs left half-written where maps of these names go.
     void remove_partial(const std::vector<std::string> &names) const;
 
+    // Removes these names' own half-written maps only: other files may be of runs that share the folder.
+    void remove_own_partial(const std::vector<std::string> &names) const;
+
 private:
     std::string path(const std::string &name) const;
     bool is_inside(const std::string &subfolder) const;

@@ -116,26 +116,38 @@ void process(const Options &options, const ImageFolder &images, const LabelMaps 
     }
 }
 
+// Every N-th name, from the I-th on; all without --shard.
+std::vector<std::string> own_names(std::vector<std::string> names, const Options &options) {
+    if (options.shards == 0) return names;
+    std::vector<std::string> own;
+    for (std::size_t i = options.shard - 1; i < names.size(); i += options.shards) own.push_back(std::move(names[i]));
+    return own;
+}
+
 int run(const Options &options) {
-    const std::vector<std::string> names = read_names(options.list);
+    const Shard shard(options.shard, options.shards);
+    const bool alone = options.shards == 0;
+    const std::vector<std::string> names = own_names(read_names(options.list), options);
     if (!is_readable_folder(options.image_dir))
         throw UserError(options.image_dir + ": not a folder that can be read: give the folder of the images");
     const ImageFolder images(options.image_dir, names);
     make_folder(options.target_dir);
-    const FolderLock lock(options.target_dir);
+    const FolderLock lock(options.target_dir, !alone);
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
 
     Progress progress(names.size());
     const LabelMaps maps(options.target_dir, settings_text(options));
-    maps.remove_partial(names);
-    const Record record(options.target_dir, settings_json(options));
+    if (alone) maps.remove_partial(names);
+    const Record record(options.target_dir, settings_json(options), shard);
+    if (!alone) maps.remove_own_partial(names);     // now nobody else makes these
     if (record.settings_changed())
         progress.report(options.target_dir + ": made with other settings before: all maps are made again");
 
     Tally tally;
     const long long wanted = options.threads > 0 ? options.threads : processors();
-    const int threads = static_cast<int>(std::min({static_cast<std::size_t>(wanted), names.size(), kMostThreads}));
+    const std::size_t most = std::max<std::size_t>(std::min(names.size(), kMostThreads), 1);
+    const int threads = static_cast<int>(std::min(static_cast<std::size_t>(wanted), most));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (std::size_t i = 0; i < names.size(); ++i)
         if (!stop) process(options, images, maps, record, names[i], tally, progress);
@@ -144,6 +156,7 @@ int run(const Options &options) {
         progress.report(tally.fatal);
         return 2;
     }
+    record.finish();
     if (tally.foreign > 0)
         progress.report(options.target_dir + ": maps of other programs are kept (" + std::to_string(tally.foreign) +
                         "): --force replaces them");

@@ -22,6 +22,8 @@ constexpr char kUsage[] =
     "  --iterations N       slic: at most so many rounds (default: %d)\n"
     "  --threads N          images computed at a time (default: one a core, as far as a container's limit goes)\n"
     "  --force              make all label maps again, those of other programs too\n"
+    "  --shard I/N          only every N-th name, from the I-th on: N runs at the same time, on any machines, then\n"
+    "                       one without it\n"
     "  --help               print this\n"
     "\n"
     "A label map is made again when its image's content, K, the method or a setting changed, which\n"
@@ -43,6 +45,15 @@ int whole_number(const std::string &what, const std::string &text, int most = 0x
     if (value != std::floor(value))
         throw UserError(what + " '" + text + "': not a whole number: see makeSuperpixel --help");
     return static_cast<int>(value);
+}
+
+// I/N, the I-th of N shards.
+void parse_shard(const std::string &text, Options &options) {
+    int end = 0;
+    const bool digits = text.size() < 20 && text.find_first_not_of("0123456789/") == std::string::npos;
+    if (!digits || std::sscanf(text.c_str(), "%9d/%9d%n", &options.shard, &options.shards, &end) != 2 ||
+        static_cast<std::size_t>(end) != text.size() || options.shard < 1 || options.shard > options.shards)
+        throw UserError("--shard '" + text + "': not I/N, the I-th of N shards: 1/4, 2/4, 3/4, 4/4, say");
 }
 
 // A float as both C and Python read it back.
@@ -73,7 +84,8 @@ Options parse(const std::vector<std::string> &arguments) {
             (flag == "--force" ? options.force : options.help) = true;
             continue;
         }
-        if (flag != "--method" && flag != "--compactness" && flag != "--iterations" && flag != "--threads")
+        if (flag != "--method" && flag != "--compactness" && flag != "--iterations" && flag != "--threads" &&
+            flag != "--shard")
             throw UserError(arguments[i] + ": no such option: see makeSuperpixel --help");
         if (!attached) {
             if (++i == arguments.size()) throw UserError(flag + ": its value is missing: see makeSuperpixel --help");
@@ -85,6 +97,8 @@ Options parse(const std::vector<std::string> &arguments) {
             options.slic.iterations = whole_number(flag, value);
         else if (flag == "--threads")
             options.threads = whole_number(flag, value);
+        else if (flag == "--shard")
+            parse_shard(value, options);
         else if (value == "slic" || value == "graph")
             options.method = value;
         else

@@ -9,7 +9,7 @@
 
 struct Options {
     std::string list, image_dir, target_dir, method = "slic";
-    int min_size = 0, threads = 0;
+    int min_size = 0, threads = 0, shard = 0, shards = 0;  // without --shard, 0 of 0
     superpixel::SlicSettings slic;
     bool force = false, help = false;
 };

@@ -1,6 +1,7 @@
 #include "record.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 // --------------------------------------------------------------------------------------------------- identity
 namespace {
@@ -88,19 +90,11 @@ int read_with_identity(const std::string &path, Bytes &bytes, Identity &identity
     return 0;
 }
 
-// ----------------------------------------------------------------------------------------------------- record
+// ------------------------------------------------------------------------------------------------------ lines
 namespace {
 
+constexpr char kSettings[] = "/settings.json";
 constexpr char kMadeBy[] = "{\n  \"made_by\": \"makeSuperpixel\",\n";
-
-// The bytes of a file that may be missing.
-std::string read_text(const std::string &path) {
-    const File file(path, O_RDONLY);
-    Bytes bytes;
-    const int error = file.descriptor < 0 ? errno : read_bytes(file, bytes);
-    if (error && error != ENOENT) throw UserError(path + ": " + reason(error));
-    return {bytes.begin(), bytes.end()};
-}
 
 void write_text(const std::string &path, const std::string &text) {
     if (const int error = write_atomic(path, {text.begin(), text.end()})) throw UserError(path + ": " + reason(error));
@@ -127,44 +121,118 @@ bool parse_line(const std::string &line, std::string &name, Identity &identity) 
 
 }  // namespace
 
-Record::Record(const std::string &folder, const std::string &settings) : path_(folder + "/inputs.tsv") {
-    const std::string settings_path = folder + "/settings.json", before = read_text(settings_path);
-    if (!before.empty() && before.compare(0, std::strlen(kMadeBy), kMadeBy) != 0)
-        throw UserError(settings_path + ": not written by makeSuperpixel: choose another TARGET_DIR");
-    if (before == settings) {
-        if (!read_lines()) {
-            std::string lines;
-            for (const auto &entry : entries_) lines += line_of(entry.first, entry.second);
-            write_text(path_, lines);
-        }
-    } else {
+// ----------------------------------------------------------------------------------------------------- record
+namespace {
+
+// UserError: settings.json, or a shard's record, is another program's.
+void check_owner(const std::string &folder) {
+    const auto refuse = [](const std::string &path) {
+        throw UserError(path + ": not written by makeSuperpixel: choose another TARGET_DIR");
+    };
+    const std::string before = content_of(folder + kSettings), made_by = in_one_line(kMadeBy);
+    if (!before.empty() && before.compare(0, std::strlen(kMadeBy), kMadeBy) != 0) refuse(folder + kSettings);
+    for (const auto &record : records_of_shards(folder))
+        for (const Run &run : runs_of(record.second))
+            if (run.header.compare(0, made_by.size() - 1, made_by, 0, made_by.size() - 1) != 0) refuse(record.second);
+}
+
+}  // namespace
+
+Record::Record(const std::string &folder, const std::string &settings, Shard shard)
+    : folder_(folder), settings_(settings), header_(in_one_line(settings)), path_(record_of(folder, shard)),
+      shard_(shard) {
+    check_owner(folder);
+    refuse_others();
+    if (shard_ == Shard())
+        begin_alone();
+    else
+        begin_shard();
+}
+
+void Record::begin_alone() {
+    entries_ = read_entries();
+    const std::string settings_path = folder_ + kSettings, before = content_of(settings_path);
+    if (before != settings_) {
         // In this order: a run killed in between leaves no line that belongs to other settings.
-        settings_changed_ = !before.empty();
+        settings_changed_ = !before.empty() && !any_entry();
         ::unlink(path_.c_str());
-        write_text(settings_path, settings);
+        write_text(settings_path, settings_);
     }
+    save(entries_);
+    for (const auto &record : records_of_shards(folder_)) ::unlink(record.second.c_str());
     appended_.emplace(path_, O_WRONLY | O_CREAT | O_APPEND);
     if (appended_->descriptor < 0) throw UserError(path_ + ": " + reason(errno));
 }
 
-bool Record::read_lines() {
-    const std::string text = read_text(path_);
-    std::size_t begin = 0, lines = 0;
-    for (std::size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1, ++lines) {
-        const std::string line = text.substr(begin, end - begin);
-        std::string name;
-        Identity identity;
-        if (parse_line(line, name, identity))
-            entries_[name] = identity;
-        else
-            entries_.erase(line);
+void Record::begin_shard() {
+    appended_.emplace(path_, O_RDWR | O_CREAT | O_APPEND);
+    if (appended_->descriptor < 0) throw UserError(path_ + ": " + reason(errno));
+    wait_until([&] { return try_lock(*appended_, LOCK_EX); },
+               folder_ + ": another run makes the same shard: wait for it, or give another --shard");
+    long last_run;
+    entries_ = read_entries(&last_run);
+    const std::string before = content_of(folder_ + kSettings), begun = content_of(path_);
+    settings_changed_ = !before.empty() && before != settings_ && !any_entry();
+    // A line that was torn gets a field too many: it is none.
+    append((begun.empty() || begun.back() == '\n' ? "\t" : "\t\n\t") + std::to_string(last_run + 1) + '\t' + header_ +
+           '\n');
+}
+
+void Record::refuse_others() const {
+    for (const auto &record : records_of_shards(folder_)) {
+        if (record.second == path_) continue;
+        const bool may_join = shard_ != Shard() && record.first.second == shard_.second;
+        const File file(record.second, O_RDONLY);
+        const auto is_of_this_work = [&] {
+            const std::vector<Run> runs = runs_of(record.second);
+            return may_join && (runs.empty() || runs.back().header == header_);
+        };
+        wait_until([&] { return is_of_this_work() || try_lock(file, LOCK_SH); },
+                   folder_ + ": shard " + std::to_string(record.first.first) + " of " +
+                       std::to_string(record.first.second) + " is being made here: wait for it, then run the same "
+                       "command again");
     }
-    return begin == text.size() && lines == entries_.size();
+}
+
+Record::Entries Record::read_entries(long *last_run) const {
+    std::vector<Run> runs = {{0, content_of(folder_ + kSettings) == settings_ ? header_ : "",
+                              whole_lines(content_of(record_of(folder_, {})))}};
+    for (const auto &record : records_of_shards(folder_))
+        for (Run &run : runs_of(record.second)) runs.push_back(std::move(run));
+    std::stable_sort(runs.begin(), runs.end(), [](const Run &a, const Run &b) { return a.number < b.number; });
+    if (last_run) *last_run = runs.back().number;
+    Entries entries;
+    for (const Run &run : runs)
+        for (const std::string &line : run.lines) {
+            std::string name;
+            Identity identity;
+            const bool parsed = parse_line(line, name, identity);
+            if (parsed && run.header == header_)
+                entries[name] = identity;
+            else
+                entries[parsed ? name : line] = std::nullopt;
+        }
+    return entries;
+}
+
+bool Record::any_entry() const {
+    return std::any_of(entries_.begin(), entries_.end(), [](const auto &entry) { return entry.second.has_value(); });
+}
+
+void Record::save(const Entries &entries) const {
+    std::string lines;
+    for (const auto &entry : entries)
+        if (entry.second) lines += line_of(entry.first, *entry.second);
+    if (lines != content_of(path_)) write_text(path_, lines);
+}
+
+void Record::finish() const {
+    if (shard_ == Shard()) save(read_entries());
 }
 
 const Identity *Record::find(const std::string &name) const {
     const auto entry = entries_.find(name);
-    return entry == entries_.end() ? nullptr : &entry->second;
+    return entry == entries_.end() || !entry->second ? nullptr : &*entry->second;
 }
 
 void Record::add(const std::string &name, const Identity &identity) const {
@@ -172,7 +240,7 @@ void Record::add(const std::string &name, const Identity &identity) const {
 }
 
 void Record::forget(const std::string &name) const {
-    if (find(name)) append(name + '\n');
+    if (entries_.count(name)) append(name + '\n');
 }
 
 void Record::append(const std::string &line) const {

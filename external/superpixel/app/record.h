@@ -8,6 +8,7 @@
 #include <string>
 
 #include "files.h"
+#include "runs.h"
 
 // What shows whether an input is the same as before. Times are compared for equality only: copies and archives give
 // files dates of the past, and clocks give them dates of the future.
@@ -34,11 +35,20 @@ std::uint32_t crc32(const void *bytes, std::size_t count);
 // FOLDER/settings.json holds what all maps of the folder were made with; FOLDER/inputs.tsv has a line for each of them,
 // "NAME<TAB>SIZE,MTIME_NS,CTIME_NS,CRC32HEX", as icd/outputs.py has it. Lines are appended when a map is finished, the
 // last one of a name counts, a name alone takes the line back, and lines that a killed run left torn are ignored.
+//
+// A shard touches neither of them, nor files of another shard: it appends to FOLDER/inputs-I-of-N.tsv. There each run
+// begins with the line "<TAB>NUMBER<TAB>SETTINGS", one more than the largest number there was, and settings.json in one
+// line. Lines count in the order of these numbers, behind those of inputs.tsv, and a line under other settings takes
+// those before back. A run without a shard puts all of them together.
 class Record {
 public:
-    // Reads both files of a folder whose lock this run holds. With other settings than `settings` (the text of
-    // settings.json), no map of the folder counts any more. UserError: settings.json is another program's, a full disk.
-    Record(const std::string &folder, const std::string &settings);
+    // Reads the record of a folder whose lock this run holds. With other settings than `settings` (the text of
+    // settings.json), no map of the folder counts any more. UserError: the folder is another program's, a shard that
+    // this run does not belong with is being made, a full disk.
+    Record(const std::string &folder, const std::string &settings, Shard shard);
+
+    // Without a shard: inputs.tsv has a line a map, sorted. UserError: a full disk.
+    void finish() const;
 
     bool settings_changed() const { return settings_changed_; }
 
@@ -52,14 +62,20 @@ public:
     void forget(const std::string &name) const;
 
 private:
+    using Entries = std::map<std::string, std::optional<Identity>>;     // empty: a name taken back
+
     void append(const std::string &line) const;
+    void begin_alone();
+    void begin_shard();
+    void refuse_others() const;
+    Entries read_entries(long *last_run = nullptr) const;
+    void save(const Entries &entries) const;
+    bool any_entry() const;
 
-    // Reads the lines; false when one of them no longer counts.
-    bool read_lines();
-
-    std::string path_;
+    std::string folder_, settings_, header_, path_;     // header_: the settings in one line
+    Shard shard_;
     bool settings_changed_ = false;
-    std::map<std::string, Identity> entries_;
+    Entries entries_;
     std::optional<File> appended_;
 };
 

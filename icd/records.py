@@ -1,0 +1,99 @@
+"""The files that record what outputs were made from (`icd.outputs`): a line an output, its name and identities.
+
+`inputs.tsv` has such lines only. Shards (`icd.shards`) append to a record of their own each, `inputs-I-of-N.tsv`,
+where every run of a shard begins with a line without a name: the number of the run, which is larger than those of all
+runs on record when it began, and the settings.
+"""
+from __future__ import annotations
+
+import json
+import os
+from typing import Iterable, Iterator, NamedTuple
+
+from icd import files, shards
+from icd.shards import Shard
+
+SETTINGS, INPUTS = 'settings.json', 'inputs.tsv'
+_OF_SHARD, _ENDING = 'inputs-', '.tsv'
+
+
+class Run(NamedTuple):
+    """What a run has recorded: its number, the content of `settings.json`, and lines of a name and identities."""
+
+    number: int
+    header: dict | None
+    lines: list
+
+
+def path_of(folder: str, shard: Shard | None) -> str:
+    """The record that a process with this `--shard` writes."""
+    return os.path.join(folder, INPUTS if shard is None else f'{_OF_SHARD}{shard.in_names}{_ENDING}')
+
+
+def of_shards(folder: str) -> dict:
+    """Paths of the records of all shards, by shard."""
+    return shards.files(os.path.join(folder, _OF_SHARD), _ENDING)
+
+
+def read_settings(folder: str) -> dict | None:
+    """The content of `settings.json`; None when there is none, or it is damaged."""
+    return _parsed(read(os.path.join(folder, SETTINGS)))
+
+
+def all_runs(folder: str) -> list:
+    """Every `Run` on record, the first one first: `inputs.tsv` is older than all shards."""
+    lines = [(name, fields) for name, *fields in _lines(os.path.join(folder, INPUTS))]
+    later = [run for path in of_shards(folder).values() for run in runs(path)]
+    return [Run(0, read_settings(folder), lines), *sorted(later, key=lambda run: run.number)]
+
+
+def runs(path: str) -> list:
+    """The runs of a shard's record, in order."""
+    found = []
+    for name, *fields in _lines(path):
+        if name and found:
+            found[-1].lines.append((name, fields))
+        elif not name:
+            number, header = fields if len(fields) == 2 and fields[0].isdigit() else ('0', '')
+            found.append(Run(int(number), _parsed(header), []))
+    return found
+
+
+def line(name: str, identities: Iterable[str]) -> bytes:
+    """The line of an output; without identities it takes back those before."""
+    return ('\t'.join([name, *identities]) + '\n').encode()
+
+
+def begin_run(path: str, number: int, header: dict) -> bytes:
+    """What is appended to a shard's record where a run begins."""
+    begun = read(path)
+    torn = b'\t\n' if begun and not begun.endswith(b'\n') else b''      # a line with a field too many is nothing
+    return torn + line('', [str(number), json.dumps(header)])
+
+
+def append(file: int, data: bytes):
+    """Write all of `data` to an open file: a disk that gets full takes the beginning first."""
+    while data:
+        data = data[os.write(file, data):]
+
+
+def read(path: str) -> bytes:
+    """The content of a file that may be missing."""
+    try:
+        with files.named(path), open(path, 'rb') as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return b''
+
+
+def _lines(path) -> Iterator[list]:
+    """The lines of a record, split at the tabs; one that a crash tore is left out."""
+    for text in read(path).decode(errors='replace').split('\n')[:-1]:
+        yield text.split('\t')
+
+
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
