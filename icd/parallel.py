@@ -260,7 +260,8 @@ def physical_cores(root: str = '/') -> int:
 
 
 def _within_quota(count, root):
-    return min(count, cpu_quota.cpu_quota(root) or count)
+    # Sandboxes that intercept system calls may report a mask of more processors than run.
+    return min(count, os.cpu_count() or count, cpu_quota.cpu_quota(root) or count)
 
 
 def _visible_processors():

@@ -142,12 +142,21 @@ def test_files_that_cannot_be_read_limit_nothing(tmp_path, name):
                                              ('max', 4)])
 def test_processes_and_threads_keep_to_the_quota(count, quota, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 2, 4, 6}, raising=False)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 8)
     root = tree(tmp_path, ['0::/'], [mount(V2, UNIFIED)], {UNIFIED: v2(quota + ' 100000')})
     assert count(root) == expected
 
 
+@pytest.mark.parametrize('count', [parallel.number_of_cores, parallel.physical_cores])
+def test_a_mask_of_more_processors_than_run_counts_for_no_more(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(64)), raising=False)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 3)
+    assert count(str(tmp_path)) == 3
+
+
 def test_hyper_threads_of_a_core_count_once(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1, 2, 3, 5}, raising=False)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 8)
     topology = {f'/sys/devices/system/cpu/cpu{cpu}/topology': {'thread_siblings_list': siblings}
                 for cpu, siblings in enumerate(['0,2', '1,3', '0,2', '1,3'])}
     root = tree(tmp_path, [], [], topology)                         # of processor 5 nothing is known
