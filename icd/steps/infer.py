@@ -118,13 +118,23 @@ def _write_previews(options, inputs, weights, net, contexts):
         if options.force or not outputs.is_current(f'class_{c}', [path], made_from):
             shown[path], stale[f'class_{c}'] = (c, names), made_from
     with outputs.writing(stale):
-        for (path, (c, names)), (name, made_from) in zip(shown.items(), stale.items()):
-            if net is None:
-                net = ICDNet(inputs.num_classes, options.width)
-                load.load_trained(weights, net, contexts)
+        if shown:
+            _draw(options, inputs, weights, net, contexts, outputs, zip(shown.items(), stale.items()),
+                  sum(len(names) for _, names in shown.values()))
+
+
+def _draw(options, inputs, weights, net, contexts, outputs, wanted, count):
+    """Write the previews `wanted`, which show `count` images in all."""
+    if net is None:
+        net = ICDNet(inputs.num_classes, options.width)
+        load.load_trained(weights, net, contexts)
+    with console.progress(total=count, desc='previews of scores') as bar:
+        for (path, (c, names)), (name, made_from) in wanted:
             identities = [one.identity() for one in made_from]
-            label = (np.arange(inputs.num_classes) == c).astype(np.float32)
-            rows = [_preview_row(options, net, contexts[0], image, label, c) for image in names]
+            label, rows = (np.arange(inputs.num_classes) == c).astype(np.float32), []
+            for image in names:
+                rows.append(_preview_row(options, net, contexts[0], image, label, c))
+                bar.update()
             files.save_image(path, previews.vstack(rows))
             outputs.record(name, identities)
 

@@ -140,8 +140,9 @@ def test_older_annotations_of_another_folder_make_new_scores(data):
     assert (after['cam', 'a'] != before['cam', 'a']).any() and (after['cam', 'b'] == before['cam', 'b']).all()
 
 
-def test_previews_show_the_images_their_class_has_now(data):
+def test_previews_show_the_images_their_class_has_now(data, capfd):
     infer('first')
+    assert 'previews of scores: 100%' in capfd.readouterr().err
     previews = 'first/results/scores_demo/class_%d.jpg'
     dog, cat, person = (previews % voc.CATEGORIES.index(c) for c in ('dog', 'cat', 'person'))
     with_a = cv2.imread(dog).shape[0]
@@ -153,7 +154,9 @@ def test_previews_show_the_images_their_class_has_now(data):
     assert os.path.exists(cat) and not os.path.exists(person)           # g was the only person alone
     files.save_bytes('annotations/g.xml', text.replace('dog', 'cat').encode())
     assert run('infer', SMALL) == 0
-    assert cv2.imread(dog).shape[0] < with_a
+    assert cv2.imread(dog).shape[0] < with_a and 'previews of scores: 100%' in capfd.readouterr().err
+    assert run('infer', SMALL) == 0
+    assert 'previews' not in capfd.readouterr().err
 
 
 def test_older_images_of_another_folder_make_new_scores(data):
