@@ -47,7 +47,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
-    package_data={'icd.viz': ['*.html', '*.css']},
+    package_data={'icd.viz': ['*.html', '*.css', '*.js']},
     ext_modules=[MEAN_FIELD, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
@@ -79,6 +79,7 @@ setup(
         'icd-seeds = icd.steps.map_seeds:command',
         'icd-evaluate = icd.steps.evaluate:command',
         'icd-audit = icd.steps.audit:command',
+        'icd-watch = icd.steps.watch:command',
         'icd-weights = icd.steps.weights:command',
         'icd-labels = icd.steps.labels:command',
         'icd-masks = icd.steps.masks:command',

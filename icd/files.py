@@ -207,6 +207,21 @@ def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait 
         os.close(file)
 
 
+def is_held(folder: str) -> bool:
+    """Whether a run holds a folder by `folder_lock`, as far as its file system has locks.
+
+    Looking takes the lock for an instant, which a run that begins just then waits out.
+    """
+    try:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return not try_lock(file)
+    finally:
+        os.close(file)
+
+
 def _hold(file, join):
     """Whether the folder could be locked, as `folder_lock` describes."""
     if try_lock(file, fcntl.LOCK_EX):

@@ -95,6 +95,30 @@ def _stat(path):
     return f'{found.st_size},{found.st_mtime_ns},{found.st_ctime_ns}'
 
 
+def progress(folder: str) -> tuple[str, int]:
+    """Which stage makes the outputs of a folder, and how many it has recorded; looks at the records alone.
+
+    Returns
+    -------
+    (str, int)
+        `made_by`, empty where nothing is recorded, and the number of outputs. A line that is just being written does
+        not count yet.
+    """
+    try:
+        with open(os.path.join(folder, SETTINGS), encoding='utf-8') as file:
+            made_by = json.load(file).get('made_by')
+    except (OSError, ValueError, AttributeError):
+        return '', 0
+    recorded = {}
+    for path in glob.glob(os.path.join(glob.escape(folder), INPUTS)):
+        with contextlib.suppress(OSError), open(path, encoding='utf-8', errors='replace', newline='\n') as file:
+            for line in file:
+                name, *identities = line.rstrip('\n').split('\t')
+                if line.endswith('\n'):
+                    recorded[name] = bool(identities)
+    return str(made_by or ''), sum(recorded.values())
+
+
 class Outputs:
     """The outputs of one stage in one folder.
 
