@@ -16,6 +16,7 @@ from icd.live import previews, training
 PLAN = 'plan.json'          # of `icd-pipeline`
 # Folders of outputs that a run, and each training in it, may have; others are not looked for.
 _OUTPUTS = 'raw', 'merged', 'results', 'results/seeds/*', '*/raw', '*/crf'
+_OF_LIST = 'scores', 'seeds', 'drawn seeds'     # are made of the names that the training beside them had
 _MOST_TRAININGS = 12        # of a folder of trainings
 _KEPT = 64                  # records that are read once, until they change
 
@@ -115,8 +116,11 @@ def _stages(root, plan, trainings):
         return [_of_training(by_folder[stage['folder']], stage) if stage['folder'] in by_folder else
                 _of_outputs(root, plan['images'], stage) for stage in plan['stages']]
     found = [_of_training(each, {'name': 'training', 'folder': folder}) for folder, each in by_folder.items()]
-    total = next(filter(None, (_names(each['command']) for each in trainings)), None)
-    return found + [_of_outputs(root, total, {'folder': folder}) for folder in _records(root, by_folder)]
+    for folder in _records(root, by_folder):
+        base = folder.split('/')[0]
+        near = by_folder.get(base) or by_folder.get('')
+        found.append(_of_outputs(root, near and _names(near['command']), {'folder': folder}))
+    return found
 
 
 def _of_training(found, stage):
@@ -144,6 +148,8 @@ def _of_outputs(root, total, stage):
     path = os.path.join(root, stage['folder'])
     stamps = [training.changed(each) for each in sorted(glob.glob(os.path.join(glob.escape(path), outputs.INPUTS)))]
     made_by, done = _progress(path, tuple(stamps))
+    if 'name' not in stage and made_by not in _OF_LIST:
+        total = None
     # The superpixels' preview is recorded beside the images, and a list may have become shorter.
     return _stage(dict({'name': made_by or stage['folder']}, **stage), 'images', min(done, total or done), total,
                   held=files.is_held(path), wrote=max((when for when, _ in stamps), default=0) / 1e9 or None)

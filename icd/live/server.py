@@ -74,6 +74,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = 'icd-watch', ''
 
     def do_GET(self):
+        """Answer; also a HEAD, without the content."""
         try:
             status, kind, data = self._answer()
         except (UserError, OSError):            # a preview that is gone by now, or is none any more

@@ -74,8 +74,10 @@ function showNumbers() {
     if (shown.epoch !== null) rows.push(['epoch', shown.epoch, shown.epochs ? `of ${shown.epochs}` : '']);
     if (shown.step !== null) rows.push(['step', whole(shown.step), shown.steps ? `of ${whole(shown.steps)}` : '']);
     if ('loss' in shown.last) rows.push(['loss', short(shown.last.loss), 'newest line of the log']);
-    if (shown.seconds_left !== null)
-      rows.push(['training left', duration(Math.max(0, shown.seconds_left - sinceState())), 'at the pace so far']);
+    if (shown.seconds_left !== null) {
+      const left = shown.seconds_left - sinceState();
+      rows.push(['training left', left > 0 ? duration(left) : '?', left > 0 ? 'at the pace so far' : 'the log is late']);
+    }
     if ('images_per_second' in shown.last) rows.push(['images a second', short(shown.last.images_per_second), '']);
   }
   if (state.seconds_left !== null && state.plan)
@@ -96,7 +98,7 @@ function showStages() {
     const count = !begun ? 'waiting' :
       `${whole(stage.done)}${stage.total ? ` of ${whole(stage.total)}` : ''} ${stage.unit}`;
     const left = finished(stage) || stage.seconds_left === null ? '' :
-      stage.held ? `${duration(stage.seconds_left)} left` : `about ${duration(stage.seconds_left)}`;
+      stage.held ? (stage.seconds_left > 0 ? `${duration(stage.seconds_left)} left` : '') : `about ${duration(stage.seconds_left)}`;
     const track = make('span', {class: 'bar track'}, bar);
     track.style.visibility = stage.total ? '' : 'hidden';
     rows.push(make('div', {}, name, track, make('span', {class: 'faint count'}, count),
@@ -135,7 +137,7 @@ function path(xs, ys) {
 }
 
 function curve(panel, starts, width) {
-  const height = 190, left = 46, right = 8, top = 8, bottom = 22, lines = panel.lines;
+  const height = 190, left = 56, right = 8, top = 8, bottom = 22, lines = panel.lines;
   const [first, last] = extent(lines.map(line => line.steps));
   const [low, high] = extent(lines.flatMap(line => [line.low || line.values, line.high || line.values]));
   const x = step => step === null ? null : left + (step - first) / (last - first) * (width - left - right);
@@ -308,5 +310,4 @@ addEventListener('resize', showTrainings);
 if (live) {
   setTimeout(look, PERIOD);
   setInterval(() => { showStatus(); showNumbers(); }, 1000);
-  document.addEventListener('visibilitychange', () => { showStatus(); showNumbers(); });
 }

@@ -15,7 +15,9 @@ FROM = 'from epoch 0, batch 0, of 3 epochs of 4 batches'
 def row(step, batches=4, left=100.):
     """A line of a table of ICD, of the step from 1."""
     epoch, batch = divmod(step - 1, batches)
-    return f'{epoch},{batch},{step},0.001,1,{1 / step:.7g},0.9,-1,{step},0,1,0.5,2.5,{left:g},0.1,0.2,0.3\n'
+    rate, loss = .001 - 1e-5 * step, 1 / step
+    return (f'{epoch},{batch},{step},{rate:.7g},1,{loss:.7g},0.9,-1,{step},0,1,0.5,2.5,{left:g},'
+            '0.1,0.2,0.3\n')
 
 
 def write(path, content):

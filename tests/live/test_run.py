@@ -5,7 +5,8 @@ import os
 import pytest
 
 from icd import files
-from icd.live import previews, run
+from icd.errors import UserError
+from icd.live import run
 from tests.helpers import run_files
 
 
@@ -79,7 +80,7 @@ def test_what_stands_in_place_of_a_preview_is_not_read(root, tmp_path):
         preview.read()
     os.remove(preview.path)
     os.mkfifo(preview.path)
-    with pytest.raises(previews.UserError):
+    with pytest.raises(UserError):
         preview.read()
 
 
@@ -109,11 +110,17 @@ def test_the_stages_of_a_pipeline_and_the_time_they_take(tmp_path):
 
 def test_a_folder_of_several_trainings(tmp_path):
     for name in 'ba':
-        run_files.training(str(tmp_path / name))
         run_files.preview(tmp_path / name / 'net_visdemo/net-0000.jpg')
+        run_files.write(tmp_path / f'{name}.txt', 'x\ny\nz\n' if name == 'a' else 'x\n')
+        run_files.training(str(tmp_path / name), command=f'--data-list {tmp_path / name}.txt')
+        for folder, made_by in (('results', 'scores'), ('test/crf', 'predictions')):
+            run_files.outputs(str(tmp_path / name / folder), 'x', made_by)
     (tmp_path / 'empty').mkdir()
     seen = run.state(str(tmp_path))
     assert [each['folder'] for each in seen['trainings']] == ['a', 'b']
+    # Predictions may be of other images than the training's.
+    assert sorted((each['folder'], each['done'], each['total']) for each in seen['stages'][2:]) == [
+        ('a/results', 1, 3), ('a/test/crf', 1, None), ('b/results', 1, 1), ('b/test/crf', 1, None)]
     assert [each['previews'][0]['url'] for each in seen['trainings']] == [
         f'preview/{name}/net_visdemo/net-0000.jpg' for name in 'ab']
 

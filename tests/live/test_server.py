@@ -143,6 +143,12 @@ def test_a_port_that_is_taken_is_one_line(root, port):
         server.Server(root, port)
 
 
+def test_a_port_can_be_taken_again_at_once(root):
+    with serving(root) as port:
+        assert ask(port, '/state.json')[0] == 200
+    server.Server(root, port).server_close()
+
+
 def test_a_preview_that_is_replaced_or_gone(tmp_path):
     path = str(tmp_path / 'net_visdemo/net-0000.jpg')
     run_files.preview(path)
