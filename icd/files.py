@@ -208,3 +208,18 @@ def folder_lock(folder: str, what: str = 'is writing here', remedy: str = 'wait 
         yield
     finally:
         os.close(file)
+
+
+def is_held(folder: str) -> bool:
+    """Whether a run holds a folder by `folder_lock`, as far as its file system has locks.
+
+    Looking takes the lock for an instant, which a run that begins just then waits out.
+    """
+    try:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return not try_lock(file)
+    finally:
+        os.close(file)

@@ -96,6 +96,26 @@ def _stat(path):
     return f'{found.st_size},{found.st_mtime_ns},{found.st_ctime_ns}'
 
 
+def progress(folder: str) -> tuple[str, int]:
+    """Which stage makes the outputs of a folder, and how many it has recorded; looks at the records alone.
+
+    Returns
+    -------
+    (str, int)
+        `made_by`, empty where nothing is recorded, and the number of outputs. A line that is just being written does
+        not count yet.
+    """
+    try:
+        runs = records.all_runs(folder)
+    except OSError:
+        return '', 0
+    headers = [run.header for run in runs if isinstance(run.header, dict)]
+    if not headers:
+        return '', 0
+    recorded = {name: bool(identities) for run in runs for name, identities in run.lines}
+    return str(headers[-1].get('made_by') or ''), sum(recorded.values())
+
+
 class Outputs:
     """The outputs of one stage in one folder.
 

@@ -14,6 +14,7 @@ from icd import files, shards
 from icd.shards import Shard
 
 SETTINGS, INPUTS = 'settings.json', 'inputs.tsv'
+ANY_INPUTS = 'inputs*.tsv'      # also of shards, for glob
 _OF_SHARD, _ENDING = 'inputs-', '.tsv'
 
 

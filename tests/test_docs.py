@@ -22,6 +22,7 @@ from icd import (
     option_page,
     pipeline_options,
     segment_options,
+    watch_options,
     weights_options,
 )
 from icd.data import masks
@@ -34,6 +35,7 @@ TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': c
           'icd-pipeline': pipeline_options.PIPELINE, 'icd-doctor': doctor_options.DOCTOR,
           'icd-seeds': maps_options.SEEDS,
           'icd-audit': audit_options.AUDIT,
+          'icd-watch': watch_options.WATCH,
           'run_deeplab.py': segment_options.SEGMENT_TRAIN,
           **{f'icd-segment {stage}': table for stage, table in segment_options.COMMANDS.items()},
           **{f'icd-weights {name}': table for name, table in weights_options.COMMANDS.items()}}

@@ -68,8 +68,10 @@ def test_a_folder_lock_is_exclusive(tmp_path, monkeypatch):
     monkeypatch.setattr(files, 'PATIENCE', .2)
     with pytest.raises(UserError, match='held: another run is here'), files.folder_lock(folder, 'is here'):
         pass
+    assert files.is_held(folder)
     process.kill()
     process.join()
+    assert not files.is_held(folder)
     with files.folder_lock(folder, 'is here'):
-        pass
+        assert files.is_held(folder)
     assert os.listdir(folder) == ['begun']

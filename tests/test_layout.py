@@ -29,7 +29,9 @@ ARROWS = {
     'doctor_options': 'cli option_types',
     'audit_options': 'cli option_types',
     'demo_options': 'cli option_types',
-    'option_page': 'audit_options cli doctor_options maps_options pipeline_options segment_options weights_options',
+    'watch_options': 'cli option_types',
+    'option_page': 'audit_options cli doctor_options maps_options pipeline_options segment_options watch_options '
+                   'weights_options',
     'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
@@ -47,10 +49,11 @@ ARROWS = {
     'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files method.calibration',
+    'live': 'data errors files outputs records system_errors viz',
     'train': 'console data errors files gpu_memory method model mxnet_setup viz weights',
     'steps': 'audit_options checks cli console counting data doctor doctor_options errors files gpu gpu_memory '
-             'maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options plan '
-             'predict segment_options shards speed superpixels train viz weights weights_options',
+             'live maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options '
+             'plan predict segment_options shards speed superpixels train viz watch_options weights weights_options',
     'demo': 'cli console data demo_options errors files model mxnet_setup outputs parallel segment_options steps '
             'superpixels train viz weights',
 }

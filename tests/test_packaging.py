@@ -86,7 +86,8 @@ def test_sdist_holds_what_is_compiled_tested_and_read(source):
     def listing(root):
         return {os.path.relpath(path, root) for pattern in ('icd', 'tests', 'docs', 'external')
                 for path in glob.glob(os.path.join(root, pattern, '**', '*'), recursive=True)
-                if path.endswith(('.py', '.cpp', '.h', '.html', '.md', '.jpg', '.npz', '.json', '.sbatch', 'Makefile'))}
+                if path.endswith(('.py', '.cpp', '.h', '.html', '.css', '.js', '.md', '.jpg', '.npz', '.json',
+                                  '.sbatch', 'Makefile'))}
     assert listing(PROJECT) - listing(source) == set()
     for name in ('LICENSE', 'README.md', 'CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'Makefile',
                  'pyproject.toml', 'pytest.ini', 'run_icd.py', 'run_deeplab.py', 'generate_superpixel.py', '.ci/run',

@@ -27,7 +27,7 @@ from icd.superpixels import program
 from icd.viz import gallery
 from icd.weights import pretrained, source_input
 
-PAGE, COMMANDS, LIST, CLASSES = 'index.html', 'commands.sh', 'list.txt', 'class_names.txt'
+PAGE, COMMANDS, PLAN, LIST, CLASSES = 'index.html', 'commands.sh', 'plan.json', 'list.txt', 'class_names.txt'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Stage:
     """A command of the run.
 
     name : its name in `icd.plan.Estimate.seconds`
+    folder : where its outputs go, below `--out`
     program, arguments : what one would type
     main : what runs it, given the arguments
     updates : about how often its progress bars are updated
     """
 
     name: str
+    folder: str
     program: str
     arguments: list
     main: Callable
@@ -81,12 +83,16 @@ def run(options: cli.Options) -> dict:
     checks.check_folder(problems, options.out, 0 if os.path.isdir(_icd(options)) else int(expected.disk))
     problems.raise_if_any()
     stages = _stages(options, settings, inputs, apart=free is not None)
-    console.log(_described(settings, inputs, expected, without))
+    described = _described(settings, inputs, expected, without)
+    console.log(described)
     if options.dry_run:
         console.log('\n'.join(stage.line() for stage in stages))
         return {}
     with files.folder_lock(options.out, 'is running here', 'wait for it, or give another --out'):
         _save_lines(os.path.join(options.out, COMMANDS), [stage.line() for stage in stages])
+        files.save_json(os.path.join(options.out, PLAN), {'text': described, 'images': len(inputs.names), 'stages': [
+            {'name': stage.name, 'folder': stage.folder, 'command': stage.line(),
+             'seconds': round(expected.seconds[stage.name], 3)} for stage in stages]})
         _run_stages(stages, expected.seconds)
         folders = _masks(options)
         gallery.write(os.path.join(options.out, PAGE), gallery.Run(
@@ -201,21 +207,21 @@ def _stages(options, settings, inputs, apart):
            _icd(options), *training, '--infer-size', str(settings.infer_size), '--colour', *machine, *processes]
     main = functools.partial(_main, apart)
     stages = [
-        Stage('superpixels', 'makeSuperpixel', [os.path.join(options.out, LIST), options.image_root, raw,
-                                                str(settings.raw_size)], _superpixels, 1),
-        Stage('merging', 'icd-superpixel', [
+        Stage('superpixels', 'superpixels/raw', 'makeSuperpixel', [
+            os.path.join(options.out, LIST), options.image_root, raw, str(settings.raw_size)], _superpixels, 1),
+        Stage('merging', 'superpixels/merged', 'icd-superpixel', [
             *images, '--superpixel-root', raw, '--save-superpixel-root', merged, *start, '--image-size',
             str(settings.infer_size), *machine, *processes], main('merge_superpixels'), 2 * count),
-        Stage('training', 'icd-run', [*icd, *bits, '--only-train'], main('run'), steps),
-        Stage('scores', 'icd-run', [*icd, '--only-infer'], main('run'), count),
-        Stage('seeds', 'icd-run', [*icd, '--only-gen-seeds'], main('run'), 2 * count)]
+        Stage('training', 'icd', 'icd-run', [*icd, *bits, '--only-train'], main('run'), steps),
+        Stage('scores', 'icd/results', 'icd-run', [*icd, '--only-infer'], main('run'), count),
+        Stage('seeds', 'icd/results/seeds/crf', 'icd-run', [*icd, '--only-gen-seeds'], main('run'), 2 * count)]
     if options.segment:
         network = os.path.join(options.out, 'deeplab')
         stages += [
-            Stage('segmentation', 'icd-segment', [
+            Stage('segmentation', 'deeplab', 'icd-segment', [
                 'train', *images, *classes, '--seed-root', _masks(options)['seeds'], *start, '--snapshot', network,
                 *training, *machine, *bits, *processes], main('segment'), steps),
-            Stage('predictions', 'icd-segment', [
+            Stage('predictions', 'predictions/crf', 'icd-segment', [
                 'predict', '--snapshot', network, *images, '--out', os.path.dirname(_masks(options)['predictions']),
                 '--infer-size', str(settings.infer_size), '--colour', *machine, *processes], main('segment'), count)]
     return stages

@@ -169,7 +169,8 @@ def _train(recipe, saving, watching, devices, kvstore, start, loader):
     with contextlib.closing(TrainingLog(task, schedule, start.position, saving.checkpoints, rank == 0,
                                         watching)) as log:
         log.message(watching.title or '(default options)')
-        log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}')
+        log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}, '
+                    f'of {schedule.epochs} epochs of {schedule.batches} batches')
         for note in (*task.notes, *warnings):
             log.message(note)
         if task.fit.slowed:

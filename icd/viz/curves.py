@@ -18,6 +18,7 @@ _FIRST, _LAST = ('loss',), ('learning_rate', 'images_per_second')       # panels
 _NOT_DRAWN = _POSITION + ('warm_up', 'state_min', 'state_max', 'seconds_left', 'input_s', 'compute_s', 'update_s')
 _TITLES = {'ranking': 'CAM ranking accuracy', 'score': 'calibrated score',
            'flipped': 'fraction of classes with flipped sign', 'images_per_second': 'images a second'}
+_MOST_STARTS = 100                                                      # lines of epochs' beginnings that are drawn
 _ACROSS, _WIDTH, _HEIGHT = 3, 500, 360                                  # panels in a row; their size, pixels
 
 
@@ -49,8 +50,24 @@ def panels(columns: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _read(csv_path):
-    """Columns of a log: arrays of float by name; what is no number is NaN. A half-written last line does no harm."""
+def read(csv_path: str) -> dict[str, np.ndarray]:
+    """Columns of a log, while it is being written, too.
+
+    Parameters
+    ----------
+    csv_path : str
+        `SNAPSHOT/log.csv`. A half-written last line is left out.
+
+    Returns
+    -------
+    dict of str to ndarray (lines,) float64
+        Position, loss, learning rate and speed are always there; what is no number is NaN.
+
+    Raises
+    ------
+    UserError
+        When there is no log, or a file that is none.
+    """
     text = images.read_bytes(csv_path, 'train first').decode('utf-8', 'replace')
     try:
         reader = csv.DictReader(io.StringIO(text.replace('\0', ''), newline=''))
@@ -67,6 +84,19 @@ def _read(csv_path):
             for name in dict.fromkeys((*_POSITION, *_FIRST, *(reader.fieldnames or ()), *_LAST))}
 
 
+def epoch_starts(values: dict) -> np.ndarray:
+    """Steps done when each epoch but the first begins, as far as the log shows it: float64, ascending.
+
+    Parameters
+    ----------
+    values : dict
+        See `read`.
+    """
+    steps, epochs, batches = (values[name] for name in ('step', 'epoch', 'batch'))
+    starts = (steps - batches - 1)[1:][epochs[1:] != epochs[:-1]]
+    return starts[np.isfinite(starts)]
+
+
 def _draw_panel(axes, title, columns, values):
     """One panel: `columns` over the steps, the beginnings of epochs marked."""
     axes.set_title(title, fontsize=10, loc='left')
@@ -74,12 +104,12 @@ def _draw_panel(axes, title, columns, values):
     axes.tick_params(labelsize=8)
     axes.grid(color='.92')
     axes.spines[['top', 'right']].set_visible(False)
-    steps, epochs, batches = (values[name] for name in ('step', 'epoch', 'batch'))
+    steps = values['step']
     drawn = [name for name in columns if np.isfinite(values[name] + steps).any()]
     for name in drawn:
         axes.plot(steps, values[name], marker='.' if len(steps) < 40 else None, lw=1.3, label=name.replace('_', ' '))
-    starts = (steps - batches - 1)[1:][epochs[1:] != epochs[:-1]]       # steps done when an epoch begins
-    for step in starts[np.isfinite(starts)] if len(starts) < 100 else ():
+    starts = epoch_starts(values)
+    for step in starts if len(starts) < _MOST_STARTS else ():
         axes.axvline(step, color='.45', lw=.9, ls=':', zorder=1.7)
     if not drawn:
         axes.text(.5, .5, 'no values yet', ha='center', va='center', transform=axes.transAxes, color='.5')
@@ -105,7 +135,7 @@ def draw(csv_path: str, png_path: str):
     # Takes half a second, and worker processes import this package.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    values = _read(csv_path)
+    values = read(csv_path)
     shown = panels(list(values))
     rows = math.ceil(len(shown) / _ACROSS)
     figure = Figure(figsize=(_ACROSS * _WIDTH / 100, rows * _HEIGHT / 100), dpi=100)

@@ -46,12 +46,11 @@ def _image(path, shape):
     return image, None
 
 
-def data_uri(image: np.ndarray) -> str:
-    """An image (H, W, 3) uint8 BGR as the source of an `<img>`: JPEG, 320 pixels wide at most."""
+def data_uri(image: np.ndarray, widest: int = _THUMBNAIL) -> str:
+    """An image (H, W, 3) uint8 BGR as the source of an `<img>`: JPEG, `widest` pixels wide at most."""
     height, width = image.shape[:2]
-    if width > _THUMBNAIL:
-        image = cv2.resize(image, (_THUMBNAIL, max(1, round(height * _THUMBNAIL / width))),
-                           interpolation=cv2.INTER_AREA)
+    if width > widest:
+        image = cv2.resize(image, (widest, max(1, round(height * widest / width))), interpolation=cv2.INTER_AREA)
     data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()
 

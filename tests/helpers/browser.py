@@ -22,10 +22,17 @@ def find():
 def opened(chromium, text, tmp_path, width, probe):
     """What a probe, in JavaScript, returns of a page in a window of this width."""
     (tmp_path / 'page.html').write_text(text.replace('</body>', SCRIPT.replace('%s', probe)), encoding='utf-8')
+    document = loaded(chromium, (tmp_path / 'page.html').as_uri(), tmp_path, width)
+    found = re.search('<pre id="probe">(.*?)</pre>', document, re.S)
+    assert found, document[-2000:]
+    return json.loads(html.unescape(found.group(1)))
+
+
+def loaded(chromium, address, tmp_path, width):
+    """The document at an address after four seconds of its scripts, as text."""
     done = subprocess.run(
         [chromium] + QUIET + [f'--user-data-dir={tmp_path / "profile"}', f'--window-size={width},900',
-                              '--virtual-time-budget=4000', '--dump-dom', (tmp_path / 'page.html').as_uri()],
+                              '--virtual-time-budget=4000', '--dump-dom', address],
         capture_output=True, timeout=120, text=True, encoding='utf-8')
-    found = re.search('<pre id="probe">(.*?)</pre>', done.stdout, re.S)
-    assert found, done.stderr[-2000:]
-    return json.loads(html.unescape(found.group(1)))
+    assert '</html>' in done.stdout, done.stderr[-2000:]
+    return done.stdout

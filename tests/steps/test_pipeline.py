@@ -10,6 +10,7 @@ import pytest
 
 from icd import console, files
 from icd.data import masks
+from icd.live import run as live
 from icd.steps import own_process, pipeline
 from icd.steps.merge_superpixels import main as merge
 from icd.superpixels import program
@@ -60,6 +61,14 @@ def test_one_command_makes_masks_predictions_and_a_page(photos, capsys):
     assert [line.split()[0] for line in commands] == ['makeSuperpixel', 'icd-superpixel', *['icd-run'] * 3,
                                                       *['icd-segment'] * 2]
     assert len(re.findall(r'\w+: \d+ s, about \d+ s expected\n', printed.err)) == 7
+    # Its plan names what was made, and where: all of it is seen to be done.
+    seen = live.state('out')
+    assert seen['plan'] and f"{seen['plan']}\n" in printed.err
+    assert [stage['command'] for stage in seen['stages']] == commands
+    assert [(stage['name'], stage['done'], stage['total']) for stage in seen['stages']] == [
+        ('superpixels', 4, 4), ('merging', 4, 4), ('training', 2, 2), ('scores', 4, 4), ('seeds', 4, 4),
+        ('segmentation', 2, 2), ('predictions', 4, 4)]
+    assert [len(each['previews']) for each in seen['trainings']] == [1, 1] and seen['trainings'][1]['network']
     # What they make when they are typed is what it made.
     made = {part: content(f'out/superpixels/{part}') for part in ('raw', 'merged')}
     shutil.rmtree('out/superpixels')
