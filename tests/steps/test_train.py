@@ -178,7 +178,7 @@ def test_every_option_is_known_to_change_training_or_not():
             'log_frequency', 'resume', 'checkpoint_every', 'only_train', 'gpus', 'kvstore', 'num_workers',
             'num_process', 'cache', 'profile', 'tensorboard', 'dry_run', 'deterministic']
     # Used by the other stages only.
-    later = [option.name for title in ('Inference', 'Seeds') for option in cli.RUN[title]] + ['saliency_root']
+    later = [option.name for title in ('Inference', 'Seeds') for option in cli.RUN[title]] + ['saliency_root', 'shard']
     assert sorted(marked + same + later) == sorted(vars(cli.defaults(cli.RUN)))
 
 
@@ -392,7 +392,7 @@ def read_to(process, text, seconds=60):
 
 
 def test_training_killed_at_random_times_ends_in_the_same_bits(data, tmp_path):
-    kills, rng = int(os.environ.get('ICD_KILLS', 2)), np.random.default_rng(0)
+    kills, rng = int(os.environ.get('ICD_KILLS', 1)), np.random.default_rng(0)
     values = dict(num_epoch=2 + 3 * kills, num_save=100)
     run(data, tmp_path / 'whole', **values)
     command = [sys.executable, '-c', launch.COMMAND, '--only-train'] + arguments_of(

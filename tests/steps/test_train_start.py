@@ -4,7 +4,7 @@ import os
 from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing
-from icd.train import checkpoint
+from icd.train import checkpoint, head_start
 from icd.weights import mxnet_params
 from tests.helpers import results
 from tests.steps.test_train import data, run  # noqa: F401  (a fixture)
@@ -31,6 +31,7 @@ def start(data, folder, monkeypatch, with_fc=False, **values):      # noqa: F811
         found.update(images=images, factors=FIT(net, given, images))
         return found['factors']
     monkeypatch.setattr(data_dependent, 'fit_scales', watched)
+    monkeypatch.setattr(head_start, 'STEPS', 5)         # each of them is tested with the head start
     run(data, folder, pretrained=pretrained(str(folder) + '.params', with_fc), num_epoch=1, **values)
     with open(os.path.join(str(folder), 'log.txt')) as file:
         return file.read(), found
