@@ -2,7 +2,7 @@
 # The steps of Dockerfile.cpu in two bare Debian systems below FOLDER, for machines without Docker:
 #     sudo docker/clean_root.sh FOLDER [MIRROR]
 # It takes them from the Dockerfile, so that both stay the same; Python is Debian's, in a virtual environment. At the end
-# the programs run as a user without rights: all in all three minutes and 2 GB. Needs debootstrap.
+# the programs run as a user without rights: all in all four minutes and 2 GB. Needs debootstrap.
 set -eu
 cd "$(dirname "$0")/.."
 folder=$1 mirror=${2:-http://deb.debian.org/debian}
@@ -17,8 +17,8 @@ steps() {
 }
 
 enter() {       # ROOT COMMAND
-    chroot "$1" /usr/bin/env -i PIP_CERT=/etc/ssl/certs/ca-certificates.crt HOME=/root PATH=/opt/python/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin \
-        DEBIAN_FRONTEND=noninteractive sh -euc "cd /source 2> /dev/null || cd /; $2"
+    chroot "$1" /usr/bin/env -i PIP_CERT=/etc/ssl/certs/ca-certificates.crt HOME=/root DEBIAN_FRONTEND=noninteractive \
+        PATH=/opt/python/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin sh -euc "cd /source 2> /dev/null || cd /; $2"
 }
 
 debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$folder/image" "$mirror"
@@ -43,5 +43,5 @@ steps 2 | while read -r step; do
 done
 rm -r "$folder/image/wheels"
 mount -t proc proc "$folder/image/proc" && trap 'umount "$folder/image/proc"' EXIT
-chroot --userspec=icd:icd "$folder/image" /usr/bin/env -i HOME=/home/icd PATH=/opt/python/bin:/usr/local/bin:/usr/bin:/bin \
-    sh -euc 'cd; makeSuperpixel --help > /dev/null; icd-run --help > /dev/null; icd-doctor'
+chroot --userspec=icd:icd "$folder/image" /usr/bin/env -i HOME=/home/icd \
+    PATH=/opt/python/bin:/usr/local/bin:/usr/bin:/bin sh -euc 'cd; makeSuperpixel --help > /dev/null; icd-run --help > /dev/null; icd-doctor'
