@@ -83,6 +83,12 @@ def progress(iterable: Iterable | None = None, total: int | None = None, desc: s
                 mininterval=.2 if sys.stderr.isatty() else 30)
 
 
+def say_written(*paths: str | None):
+    """Print which files a command has written; None is one that was not asked for."""
+    for path in filter(None, paths):
+        print(f'written: {path}')
+
+
 def log(text: str):
     """Write a line to standard error, above the progress bar if there is one."""
     tqdm.write(text, file=sys.stderr)

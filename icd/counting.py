@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from typing import Sequence
 
@@ -231,6 +230,5 @@ def load(path: str, source: str) -> Counts | None:
                       {role: arrays['images_' + role] for role in roles}, arrays['confidence'],
                       [tuple(problem) for problem in text['problems']],
                       {role: [tuple(one) for one in found] for role, found in text['confused'].items()})
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
-            zipfile.BadZipFile):
+    except files.NPZ_DAMAGE:
         return None

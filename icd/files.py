@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import time
+import zipfile
 import zlib
 from typing import Any, Callable, Iterable
 
@@ -19,6 +20,9 @@ from icd import console, system_errors
 from icd.errors import UserError
 
 PARTIAL = '.part'
+# What NumPy raises on a file that is no whole .npz.
+NPZ_DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
+              zipfile.BadZipFile, zlib.error)
 PATIENCE = 5.           # seconds that the children of a killed run need to end
 
 

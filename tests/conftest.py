@@ -40,22 +40,21 @@ def with_networks(valid, tmp_path_factory):
     return root
 
 
+def _enter_copy(source, target, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(source, str(target)))
+    return str(target)
+
+
 @pytest.fixture
 def in_valid(valid, tmp_path, monkeypatch):
     """The current folder is a copy of `valid`."""
-    root = str(tmp_path / 'data')
-    shutil.copytree(valid, root)
-    monkeypatch.chdir(root)
-    return root
+    return _enter_copy(valid, tmp_path / 'data', monkeypatch)
 
 
 @pytest.fixture
 def segmented(with_networks, tmp_path, monkeypatch):
     """The current folder is a copy of `with_networks`."""
-    root = str(tmp_path / 'segmented')
-    shutil.copytree(with_networks, root)
-    monkeypatch.chdir(root)
-    return root
+    return _enter_copy(with_networks, tmp_path / 'segmented', monkeypatch)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from icd import cli, files
 from icd.errors import Problems
 from icd.steps import infer, seeds, train
 from tests.helpers import read_inputs
-from tests.helpers.small_data import ANNOTATION, COMMANDS, NAMES, list_files, run
+from tests.helpers.small_data import ANNOTATION, COMMANDS, NAMES, assert_refused, run
 
 
 # ---------------------------------------------------------------------------------------------------- what breaks
@@ -304,13 +304,7 @@ def test_bad_input_is_one_line_with_exit_code_2(row, valid, tmp_path, monkeypatc
     shutil.copytree(valid, root)
     monkeypatch.chdir(root)
     break_it()
-    before = list_files('.')
-    code = run(command, extra)
-    printed = capfd.readouterr().err
-    assert code == 2, printed
-    assert re.search(message, printed), printed
-    assert 'Traceback' not in printed
-    assert list_files('.') == before
+    assert_refused(lambda: run(command, extra), message, capfd, one_line=False)
 
 
 def test_the_valid_data_set_is_valid(valid, tmp_path, monkeypatch):

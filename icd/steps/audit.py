@@ -272,9 +272,7 @@ def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     options = cli.parse(AUDIT, 'icd-audit', (__doc__ or '').strip(), arguments)
     print(audit_page.as_text(run(options), REASONS))
-    for path in (options.html, options.csv):
-        if path:
-            print(f'written: {path}')
+    console.say_written(options.html, options.csv)
 
 
 def command() -> int:

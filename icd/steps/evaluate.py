@@ -284,12 +284,10 @@ def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     options = cli.parse(cli.EVALUATE, 'icd-evaluate', (__doc__ or '').strip(), arguments)
     if options.shard:
-        print(f'written: {run_shard(options)}')
+        console.say_written(run_shard(options))
         return
     print(table.as_text(run(options)))
-    for path in (options.json, options.html):
-        if path:
-            print(f'written: {path}')
+    console.say_written(options.json, options.html)
 
 
 def command() -> int:

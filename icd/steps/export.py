@@ -120,8 +120,7 @@ def _is_current(outputs, jobs, path):
     try:
         with np.load(path, allow_pickle=False) as file:
             return str(file['made_from']) == _made_from(outputs, jobs)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
-            zipfile.BadZipFile):        # whatever else the file is
+    except files.NPZ_DAMAGE:        # whatever else the file is
         return False
 
 

@@ -47,9 +47,7 @@ def main(arguments: list):
         map_seeds.run(options, inputs, found[0])
         return
     print(shown.as_text(sweep.run(options, inputs, found)))
-    for path in (options.csv, options.plot):
-        if path:
-            print(f'written: {path}')
+    console.say_written(options.csv, options.plot)
 
 
 def command() -> int:

@@ -1,6 +1,7 @@
 """A small, valid data set with everything the commands read, and the command lines for it."""
 import importlib
 import os
+import re
 
 import cv2
 import numpy as np
@@ -64,6 +65,20 @@ def run(command, extra=()):
     """Exit code of a command, run in this process."""
     module, arguments = COMMANDS[command]
     return console.run_command(importlib.import_module(module).main, arguments + list(extra))
+
+
+def assert_refused(call, message, capfd, one_line=True):
+    """`call` ends with exit code 2 and what `message` matches, in one line beside bars and notes; no file changes."""
+    before = list_files('.')
+    code = call()
+    printed = capfd.readouterr().err
+    assert code == 2, printed
+    assert re.search(message, printed), printed
+    assert 'Traceback' not in printed
+    if one_line:
+        lines = [line for line in printed.splitlines() if line and '%|' not in line and 'in no image of' not in line]
+        assert len(lines) == 1, printed
+    assert list_files('.') == before
 
 
 def list_files(root):

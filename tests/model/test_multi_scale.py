@@ -10,6 +10,7 @@ from icd.model.initial import initialize_missing, set_values
 from icd.model.multi_scale import MultiScale, PaddedMultiScale, resize
 from icd.model.padded_input import PaddedInference, ScoreMaps
 from icd.mxnet_setup import mx
+from tests.model.test_padded_input import network
 
 SIDE, LARGE = 65, 129
 
@@ -62,13 +63,7 @@ def test_three_scales_and_mirrored_are_6_25_times_the_pixels():
 @pytest.fixture(scope='module')
 def icd_net():
     """Biases and padding matter everywhere."""
-    made, rng = ICDNet(3, 1 / 32), np.random.default_rng(2)
-    values = initialize_missing(made, {}, 0, he=True)
-    for name in values:
-        if name.endswith(('_bias', '_beta', '_moving_mean')):
-            values[name] = rng.standard_normal(values[name].shape).astype(np.float32)
-    set_values(made, values, mx.cpu())
-    return made
+    return network(ICDNet, 3, 1 / 32)
 
 
 def padded(images):
