@@ -19,16 +19,17 @@ from icd.errors import UserError
 
 
 @contextlib.contextmanager
-def _environment_default(name, value, *others):
-    """Set an environment variable for a while, unless the user has set it or one of the others that mean the same."""
-    unset = not any(known in os.environ for known in (name, *others))
+def _environment_default(**values):
+    """Set environment variables for a while, unless the user has set one of them."""
+    unset = not any(name in os.environ for name in values)
     if unset:
-        os.environ[name] = value
+        os.environ.update(values)
     try:
         yield
     finally:
         if unset:
-            del os.environ[name]
+            for name in values:
+                del os.environ[name]
 
 
 @contextlib.contextmanager
@@ -57,10 +58,12 @@ gpu.prepare()
 # and sees those of the whole machine where a container may use a few. It and OpenMP read this while they are loaded.
 # With a DMLC_ROLE other than worker, which a shell may have from an earlier training, the import becomes a server and
 # does not return; `icd.train.distributed` starts one when it is wanted.
-# GNU's threads spin for milliseconds when they wait for each other, which takes the processor from those they wait for
-# when another program is running: docs/machines.md has what that costs, and what a short spin does.
-with _environment_default('OMP_NUM_THREADS', str(parallel.physical_cores())), \
-        _environment_default('GOMP_SPINCOUNT', '1000', 'OMP_WAIT_POLICY'), _environment_without('DMLC_ROLE'):
+# GNU's threads spin while they wait for each other. MXNet has more of them than there are processors, and then they
+# spin a hundred times only, which leaves them asleep between small operators, unless they are called active: then the
+# number counts. A large one takes the processor from those who are waited for when another program is running:
+# tests/benchmarks/waiting.py, docs/machines.md.
+with _environment_default(OMP_NUM_THREADS=str(parallel.physical_cores())), \
+        _environment_default(OMP_WAIT_POLICY='active', GOMP_SPINCOUNT='1000'), _environment_without('DMLC_ROLE'):
     try:
         import mxnet as mx
     except OSError as error:
@@ -149,7 +152,7 @@ def untuned() -> contextlib.AbstractContextManager:
     Otherwise it times all of them at every new shape, which is worth its time where one shape is computed for hours.
     MXNet reads this when a convolution first meets a shape, so it may change while it runs.
     """
-    return _environment_default('MXNET_CUDNN_AUTOTUNE_DEFAULT', '0')
+    return _environment_default(MXNET_CUDNN_AUTOTUNE_DEFAULT='0')
 
 
 def _is_number(text):
