@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator
 
 from icd import __version__, console
 from icd import option_types as types
+from icd.precision import PRECISIONS
 
 
 class Options(argparse.Namespace):
@@ -76,6 +77,8 @@ _PRETRAINED_INPUT = Option(
     types.pretrained_input, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
+_PRECISION = Option('--precision', 'float32', 'of the convolutions (docs/gpus.md)', str, choices=PRECISIONS,
+                    changes=_TRAIN)
 _SEED = Option('--seed', 0, 'seed of everything random', types.number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
 _PROCESSES = Option('--num-process', None, 'worker processes (default: one a core)', types.POSITIVE)
 _WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16",
@@ -143,7 +146,7 @@ RUN = {
                'at most 8)', types.COUNT),
         Option('--deterministic', False, 'GPUs compute the same bits again, more slowly; the CPU always does'),
         _PROCESSES, Option('--cache', 'none', 'ram keeps the read files in memory', str, choices=('none', 'ram')),
-        _SHARD,
+        _PRECISION, _SHARD,
     ],
     'Watching': [
         Option('--profile', False, "write MXNet's profile of ten steps to SNAPSHOT/profile.json"),
@@ -198,7 +201,7 @@ SUPERPIXEL = {
         Option('--batch-size', 4, 'images a batch', types.POSITIVE),
         _WIDTH, _SEED, _FORCE,
     ],
-    'Machine': [_GPUS, _PROCESSES, _SHARD],
+    'Machine': [_GPUS, _PRECISION, _PROCESSES, _SHARD],
 }
 
 EVALUATE = {

@@ -63,7 +63,8 @@ SEGMENT_TRAIN = {
         Option('--clip-gradient', 0., 'largest norm of the gradient; 0: no limit', types.NOT_NEGATIVE, changes=_TRAIN),
         *_options('--ramp-epochs', '--seed'),
     ],
-    'Machine': _options('--gpus', '--kvstore', '--num-workers', '--deterministic', '--num-process', '--cache'),
+    'Machine': _options('--gpus', '--kvstore', '--num-workers', '--precision', '--deterministic', '--num-process',
+                        '--cache'),
     'Watching': _options('--profile', '--tensorboard', '--dry-run'),
 }
 
@@ -107,7 +108,7 @@ SEGMENT_PREDICT = {
                'network input, or at all of them', str, choices=('none', 'eighth', 'full')),
         *_options('--force'),
     ],
-    'Machine': _options('--gpus', '--num-workers', '--num-process', '--shard'),
+    'Machine': _options('--gpus', '--num-workers', '--precision', '--num-process', '--shard'),
 }
 
 SEGMENT_SUBMIT = {

@@ -18,8 +18,9 @@ ARROWS = {
     'files': 'console errors system_errors',
     'gpu': 'errors',
     'gpu_memory': 'errors',
+    'precision': 'errors',
     'console': 'errors system_errors',
-    'cli': 'console option_types',
+    'cli': 'console option_types precision',
     'shards': '',
     'option_types': 'shards weights.source_input',
     'weights_options': 'cli option_types',
@@ -44,16 +45,17 @@ ARROWS = {
     'method': 'data.geometry errors',
     'model': 'data.geometry errors method.multi_scale mxnet_setup',
     'weights': 'console data errors files model mxnet_setup',
-    'doctor': 'cpu_quota data errors files gpu gpu_memory model mxnet_setup parallel plan speed superpixels train '
-              'weights',
+    'doctor': 'cpu_quota data errors files gpu gpu_memory model mxnet_setup parallel plan precision speed superpixels '
+              'train weights',
     'onnx_predict': 'data errors parallel',
     'predict': 'errors mxnet_setup',
     'viz': 'console data errors files method.calibration',
     'live': 'data errors files outputs records system_errors viz',
-    'train': 'console data errors files gpu_memory method model mxnet_setup viz weights',
+    'train': 'console data errors files gpu_memory method model mxnet_setup precision viz weights',
     'steps': 'audit_options checks cli console counting data doctor doctor_options errors files gpu gpu_memory '
              'live maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options '
-             'plan predict segment_options shards speed superpixels train viz watch_options weights weights_options',
+             'plan precision predict segment_options shards speed superpixels train viz watch_options weights '
+             'weights_options',
     'demo': 'cli console data demo_options errors files model mxnet_setup outputs parallel segment_options steps '
             'superpixels train viz weights',
 }

@@ -31,6 +31,7 @@ def of_device(side: Side, reference: Side, size: network.Size) -> Iterator[tuple
     yield name, 'arithmetic', lambda: operators.computes(side)
     yield name, 'fused operators', lambda: operators.fused(side)
     yield name, 'operators', lambda: operators.operators(side, reference)
+    yield name, 'precisions', lambda: operators.precisions(side)
     yield name, 'NaN', lambda: operators.not_a_number(side)
     yield name, 'dropout', lambda: operators.random_numbers(side)
     yield name, 'inference', lambda: network.inference(side, reference, size)

@@ -1,6 +1,7 @@
 """Checks of single operators on a device: known answers, and the same as on the CPU."""
 from __future__ import annotations
 
+import contextlib
 import resource
 from typing import Callable
 
@@ -12,8 +13,10 @@ from icd.doctor.side import Side, compare
 from icd.model.icd_blocks import SuperpixelRefine, calibration_statistics, calibration_update
 from icd.model.losses import bottom_up_gradient, top_down_gradient
 from icd.mxnet_setup import HybridBlock, autograd, mx
+from icd.precision import PRECISIONS
 
 _LIMIT = 1e-5
+_HALF = 2e-2                # of bfloat16's 8 bits; float16 has 11
 _DRAWN = 1 << 20            # random numbers: the fraction of zeros is off by 0.0005, the correlation by 0.001
 _CLASSES, _CHANNELS, _SIDE, _SUPERPIXELS = 20, 32, 41, 65
 
@@ -101,6 +104,43 @@ def operators(side: Side, reference: Side) -> str:
     ours, theirs = ({name: one.get(function(one.nd, *map(one.put, arrays)))
                      for name, (function, *arrays) in _cases().items()} for one in (side, reference))
     return compare('operators', ours, theirs, _LIMIT)
+
+
+def lower_precision(side: Side, precision: str) -> str:
+    """A convolution in a precision, and its gradients, compared with float32 on the same device."""
+    rng = np.random.default_rng(2)
+    shapes = {'x': (2, _CHANNELS, _SIDE, _SIDE), 'weight': (24, _CHANNELS, 3, 3), 'bias': (24,)}
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    head = rng.normal(size=(2, 24, _SIDE, _SIDE)).astype(np.float32)
+
+    def train(cast):
+        inputs = [side.put(array) for array in arrays.values()]
+        for array in inputs:
+            array.attach_grad()
+        with autograd.record():
+            y = side.nd.Convolution(*(side.nd.amp_cast(array, dtype=cast) for array in inputs), kernel=(3, 3),
+                                    pad=(1, 1), num_filter=24)
+            y = side.nd.amp_cast(y, dtype='float32')
+        y.backward(side.put(head))
+        return {'output': side.get(y), **{f'gradient of the {name}': side.get(array.grad)
+                                          for name, array in zip(arrays, inputs)}}
+    return compare('arrays', train(precision), train('float32'), _HALF)
+
+
+def precisions(side: Side) -> str:
+    """Which precisions convolutions are computed in; float16 is promised on GPUs only."""
+    found = []
+    for precision in PRECISIONS[1:]:
+        try:
+            found.append(f'{precision}: {lower_precision(side, precision)}')
+        except mx.base.MXNetError as error:
+            if side.is_gpu and precision == 'float16':
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            found.append(f"{precision}: not here ({reason.rpartition('MXNetError: ')[2]})")
+            with contextlib.suppress(mx.base.MXNetError):       # the same error waits in what was asked for after it
+                mx.nd.waitall()
+    return '; '.join(found)
 
 
 def not_a_number(side: Side) -> str:

@@ -7,6 +7,7 @@ Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab", TPAMI 2018 (LargeFOV: ICL
 from __future__ import annotations
 
 from icd.data.geometry import GREY
+from icd.model import half
 from icd.model.data_dependent import Layer
 from icd.model.fast_dropout import ByMode, FullyConnected
 from icd.model.resnet import PADDING, ResNet101
@@ -48,19 +49,21 @@ def _branches(aspp):
 class Layers(HybridBlock):
     """From images to scores; see `DeepLab`."""
 
-    def __init__(self, architecture: str, aspp: bool, num_classes: int, width: float, dropout: float):
+    def __init__(self, architecture: str, aspp: bool, num_classes: int, width: float, dropout: float, precision: str):
         super().__init__(prefix='')
         if architecture == 'vgg16':
-            self.backbone, pool = VGG16(width, GREY), nn.HybridSequential(prefix='')
+            self.backbone, pool = VGG16(width, GREY, precision), nn.HybridSequential(prefix='')
             pool.add(nn.MaxPool2D(3, 1, 1), nn.AvgPool2D(3, 1, 1))
             self.head = Sum(pool, [
-                FullyConnected(num_classes, self.backbone.channels, scaled(1024, width), dropout, dilation, branch)
+                FullyConnected(num_classes, self.backbone.channels, scaled(1024, width), dropout, dilation, branch,
+                               precision)
                 for dilation, branch in _branches(aspp)])
         else:
-            self.backbone = ResNet101(width)
+            self.backbone = ResNet101(width, precision)
             self.head = Sum(None, [
                 convolution('fc1' + branch, self.backbone.channels, num_classes, dilation=dilation, relu=False)
                 for dilation, branch in _branches(aspp)])
+            half.lower(self.head, precision, raises=True)
 
     def hybrid_forward(self, F, image):
         return self.head(self.backbone(image))
@@ -86,18 +89,20 @@ class DeepLab(HybridBlock):
     num_classes : int
         C, background counted; it is class 0.
     width : float
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions; scores are float32.
     architecture : {'vgg16', 'resnet101'}
         Of the backbone: which pretrained weights fit.
     padding : (int, int, int)
         RGB of what is padded: the colour that is 0, or almost, once it is normalised.
     """
 
-    def __init__(self, network: str, num_classes: int, width: float, dropout: float):
+    def __init__(self, network: str, num_classes: int, width: float, dropout: float, precision: str):
         super().__init__(prefix='')
-        self.network, self.num_classes, self.width = network, num_classes, width
+        self.network, self.num_classes, self.width, self.precision = network, num_classes, width, precision
         self.architecture, _, head = network.partition('_')
         self.padding = (GREY,) * 3 if self.architecture == 'vgg16' else PADDING
-        self.layers = Layers(self.architecture, head == 'aspp', num_classes, width, dropout)
+        self.layers = Layers(self.architecture, head == 'aspp', num_classes, width, dropout, precision)
         self.graphs = ByMode(self.layers)
         for name, parameter in self.collect_params().items():
             parameter.lr_mult = LAST_LAYER_RATE if name.startswith(('fc8', 'fc1')) else 1.
@@ -115,7 +120,8 @@ class DeepLab(HybridBlock):
                 for dilation, branch in _branches(self.network.endswith('aspp'))]
 
 
-def create(network: str, num_classes: int, width: float = 1., dropout: float = .5) -> DeepLab:
+def create(network: str, num_classes: int, width: float = 1., dropout: float = .5,
+           precision: str = half.FLOAT32) -> DeepLab:
     """A DeepLab network, not initialised.
 
     Parameters
@@ -128,6 +134,8 @@ def create(network: str, num_classes: int, width: float = 1., dropout: float = .
         Multiplier of all channels but those of the scores; 1 for the papers' networks.
     dropout : float
         Fraction of fc6 and of fc7 that training drops; ResNet-101 has no dropout.
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions.
 
     Returns
     -------
@@ -142,4 +150,4 @@ def create(network: str, num_classes: int, width: float = 1., dropout: float = .
     """
     if network not in NETWORKS:
         raise ValueError(f"no network {network!r}: choose from {', '.join(NETWORKS)}")
-    return DeepLab(network, num_classes, width, dropout)
+    return DeepLab(network, num_classes, width, dropout, precision)

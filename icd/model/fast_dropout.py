@@ -18,6 +18,7 @@ called through `ByMode`, which keeps one graph for training and one for inferenc
 """
 from __future__ import annotations
 
+from icd.model import half
 from icd.mxnet_setup import HybridBlock, autograd
 
 FAR = 1e30                  # far beyond any activation, and far from overflow
@@ -36,12 +37,14 @@ class FullyConnected(HybridBlock):
         Of fc6.
     branch : str
         Added to the names of the layers where a network holds several of these: `fc6_aspp6_weight`.
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions; dropout and ReLU are computed in float32, in which the draw has room.
     """
 
     def __init__(self, num_classes: int, in_channels: int, channels: int, dropout: float = 0., dilation: int = 1,
-                 branch: str = ''):
+                 branch: str = '', precision: str = half.FLOAT32):
         super().__init__(prefix='')
-        self._dropout, self._dilation = dropout, dilation
+        self._dropout, self._dilation, self._precision = dropout, dilation, precision
         self._filters = {'fc6': (channels, 3), 'fc7': (channels, 1), 'fc8': (num_classes, 1)}
         for name, inputs in (('fc6', in_channels), ('fc7', channels), ('fc8', channels)):
             filters, kernel = self._filters[name]
@@ -64,8 +67,10 @@ class FullyConnected(HybridBlock):
 
     def _convolve(self, F, name, x, weight, bias):
         filters, kernel = self._filters[name]
-        return F.Convolution(x, weight, bias, kernel=(kernel, kernel), pad=(kernel // 2 * self._dilation,) * 2,
-                             dilate=(self._dilation if kernel > 1 else 1,) * 2, num_filter=filters)
+        found = F.Convolution(*half.lowered(F, self._precision, x, weight, bias), kernel=(kernel, kernel),
+                              pad=(kernel // 2 * self._dilation,) * 2,
+                              dilate=(self._dilation if kernel > 1 else 1,) * 2, num_filter=filters)
+        return half.raised(F, self._precision, found)
 
     def _draw(self, F, x):
         """What to add to fc6 and to fc7, whose shape `x` has: far below zero where to drop, else 0."""

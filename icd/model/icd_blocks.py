@@ -5,6 +5,7 @@ blocks but `TopDown` passes a gradient; `icd.model.losses` supplies those the me
 """
 from __future__ import annotations
 
+from icd.model import half
 from icd.model.vgg import convolution
 from icd.mxnet_setup import HybridBlock, mx
 
@@ -195,6 +196,8 @@ class TopDown(HybridBlock):
     Parameters
     ----------
     num_classes, in_channels, channels : int
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions.
 
     Inputs
     ------
@@ -205,18 +208,25 @@ class TopDown(HybridBlock):
     (N, C, h, w) float32 : logits, the score maps seeds are made from.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, channels: int):
+    def __init__(self, num_classes: int, in_channels: int, channels: int, precision: str = half.FLOAT32):
         super().__init__(prefix='')
-        self._num_classes = num_classes
+        self._num_classes, self._precision = num_classes, precision
         self._ends = (0, in_channels, in_channels + channels, in_channels + 2 * channels)
         self.fc6_ft = convolution('fc6_ft', in_channels, channels)
         self.fc7_ft = convolution('fc7_ft', channels, channels, kernel=1)
+        for layer in (self.fc6_ft, self.fc7_ft):
+            half.lower(layer, precision)
         self.conv_ft_weight = self.params.get('conv_ft_weight', shape=(num_classes, self._ends[-1], 1, 1))
 
     def hybrid_forward(self, F, feature, conv_ft_weight):
         first = self.fc6_ft(feature)
         # A 1x1 convolution of a concatenation is a sum of convolutions; it spares the memory of the concatenation.
         features = zip((feature, first, self.fc7_ft(first)), self._ends, self._ends[1:])
-        parts = [F.Convolution(x, F.slice_axis(conv_ft_weight, axis=1, begin=begin, end=end), kernel=(1, 1),
-                               num_filter=self._num_classes, no_bias=True) for x, begin, end in features]
+        parts = [self._score(F, x, F.slice_axis(conv_ft_weight, axis=1, begin=begin, end=end))
+                 for x, begin, end in features]
         return parts[0] + parts[1] + parts[2]
+
+    def _score(self, F, x, weight):
+        found = F.Convolution(*half.lowered(F, self._precision, x, weight), kernel=(1, 1),
+                              num_filter=self._num_classes, no_bias=True)
+        return half.raised(F, self._precision, found)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from icd.data.geometry import GREY
+from icd.model import half
 from icd.model.data_dependent import Layer
 from icd.model.fast_dropout import ByMode, FullyConnected
 from icd.model.icd_blocks import BottomUp, TopDown
@@ -22,13 +23,16 @@ class ClassActivation(HybridBlock):
         C, c, and the channels of fc6 and fc7.
     dropout : float
         Fraction of the activations of fc6 and of fc7 that training drops.
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, channels: int, dropout: float):
+    def __init__(self, num_classes: int, in_channels: int, channels: int, dropout: float,
+                 precision: str = half.FLOAT32):
         super().__init__(prefix='')
         self.pool = nn.HybridSequential(prefix='')
         self.pool.add(nn.MaxPool2D(3, 1, 1), nn.AvgPool2D(3, 1, 1))
-        self.classifier = FullyConnected(num_classes, in_channels, channels, dropout)
+        self.classifier = FullyConnected(num_classes, in_channels, channels, dropout, precision=precision)
 
     def hybrid_forward(self, F, conv5_3):
         return self.classifier(self.pool(conv5_3))
@@ -61,19 +65,19 @@ class Layers(HybridBlock):
 
     Parameters
     ----------
-    num_classes, width, dropout, freeze_bn : see `ICDNet`
+    num_classes, width, dropout, freeze_bn, precision : see `ICDNet`
     """
 
-    def __init__(self, num_classes: int, width: float, dropout: float, freeze_bn: bool):
+    def __init__(self, num_classes: int, width: float, dropout: float, freeze_bn: bool, precision: str):
         super().__init__(prefix='')
-        self.backbone = VGG16(width, GREY)
+        self.backbone = VGG16(width, GREY, precision)
         features, channels = self.backbone.channels, scaled(1024, width)
         # In this order the norm of the gradient is summed up (`--clip-gradient`): another one would round differently.
         self.feature_norm = FeatureNorm(features, freeze_bn)
-        self.class_activation = ClassActivation(num_classes, features, channels, dropout)
+        self.class_activation = ClassActivation(num_classes, features, channels, dropout, precision)
         self.bottom_up = BottomUp(num_classes)
         self.icd_bu_weight = self.params.get('icd_bu_weight', shape=(num_classes, features))
-        self.top_down = TopDown(num_classes, features, channels)
+        self.top_down = TopDown(num_classes, features, channels, precision)
 
     def hybrid_forward(self, F, image, icd_bu_weight):
         conv5_3 = self.backbone(image)
@@ -100,6 +104,8 @@ class ICDNet(Block):
     dropout : float
     freeze_bn : bool
         Batch normalisation with its running statistics in training, too.
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions. Parameters and all outputs are float32, and so is the bottom-up score, whose sign counts.
 
     Inputs
     ------
@@ -117,10 +123,11 @@ class ICDNet(Block):
         Bottom-up weight (C, c) and calibration state (C, 2); the losses take both as inputs.
     """
 
-    def __init__(self, num_classes: int = 20, width: float = 1., dropout: float = .5, freeze_bn: bool = False):
+    def __init__(self, num_classes: int = 20, width: float = 1., dropout: float = .5, freeze_bn: bool = False,
+                 precision: str = half.FLOAT32):
         super().__init__(prefix='')
-        self.num_classes, self.width, self.freeze_bn = num_classes, width, freeze_bn
-        self.layers = Layers(num_classes, width, dropout, freeze_bn)
+        self.num_classes, self.width, self.freeze_bn, self.precision = num_classes, width, freeze_bn, precision
+        self.layers = Layers(num_classes, width, dropout, freeze_bn, precision)
         self.graphs = ByMode(self.layers)
         self.moments, self.normalise, self.branches = Moments(), Normalise(), Branches(self.layers)
         self.icd_accum_resign_moving_mean = self.params.get(

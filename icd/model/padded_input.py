@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from icd.data.geometry import GREY, STRIDE, enclosing_positions, feature_size, resized_positions
+from icd.model import half
 from icd.model.icd_net import ICDNet
 from icd.model.vgg import BLOCKS, VGG16
 from icd.mxnet_setup import HybridBlock, mx
@@ -237,7 +238,7 @@ class _PaddedVGG16(HybridBlock):
     Inputs
     ------
     data (N, 3, side, side) uint8 or float32 : RGB, 0..255
-    grey_maps (1, c, h, w) float32 : those of `_grey_maps` that are `needed`
+    grey_maps (1, c, h, w) : those of `_grey_maps` that are `needed`, of the backbone's precision
 
     Outputs
     -------
@@ -279,7 +280,7 @@ class _PaddedVGG16(HybridBlock):
                 x = _fill(F, _cut(F, x, made, computed), next(grey_maps), computed, wanted)
             else:
                 x = _cut(F, x, made, passed)
-        return x
+        return half.raised(F, self.backbone.precision, x)
 
     def needed(self, grey_maps):
         """Those of the grey maps that these extents call for."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from icd.errors import UserError
+from icd.model import half
 from icd.model.vgg import scaled
 from icd.mxnet_setup import HybridBlock, nn
 
@@ -35,6 +36,8 @@ class ResNet101(HybridBlock):
     ----------
     width : float
         Multiplier of the channels.
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions; batch normalisation stays float32.
 
     Inputs
     ------
@@ -55,7 +58,7 @@ class ResNet101(HybridBlock):
         Where GluonCV is not installed.
     """
 
-    def __init__(self, width: float = 1.):
+    def __init__(self, width: float = 1., precision: str = half.FLOAT32):
         super().__init__(prefix='')
         bottleneck = _bottleneck()
         self.channels = scaled(STEM, width)
@@ -71,6 +74,7 @@ class ResNet101(HybridBlock):
         for name, parameter in self.collect_params().items():
             if name.endswith(('_gamma', '_beta')):
                 parameter.grad_req = 'null'
+        half.lower(self.layers, precision, raises=True)
 
     def _unit(self, bottleneck, prefix, channels, stride, dilation, projects):
         """A bottleneck; `self.channels` are its input's and become its output's."""

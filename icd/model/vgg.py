@@ -1,6 +1,7 @@
 """The VGG16 backbone in its DeepLab-LargeFOV form (Simonyan & Zisserman 2015; Chen et al. 2015)."""
 from __future__ import annotations
 
+from icd.model import half
 from icd.mxnet_setup import HybridBlock, nn
 
 # Blocks of 3x3 convolutions: (number of convolutions, channels at width 1, dilation, stride of the pooling after).
@@ -31,6 +32,8 @@ class VGG16(HybridBlock):
         Multiplier of the channels.
     mean : float
         Subtracted from the input first. (Merging superpixels feeds 0..255 as it is, as the original does.)
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions, and of ReLU and pooling between them.
 
     Inputs
     ------
@@ -44,11 +47,12 @@ class VGG16(HybridBlock):
     ----------
     channels : int
         Of the output.
+    mean, precision
     """
 
-    def __init__(self, width: float = 1., mean: float = 0.):
+    def __init__(self, width: float = 1., mean: float = 0., precision: str = half.FLOAT32):
         super().__init__(prefix='')
-        self.mean = mean
+        self.mean, self.precision = mean, precision
         self.layers = nn.HybridSequential(prefix='')
         self.channels = 3
         for i, (count, channels, dilation, stride) in enumerate(BLOCKS, 1):
@@ -57,6 +61,7 @@ class VGG16(HybridBlock):
                 self.layers.add(convolution(f'conv{i}_{j}', in_channels, self.channels, dilation=dilation))
             if stride:
                 self.layers.add(nn.MaxPool2D(3, stride, 1, prefix=f'pool{i}_'))
+        half.lower(self.layers, precision)
 
     def hybrid_forward(self, F, x):
-        return self.layers(F.cast(x, 'float32') - self.mean)
+        return half.raised(F, self.precision, self.layers(F.cast(x, 'float32') - self.mean))

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from icd import cli, console, files, gpu_memory, mxnet_setup, parallel
+from icd import cli, console, files, gpu_memory, mxnet_setup, parallel, precision
 from icd.data import augment, geometry, images, superpixel_map
 from icd.data.inputs import Inputs, check_superpixels
 from icd.data.loader import InferenceLoader
@@ -32,7 +32,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tu
         if not options.no_superpixel:
             check_superpixels(options.superpixel_root, inputs, problems)
         try:
-            mxnet_setup.devices(options.gpus)
+            precision.check(options.precision, mxnet_setup.devices(options.gpus))
             load.read_trained(_trained(options), ICDNet(inputs.num_classes, options.width))
         except UserError as error:
             problems.add_error(error)
@@ -81,7 +81,7 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
     if not wanted:
         console.log(f'scores: all {len(inputs.names)} are up to date')
         return None
-    net = ICDNet(inputs.num_classes, options.width)
+    net = ICDNet(inputs.num_classes, options.width, precision=options.precision)
     views = score_files.views(options)
     network = PaddedMultiScale(ScoreMaps, net, views)
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
@@ -104,7 +104,7 @@ def _write_previews(options, inputs, weights, net, contexts):
     """`scores_demo/class_C.jpg`: single-label images with all their score maps, positive and negative part."""
     folder, single = os.path.join(options.snapshot, 'results', 'scores_demo'), inputs.labels.sum(axis=1) == 1
     settings = {'infer_size': options.infer_size, 'no_superpixel': options.no_superpixel,
-                'weights': f'{files.checksum(weights):08x}'}
+                'weights': f'{files.checksum(weights):08x}', **precision.setting(options.precision)}
     outputs = Outputs(folder, 'previews of scores', settings)
     shown, stale = {}, {}
     for c in range(inputs.num_classes):
@@ -126,7 +126,7 @@ def _write_previews(options, inputs, weights, net, contexts):
 def _draw(options, inputs, weights, net, contexts, outputs, wanted, count):
     """Write the previews `wanted`, which show `count` images in all."""
     if net is None:
-        net = ICDNet(inputs.num_classes, options.width)
+        net = ICDNet(inputs.num_classes, options.width, precision=options.precision)
         load.load_trained(weights, net, contexts)
     with console.progress(total=count, desc='previews of scores') as bar:
         for (path, (c, names)), (name, made_from) in wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import functools
 
-from icd import cli, console, onnx_predict
+from icd import cli, console, onnx_predict, precision
 from icd.data.inputs import Inputs
 from icd.errors import Problems, UserError
 from icd.steps import score_files
@@ -28,6 +28,7 @@ def _open(options, inputs):
 def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tuple = ()) -> int:
     """Record in `problems` what inference lacks; see `icd.steps`."""
     try:
+        precision.check_onnx(options.precision, options.onnx)
         _open(options, inputs)
     except UserError as error:
         problems.add_error(error)

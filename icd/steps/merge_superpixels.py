@@ -14,7 +14,7 @@ import shlex
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, gpu_memory, parallel, shards
+from icd import checks, cli, console, files, gpu_memory, parallel, precision, shards
 from icd.data import geometry, images, superpixel_map, voc
 from icd.errors import Problems, UserError
 from icd.method import merging
@@ -51,6 +51,7 @@ def _outputs(options):
         settings['pretrained_input'] = options.pretrained_input
     if options.pretrained == 'none':
         settings['seed'] = options.seed
+    settings.update(precision.setting(options.precision))
     return Outputs(options.save_superpixel_root, 'merged superpixels', settings, options.shard)
 
 
@@ -88,10 +89,20 @@ def check(options: cli.Options, names: list, problems: Problems) -> dict:
         size = checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
         checks.check_size(problems, _raw(options, name), size, 'superpixels', make_raw)
         sizes[name] = size
+    _check_precision(options, problems)
     checks.check_folder(problems, options.save_superpixel_root,
                         sum(4096 + size[0] * size[1] // 16 for size in sizes.values() if size))
     checks.check_links(problems, options.save_superpixel_root, names)
     return sizes
+
+
+def _check_precision(options, problems):
+    if options.precision != precision.FLOAT32:
+        from icd import mxnet_setup
+        try:
+            precision.check(options.precision, mxnet_setup.devices(options.gpus))
+        except UserError as error:
+            problems.add_error(error)
 
 
 def _count(options, name):
@@ -153,7 +164,7 @@ def _features(options, names, sizes, held):
     from icd.model.vgg import VGG16
     from icd.predict import predict
     from icd.weights import load
-    net = VGG16(options.width)
+    net = VGG16(options.width, precision=options.precision)
     network = PaddedInference(Features, net, options.image_size)
     loader = InferenceLoader(names, options.image_root, options.image_size, options.batch_size,
                              min(_READERS, parallel.number_of_cores()), sizes, network.group)

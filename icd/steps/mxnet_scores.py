@@ -5,6 +5,7 @@ import contextlib
 from typing import Iterator, Sequence
 
 from icd import gpu_memory, mxnet_setup, parallel
+from icd import precision as precisions
 from icd.data.loader import InferenceLoader
 from icd.model import deeplab
 from icd.model.initial import set_values
@@ -14,19 +15,19 @@ from icd.weights import load
 from icd.weights.trained import Trained
 
 
-def check(trained: Trained, gpus: str | None):
+def check(trained: Trained, gpus: str | None, precision: str):
     """Raise a `UserError` when the weights do not fit their network, or a device cannot be used."""
-    mxnet_setup.devices(gpus)
-    load.read_trained(trained.path, _create(trained))
+    precisions.check(precision, mxnet_setup.devices(gpus))
+    load.read_trained(trained.path, _create(trained, precision))
 
 
-def _create(trained):
-    return deeplab.create(trained.network, len(trained.class_names), trained.width)
+def _create(trained, precision):
+    return deeplab.create(trained.network, len(trained.class_names), trained.width, precision=precision)
 
 
 def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Sequence[tuple], side: int,
            scales: Sequence[float], flip: bool, batch_size: int, num_workers: int | None,
-           gpus: str | None) -> Iterator[tuple]:
+           gpus: str | None, precision: str) -> Iterator[tuple]:
     """Scores of images at every scale.
 
     Parameters
@@ -39,7 +40,7 @@ def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Seque
         Of the letterbox, 8k + 1.
     scales, flip
         As in `MultiScale`.
-    batch_size, num_workers, gpus
+    batch_size, num_workers, gpus, precision
         Options of these names.
 
     Yields
@@ -57,11 +58,12 @@ def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Seque
     """
     devices = mxnet_setup.devices(gpus)
     with mxnet_setup.computing(devices, gpu_memory.smaller_batch('--infer-batch-size', batch_size, '--infer-size')):
-        yield from _scores(trained, names, image_root, sizes, side, scales, flip, batch_size, num_workers, devices)
+        yield from _scores(trained, names, image_root, sizes, side, scales, flip, batch_size, num_workers, devices,
+                           precision)
 
 
-def _scores(trained, names, image_root, sizes, side, scales, flip, batch_size, num_workers, devices):
-    net = _create(trained)
+def _scores(trained, names, image_root, sizes, side, scales, flip, batch_size, num_workers, devices, precision):
+    net = _create(trained, precision)
     loader = InferenceLoader(names, image_root, side, batch_size, parallel.number_of_readers(num_workers), sizes,
                              padding=net.padding)
     with contextlib.closing(loader):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files, parallel, segment_options, shards
+from icd import checks, cli, console, files, parallel, precision, segment_options, shards
 from icd.data import geometry, images, labels, masks, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
@@ -66,7 +66,8 @@ def crf_recipe(options: cli.Options, network: str) -> CrfRecipe:
 def _outputs(options, network):
     """`Outputs` by kind: raw, crf, logits."""
     shared = {'network': network.network, 'weights': network.checksum, 'infer_size': options.infer_size,
-              'scales': options.scales, 'flip': not options.no_flip, 'fusion': options.fusion}
+              'scales': options.scales, 'flip': not options.no_flip, 'fusion': options.fusion,
+              **precision.setting(options.precision)}
     of_masks = dict(shared, class_names=network.class_names, only_known_classes=options.only_known_classes)
     settings = {kind: dict(of_masks, kind=kind) for kind in KINDS[options.crf]}
     if 'crf' in settings:

@@ -6,7 +6,7 @@ from typing import ContextManager, Sequence
 
 import numpy as np
 
-from icd import checks, cli, files
+from icd import checks, cli, files, precision
 from icd.data import geometry, images, score_map
 from icd.data.inputs import Inputs
 from icd.errors import Problems
@@ -27,7 +27,8 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems) -> int:
 
 def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -> Outputs:
     """The score maps of a run, by weights of this width and checksum."""
-    settings = {'infer_size': options.infer_size, 'width': width, 'num_cls': inputs.num_classes, 'weights': checksum}
+    settings = {'infer_size': options.infer_size, 'width': width, 'num_cls': inputs.num_classes, 'weights': checksum,
+                **precision.setting(options.precision)}
     if not views(options).plain:        # those of a network that saw each image once stay as they are
         settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
     return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings, options.shard)

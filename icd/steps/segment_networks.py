@@ -5,7 +5,7 @@ from typing import Iterator
 
 import numpy as np
 
-from icd import cli, files, onnx_predict
+from icd import cli, files, onnx_predict, precision
 from icd.data import voc
 from icd.errors import UserError
 from icd.method.multi_scale import resize_letterbox, scaled_side
@@ -51,19 +51,21 @@ class MxnetNetwork:
         self.checksum = f'{files.checksum(path):08x}'
         if self.network != trained.ICD:
             from icd.steps import mxnet_scores
-            mxnet_scores.check(self._trained, options.gpus)
+            mxnet_scores.check(self._trained, options.gpus, options.precision)
 
     def scores(self, options: cli.Options, names: list, sizes: list) -> Iterator[tuple]:
         """Name, fitted size and scores (C, h, w) at every scale of the images; see `icd.steps.mxnet_scores.scores`."""
         from icd.steps import mxnet_scores
         return mxnet_scores.scores(self._trained, names, options.image_root, sizes, options.infer_size, options.scales,
-                                   not options.no_flip, options.infer_batch_size, options.num_workers, options.gpus)
+                                   not options.no_flip, options.infer_batch_size, options.num_workers, options.gpus,
+                                   options.precision)
 
 
 class OnnxNetwork:
     """An ONNX file, run by onnxruntime; attributes as those of `MxnetNetwork`."""
 
     def __init__(self, path: str, options: cli.Options):
+        precision.check_onnx(options.precision, path)
         self._model = onnx_predict.OnnxNetwork(path, options.gpus)
         self.network, self.class_names = self._model.network, self._model.class_names
         self.checksum = self._model.checksum

@@ -10,7 +10,9 @@ from icd import cli, console, files, parallel
 from icd.data.datasets import IcdTrainingSet
 from icd.data.inputs import Inputs, check_superpixels
 from icd.errors import Problems, UserError
+from icd.model import half
 from icd.model.icd_net import ICDNet
+from icd.model.initial import set_values
 from icd.train import head_start, session
 from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask, warm_up_steps
@@ -34,8 +36,10 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
     values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
-    if options.pretrained_input is None:        # a training from before there was this option can be resumed
-        del values['pretrained_input']
+    # A training from before there were these options can be resumed.
+    for name, default in (('pretrained_input', None), ('precision', half.FLOAT32)):
+        if values[name] == default:
+            del values[name]
     values['num_cls'] = inputs.num_classes
     names = '\n'.join(inputs.names).encode()
     values['data_list'] = f'{zlib.crc32(names):08x}'
@@ -96,7 +100,7 @@ def _saving(options):
 
 
 def _machine(options):
-    return Machine(options.gpus, options.kvstore, parallel.number_of_readers(options.num_workers))
+    return Machine(options.gpus, options.kvstore, parallel.number_of_readers(options.num_workers), options.precision)
 
 
 def _recipe(options, inputs):
@@ -121,22 +125,35 @@ def _source(options):
     return source_input.parse(options.pretrained_input) if options.pretrained_input else None
 
 
-def _task(options, inputs, devices, path):
-    """The network on its devices, from the checkpoint `path` or pretrained, and how it is trained."""
-    net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn)
+def _network(options, inputs, precision):
+    net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn, precision=precision)
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
-    fit = UNFITTED
+    return net
+
+
+def _task(options, inputs, devices, path):
+    """The network on its devices, from the checkpoint `path` or pretrained, and how it is trained."""
+    net, notes, fit = _network(options, inputs, options.precision), [f'weights from {path}'], UNFITTED
     if path:
         load.load_trained(path, net, devices)
-        notes = [f'weights from {path}']
     else:
-        start = load.load_pretrained(options.pretrained, net, options.seed, devices, _source(options))
-        notes = [start.description]
-        if start.values and 'fc6_weight' not in start.values:
-            lines, factors = head_start.from_convolutions(net, start.values, _dataset(options, inputs, 'none'),
-                                                          inputs.labels, options.seed)
-            notes, fit = notes + lines, Fit(tuple(start.values), factors)
+        notes, fit = _begin(options, inputs, devices, net)
     schedule, margins = _schedule(options, inputs), _margins(options, inputs)
     return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
                    notes + margins.before(), fit, margins)
+
+
+def _begin(options, inputs, devices, net):
+    """Give the network the values that a training begins with; notes for the log, and the fit."""
+    # What is learned before the first step has no loss scaler, and is the same in every precision.
+    first = net if options.precision == half.FLOAT32 else _network(options, inputs, half.FLOAT32)
+    start = load.load_pretrained(options.pretrained, first, options.seed, devices, _source(options))
+    notes, fit = [start.description], UNFITTED
+    if start.values and 'fc6_weight' not in start.values:
+        lines, factors = head_start.from_convolutions(first, start.values, _dataset(options, inputs, 'none'),
+                                                      inputs.labels, options.seed)
+        notes, fit = notes + lines, Fit(tuple(start.values), factors)
+    if first is not net:
+        set_values(net, {name: p.list_data()[0].asnumpy() for name, p in first.collect_params().items()}, devices)
+    return notes, fit

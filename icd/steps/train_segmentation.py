@@ -13,7 +13,7 @@ from icd.data import seed_check, voc
 from icd.data.datasets import samples
 from icd.data.segmentation_set import SegmentationTrainingSet
 from icd.errors import Problems, UserError
-from icd.model import data_dependent, deeplab
+from icd.model import data_dependent, deeplab, half
 from icd.model.initial import set_values
 from icd.model.segmentation_loss import PERIOD
 from icd.segment_options import SEGMENT_TRAIN
@@ -125,6 +125,8 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems):
 def settings(options: cli.Options, inputs: Inputs) -> dict:
     """What a resumed run must share with the one it continues, as `icd.steps.train.settings` gives it for ICD."""
     values = {name: getattr(options, name) for name in cli.names_of(SEGMENT_TRAIN, changes='train')}
+    if options.precision == half.FLOAT32:       # a training from before there was this option can be resumed
+        del values['precision']
     values['data_list'] = f"{zlib.crc32(chr(10).join(inputs.names).encode()):08x}"
     values['class_names'] = ','.join(inputs.class_names[1:])
     values['seed_root'] = inputs.seeds.checksum
@@ -196,7 +198,7 @@ def _source(options):
 
 
 def _network(options, inputs):
-    return deeplab.create(options.network, len(inputs.class_names), options.width)
+    return deeplab.create(options.network, len(inputs.class_names), options.width, precision=options.precision)
 
 
 def _schedule(options, inputs):
@@ -211,7 +213,7 @@ def _saving(options):
 
 
 def _machine(options):
-    return Machine(options.gpus, options.kvstore, parallel.number_of_readers(options.num_workers))
+    return Machine(options.gpus, options.kvstore, parallel.number_of_readers(options.num_workers), options.precision)
 
 
 def _dataset(options, inputs, cache):

@@ -18,6 +18,7 @@ import numpy as np
 from icd import files
 from icd.errors import UserError
 from icd.mxnet_setup import Block, mx
+from icd.train.loss_scaling import Scaling
 from icd.train.task import UNFITTED, Fit
 from icd.weights import load, mxnet_params
 
@@ -46,6 +47,7 @@ class Checkpoint(NamedTuple):
         What a resumed run must share: JSON values by the names of options.
     momentum : dict of str to NDArray, or None
     fit : icd.train.task.Fit
+    scaling : icd.train.loss_scaling.Scaling or None
     """
 
     path: str | None
@@ -53,6 +55,7 @@ class Checkpoint(NamedTuple):
     settings: dict
     momentum: dict | None
     fit: Fit = UNFITTED
+    scaling: Scaling | None = None
 
 
 class Checkpoints:
@@ -103,7 +106,8 @@ class Checkpoints:
         return 0
 
     # -------------------------------------------------------------------------------------------- writing, reading
-    def save(self, net: Block, momentum: dict, position: Position, settings: dict, fit: Fit = UNFITTED) -> str:
+    def save(self, net: Block, momentum: dict, position: Position, settings: dict, fit: Fit = UNFITTED,
+             scaling: Scaling | None = None) -> str:
         """Write a checkpoint, each file whole.
 
         Parameters
@@ -115,6 +119,8 @@ class Checkpoints:
             Where the training goes on from here. At batch 0 this is the checkpoint of the epoch before.
         settings : dict
         fit : icd.train.task.Fit
+        scaling : icd.train.loss_scaling.Scaling, optional
+            Of a training with a loss scaler.
 
         Returns
         -------
@@ -135,6 +141,8 @@ class Checkpoints:
             load.save(partial, net)
             header = {'position': list(position), 'settings': settings, 'slowed': list(fit.slowed),
                       'factors': fit.factors, 'params_crc32': files.checksum(partial)}
+            if scaling:
+                header['loss_scaling'] = scaling._asdict()
             arrays = {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
             arrays.update((_MOMENTUM + name, value) for name, value in momentum.items())
             mxnet_params.write(_states(path), arrays)
@@ -191,7 +199,7 @@ class Checkpoints:
             path = self.before(begin_epoch)
             other = read(path)
             return Checkpoint(path, Position(begin_epoch, 0, begin_epoch * batches), settings,
-                              other and other.momentum, other.fit if other else UNFITTED)
+                              other and other.momentum, other.fit if other else UNFITTED, other and other.scaling)
         if resume:
             self._refuse_other(settings)
         return Checkpoint(None, Position(0, 0, 0), settings, None)
@@ -230,9 +238,10 @@ def read(path: str) -> Checkpoint | None:
         header = json.loads(arrays.pop(_HEADER).tobytes().decode())
         if header['params_crc32'] != files.checksum(path):
             return None
+        scaling = header.get('loss_scaling')
         return Checkpoint(path, Position(*header['position']), header['settings'],
                           {name[len(_MOMENTUM):]: mx.nd.array(value) for name, value in arrays.items()},
-                          Fit(header.get('slowed', ()), header.get('factors', {})))
+                          Fit(header.get('slowed', ()), header.get('factors', {})), scaling and Scaling(**scaling))
     except (UserError, KeyError, ValueError, TypeError):
         return None
 

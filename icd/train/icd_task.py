@@ -5,6 +5,7 @@ from typing import Sequence
 
 import numpy as np
 
+from icd.model import half
 from icd.model.icd_blocks import CalibrationStatistics, CalibrationUpdate
 from icd.model.icd_net import AUXILIARY, STATE, ICDNet
 from icd.model.losses import ICDLoss, warm_up
@@ -123,5 +124,7 @@ class IcdTask(Task):
         for count, channels, _, stride in BLOCKS:
             values += count * scaled(channels, width) * side ** 2
             side = (side - 1) // (stride or 1) + 1
-        values += 4 * scaled(1024, width) * side ** 2       # fc6, fc7, fc6_ft, fc7_ft
-        return 4 * images * values + super().least_memory(layout)
+        # fc6, fc7, fc6_ft, fc7_ft: float32 or, in half precision, the first two twice, before and after a cast.
+        heads = 16 * scaled(1024, width) * side ** 2
+        return (images * (half.BYTES[self.net.precision] * values + heads) + half.copied_bytes(self.net) +
+                super().least_memory(layout))

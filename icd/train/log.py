@@ -17,7 +17,9 @@ import numpy as np
 from icd import console, files
 from icd.errors import UserError
 from icd.mxnet_setup import mx
+from icd.train import loss_scaling
 from icd.train.checkpoint import Checkpoints, Position
+from icd.train.loss_scaling import Scaling
 from icd.train.mxnet_profile import Profile
 from icd.train.schedule import Schedule
 from icd.train.task import Task
@@ -96,13 +98,17 @@ class TrainingLog:
     writes : bool
         False on all nodes but the first: these only look whether the numbers are still finite.
     watching : Watching
+    scaling : icd.train.loss_scaling.Scaling, optional
+        Where the loss scaler starts, if there is one.
     """
 
     def __init__(self, task: Task, schedule: Schedule, start: Position, checkpoints: Checkpoints, writes: bool = True,
-                 watching: Watching = Watching()):
+                 watching: Watching = Watching(), scaling: Scaling | None = None):
         self._task, self._schedule, self._start = task, schedule, start
         self._folder, self._prefix, self._writes = checkpoints.folder, checkpoints.prefix, writes
-        self._columns = columns(task.figures)
+        self._figures = task.figures + (loss_scaling.FIGURES if scaling else ())
+        self._line = ', '.join([task.line, *([loss_scaling.LINE] if scaling else []), _TIMES])
+        self._columns, self._skipped = columns(self._figures), scaling.skipped if scaling else 0
         self._waiting, self._watch, self._begun = collections.deque(), Stopwatch(), time.monotonic()
         self._files, self._bar, self._rows = contextlib.ExitStack(), None, []
         self._text = self._table = self._events = self._profile = None
@@ -176,7 +182,8 @@ class TrainingLog:
 
     def _read(self):
         position, learning_rate, result = self._waiting.popleft()
-        figures = _combined(self._task.figures, result.figures)
+        figures = _combined(self._figures, result.figures)
+        self._watch_scaling(position, **{name: figures[name] for name in loss_scaling.FIGURES if name in figures})
         result.forward_backward.wait_to_read()
         self._watch.turn_to('update')
         result.update.wait_to_read()
@@ -187,6 +194,15 @@ class TrainingLog:
             return
         self._show(dict(position._asdict(), learning_rate=learning_rate, **figures, **self._rates(position.step)))
         self._rows += self._task.preview(result.shown)
+
+    def _watch_scaling(self, position, loss_scale=1., skipped_steps=0):
+        """Write a line about a skipped step; end a training that has no finite gradients at any scale."""
+        if loss_scale < loss_scaling.LEAST:
+            raise _diverged(f'gradients that are not finite, down to a loss scale of {loss_scale:g}')
+        if skipped_steps > self._skipped and self._writes:
+            self._write(f'epoch {position.epoch} batch {position.batch}: skipped, for gradients that are not finite; '
+                        f'loss scale {loss_scale:g}')
+        self._skipped = skipped_steps
 
     def _rates(self, step):
         spent, steps = self._watch.take(), self._schedule.log_every
@@ -199,7 +215,7 @@ class TrainingLog:
         with files.named(os.path.join(self._folder, 'log.csv')):
             self._table.writerow({key: f'{value:.7g}' if isinstance(value, float) else value
                                   for key, value in row.items()})
-        self._write(f"epoch {row['epoch']} batch {row['batch']}: " + f'{self._task.line}, {_TIMES}'.format(**row))
+        self._write(f"epoch {row['epoch']} batch {row['batch']}: " + self._line.format(**row))
         self._bar.set_postfix_str((self._task.bar + ', {images_per_second:.1f} images/s, {left} left in all').format(
             **row))
         if self._events:

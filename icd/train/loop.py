@@ -76,5 +76,6 @@ def _save(trainer, checkpoints, position, settings):
     """Write a checkpoint on the first node, and remove those within an epoch that it replaces."""
     trainer.average_running_statistics()
     if trainer.rank == 0:
-        checkpoints.save(trainer.task.net, trainer.momentum(), position, settings, trainer.task.fit)
+        checkpoints.save(trainer.task.net, trainer.momentum(), position, settings, trainer.task.fit,
+                         trainer.scaler and trainer.scaler.state())
         checkpoints.remove_within(before=position.step if position.batch else None)

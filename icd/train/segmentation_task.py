@@ -5,6 +5,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from icd.model import half
 from icd.model.deeplab import ASPP, DeepLab
 from icd.model.resnet import EXPANSION, STAGES, STEM
 from icd.model.segmentation_loss import PIXELS, CountPixels, Scales, SegmentationLoss
@@ -80,26 +81,29 @@ class SegmentationTask(Task):
     def least_memory(self, layout):
         """Parameters, gradients and momentum, and what backward looks at again at scale 1."""
         images, _, side, _ = layout['image'][0]
-        width = self.net.width
+        each, width = half.BYTES[self.net.precision], self.net.width
         if self.net.architecture == 'vgg16':
-            values = _vgg16_values(side, width, len(ASPP) if self.net.network.endswith('aspp') else 1)
+            an_image = _vgg16_bytes(side, width, len(ASPP) if self.net.network.endswith('aspp') else 1, each)
         else:
-            values = _resnet101_values(side, width)
-        return 4 * images * values + super().least_memory(layout)
+            an_image = _resnet101_bytes(side, width, each)
+        return images * an_image + half.copied_bytes(self.net) + super().least_memory(layout)
 
 
-def _vgg16_values(side, width, branches):
+def _vgg16_bytes(side, width, branches, each):
+    """Of an image, `each` of a value that convolutions give one another."""
     values = 0
     for count, channels, _, stride in BLOCKS:
         values += count * scaled(channels, width) * side ** 2
         side = (side - 1) // (stride or 1) + 1
-    return values + 2 * branches * scaled(1024, width) * side ** 2              # fc6, fc7
+    # ReLU of fc6 and of fc7 gives float32, which in half precision is there once more, cast for the next layer.
+    return each * values + (4 + each % 4) * 2 * branches * scaled(1024, width) * side ** 2
 
 
-def _resnet101_values(side, width):
+def _resnet101_bytes(side, width, each):
     side = (side - 1) // 2 + 1
     values, side = 2 * scaled(STEM, width) * side ** 2, (side - 1) // 2 + 1     # convolution and normalisation
     for count, channels, stride, _ in STAGES:
         side = (side - 1) // stride + 1
         values += 2 * count * (2 + EXPANSION) * scaled(channels, width) * side ** 2
-    return values
+    # Batch normalisation reads and gives float32; in half precision the half of it is there once more, cast.
+    return (4 + each % 4 / 2) * values

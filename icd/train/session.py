@@ -7,12 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import Callable
 
-from icd import console, files, gpu_memory, mxnet_setup
+from icd import console, files, gpu_memory, mxnet_setup, precision
 from icd.data.loader import BatchLoader, EpochSampler
 from icd.errors import Problems, UserError
 from icd.train import distributed, loop
 from icd.train.log import TrainingLog, Watching, preview_folder
 from icd.train.loop import Saving
+from icd.train.loss_scaling import START, LossScaler
 from icd.train.schedule import Schedule
 from icd.train.task import SLOW
 from icd.train.trainer import Sgd, Trainer, create_kvstore
@@ -28,11 +29,15 @@ class Machine:
         See `icd.train.trainer.create_kvstore`.
     num_workers : int
         Processes that read images.
+    precision : str
+        Of the convolutions, one of `icd.precision.PRECISIONS`. The task's network has it already; float16 scales the
+        loss.
     """
 
     gpus: str | None = None
     kvstore: str = 'device'
     num_workers: int = 0
+    precision: str = precision.FLOAT32
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,9 @@ def check(schedule: Schedule, batch_size: int, machine: Machine, problems: Probl
     """Record in `problems` what of these does not fit together; see `Recipe`."""
     try:
         distributed.check(machine.kvstore)
-        _check_divisible(batch_size, len(_devices(machine, batch_size)))
+        devices = _devices(machine, batch_size)
+        _check_divisible(batch_size, len(devices))
+        precision.check(machine.precision, devices)
         if not schedule.batches:
             raise UserError(f'an epoch has only {schedule.images} images, a step takes {schedule.batch}',
                             f'--batch-size {batch_size}', 'use a smaller batch')
@@ -135,7 +142,7 @@ def _run(recipe, saving, machine, watching, devices):
             if recipe.about:
                 saving.checkpoints.describe(recipe.about)
         if ahead:
-            _train(recipe, saving, watching, devices, kvstore, start, loader)
+            _train(recipe, saving, machine, watching, devices, kvstore, start, loader)
         else:
             console.log(f'training: all {recipe.schedule.epochs} epochs are done')
     return rank == 0
@@ -155,7 +162,7 @@ def _loader(recipe, machine, nodes, rank):
     return BatchLoader(dataset, sampler, machine.num_workers)
 
 
-def _train(recipe, saving, watching, devices, kvstore, start, loader):
+def _train(recipe, saving, machine, watching, devices, kvstore, start, loader):
     nodes, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
     schedule, free = recipe.schedule, mxnet_setup.free_memory(devices)
     task = recipe.make_task(devices, start.path)
@@ -163,15 +170,18 @@ def _train(recipe, saving, watching, devices, kvstore, start, loader):
         task.fit = start.fit
     warnings = gpu_memory.check(free, lambda images: task.least_memory(loader.layout(images)), recipe.batch_size,
                                 recipe.accumulate, nodes * len(devices))
-    trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd)
+    scaling = (start.scaling or START) if machine.precision == 'float16' else None
+    trainer = Trainer(task, devices, kvstore, recipe.accumulate, recipe.seed, recipe.sgd,
+                      scaling and LossScaler(devices, scaling))
     if start.momentum:
         trainer.set_momentum(start.momentum)
     with contextlib.closing(TrainingLog(task, schedule, start.position, saving.checkpoints, rank == 0,
-                                        watching)) as log:
+                                        watching, scaling)) as log:
         log.message(watching.title or '(default options)')
         log.message(f'from epoch {start.position.epoch}, batch {start.position.batch}, '
                     f'of {schedule.epochs} epochs of {schedule.batches} batches')
-        for note in (*task.notes, *warnings):
+        notes = [] if machine.precision == precision.FLOAT32 else [f'convolutions in {machine.precision}']
+        for note in (*task.notes, *notes, *warnings):
             log.message(note)
         if task.fit.slowed:
             log.message(f'what the weights file gave learns at {SLOW} of its rate')

@@ -9,9 +9,8 @@ import numpy as np
 
 from icd.errors import UserError
 from icd.mxnet_setup import autograd, gluon, mx
+from icd.train.loss_scaling import LossScaler, SkippingSgd, all_finite
 from icd.train.task import SLOW, Task
-
-_CHECKED = 200          # arrays that MXNet looks at in one operation, at most
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class StepResult(NamedTuple):
     """What a step gives back at once; the values follow when the devices have computed them.
 
     figures : list of dict of str to NDArray or float
-        `Losses.figures`, one a device and accumulated batch.
+        `Losses.figures`, one a device and accumulated batch; with a loss scaler its figures, too.
     shown : object
         `Losses.shown` of the first of them.
     forward_backward, update : NDArray (1,)
@@ -97,17 +96,20 @@ class Trainer:
         Of the dropout. Every part of every step draws from a seed of its own: nothing has to be remembered for a
         resumed run to draw the same.
     sgd : Sgd
+    scaler : icd.train.loss_scaling.LossScaler, optional
+        Of these devices. Steps whose gradients are not finite are then skipped.
 
     Attributes
     ----------
     task : Task
+    scaler : LossScaler or None
     nodes, rank : int
         How many nodes train, and which one this is.
     """
 
     def __init__(self, task: Task, devices: list, kvstore: mx.kvstore.KVStore | None = None, accumulate: int = 1,
-                 seed: int = 0, sgd: Sgd = Sgd()):
-        self.task, self._devices, self._kvstore = task, devices, kvstore
+                 seed: int = 0, sgd: Sgd = Sgd(), scaler: LossScaler | None = None):
+        self.task, self._devices, self._kvstore, self.scaler = task, devices, kvstore, scaler
         self._accumulate, self._seed, self._sgd = accumulate, seed, sgd
         self.nodes, self.rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
         for block in (task.net, *task.blocks):
@@ -123,8 +125,9 @@ class Trainer:
             for parameter in self._learning:
                 parameter.grad_req = 'add'
         # Updating on the devices, not in the store, lets the store add up other things than gradients, too.
-        self._optimiser = gluon.Trainer(parameters, 'sgd', {'momentum': sgd.momentum, 'wd': sgd.weight_decay},
-                                        kvstore=kvstore, update_on_kvstore=False)
+        values = {'momentum': sgd.momentum, 'wd': sgd.weight_decay}
+        rule = SkippingSgd(scaler, **values) if scaler else mx.optimizer.SGD(**values)
+        self._optimiser = gluon.Trainer(parameters, rule, kvstore=kvstore, update_on_kvstore=False)
         # All devices and nodes get the parameters of the first one now, not in the first step, as Gluon would do:
         # there, nothing keeps the first gradients from overtaking the parameters on the way to a node.
         self._optimiser._init_kvstore()
@@ -168,8 +171,10 @@ class Trainer:
         self._update(len(batch[0]) * self.nodes if self.task.mean_over_images else 1, learning_rate)
         update = [mx.nd.add_n(*views) for views in self._data_views]
         self._show_running(update)
-        return StepResult([result.figures for result in results], results[0].shown, forward_backward, update[0],
-                          self._all_finite() if check else None)
+        scaling = self.scaler.figures() if self.scaler else {}
+        return StepResult([{**result.figures, **scaling} for result in results], results[0].shown, forward_backward,
+                          update[0],
+                          all_finite(self._values()) if check else None)
 
     # ------------------------------------------------------------------------------------------------- the stages
     def _split(self, batch):
@@ -232,18 +237,24 @@ class Trainer:
     def _backward(self, outputs, part):
         with autograd.record():
             results = [self.task.loss(o, batch) for o, batch in zip(outputs, part)]
-        autograd.backward([result.loss for result in results])
+        heads = [self.scaler.scale(device) for device in self._devices] if self.scaler else None
+        autograd.backward([result.loss for result in results], heads)
         return results
 
     def _update(self, count, learning_rate):
         """Add the gradients up, clip them and move the parameters; `count`: what they are divided by."""
         self._optimiser.set_learning_rate(learning_rate)
         self._optimiser.allreduce_grads()
+        if self.scaler:
+            for i, device in enumerate(self._devices):
+                self.scaler.unscale(device, [p.list_grad()[i] for p in self._learning])
         if self._sgd.clip_gradient:
             for i in range(len(self._devices)):
                 gluon.utils.clip_global_norm([p.list_grad()[i] for p in self._clipped],
                                              self._sgd.clip_gradient * count, check_isfinite=False)
         self._optimiser.update(count)
+        if self.scaler:
+            self.scaler.update()
         if self._accumulate > 1:
             for parameter in self._learning:
                 parameter.zero_grad()
@@ -259,14 +270,9 @@ class Trainer:
                 data = parameter.data(device)
                 data[:] = data + 0 * done
 
-    def _all_finite(self):
-        """1 (an array) where all parameters on the first device are finite, else 0."""
-        values = [p.data(self._devices[0]) for p in self.task.net.collect_params().values()]
-        finite = mx.nd.ones((1,), ctx=self._devices[0])
-        for first in range(0, len(values), _CHECKED):
-            some = values[first:first + _CHECKED]
-            mx.nd.multi_all_finite(*some, num_arrays=len(some), init_output=False, out=finite)
-        return finite
+    def _values(self):
+        """All parameters on the first device."""
+        return [p.data(self._devices[0]) for p in self.task.net.collect_params().values()]
 
     # ------------------------------------------------------------------------------------- what a checkpoint holds
     def average_running_statistics(self):

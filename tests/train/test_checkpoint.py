@@ -175,12 +175,12 @@ def test_a_missing_epoch_is_named(checkpoints, net):
 
 # ------------------------------------------------------------------------------------------------------ the start
 def test_a_training_resumes_from_its_newest_checkpoint(checkpoints, net):
-    assert checkpoints.start(SETTINGS, 10) == (None, (0, 0, 0), SETTINGS, None, UNFITTED)
+    assert checkpoints.start(SETTINGS, 10) == (None, (0, 0, 0), SETTINGS, None, UNFITTED, None)
     save(checkpoints, net, 0)
     within = save_within(checkpoints, net, 14)
     found = checkpoints.start(SETTINGS, 10)
     assert (found.path, found.position) == (within, (1, 4, 14)) and found.momentum
-    assert checkpoints.start(SETTINGS, 10, resume=False) == (None, (0, 0, 0), SETTINGS, None, UNFITTED)
+    assert checkpoints.start(SETTINGS, 10, resume=False) == (None, (0, 0, 0), SETTINGS, None, UNFITTED, None)
 
 
 def test_begin_epoch_starts_from_the_epoch_before(checkpoints, net):

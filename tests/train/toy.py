@@ -12,6 +12,8 @@ from icd.train.checkpoint import Checkpoints
 from icd.train.task import Fit, Losses, Task
 from icd.weights import load
 
+OVERFLOWS = 1, 4, 9         # steps in which a training in float16 finds infinite gradients, on the last device
+
 
 class Points:
     class Batch(NamedTuple):
@@ -75,10 +77,28 @@ def make_task(devices, path):
     return task
 
 
-def train(folder, gpus='cpu:2', batch_size=16, accumulate=2, workers=0, log_frequency=1):
+class Overflowing(ToyTask):
+    def prepare(self, step, sums):
+        super().prepare(step, sums)
+        self._overflows = step in OVERFLOWS and list(self._labelled)[-1]
+
+    def loss(self, outputs, batch):
+        found = super().loss(outputs, batch)
+        return found._replace(loss=found.loss * np.inf) if outputs.context == self._overflows else found
+
+
+def make_overflowing(devices, path):
+    task = make_task(devices, path)
+    task.__class__ = Overflowing
+    return task
+
+
+def train(folder, gpus='cpu:2', batch_size=16, accumulate=2, workers=0, log_frequency=1, precision='float32'):
     schedule = session.Schedule(160, batch_size * accumulate, 3, .1, log_frequency=log_frequency)
-    session.run(session.Recipe(Points, make_task, schedule, batch_size, accumulate, 5, session.Sgd(), {'toy': 1}),
-                session.Saving(Checkpoints(folder, 'toy'), every=2), session.Machine(gpus, 'device', workers))
+    task = make_task if precision == 'float32' else make_overflowing
+    session.run(session.Recipe(Points, task, schedule, batch_size, accumulate, 5, session.Sgd(), {'toy': 1}),
+                session.Saving(Checkpoints(folder, 'toy'), every=2),
+                session.Machine(gpus, 'device', workers, precision))
 
 
 if __name__ == '__main__':
