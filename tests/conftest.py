@@ -66,3 +66,18 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), hard))
     yield
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.fixture(scope='session')
+def bfloat16():
+    """The name of this precision, where the processor computes in it."""
+    from icd.doctor import operators
+    from icd.doctor.side import Side
+    from icd.mxnet_setup import mx
+    try:
+        operators.lower_precision(Side(mx.cpu(0)), 'bfloat16')
+    except mx.base.MXNetError:
+        with pytest.raises(mx.base.MXNetError):
+            mx.nd.waitall()
+        pytest.skip('oneDNN has no bfloat16 on this processor')
+    return 'bfloat16'

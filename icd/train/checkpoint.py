@@ -212,8 +212,9 @@ class Checkpoints:
     def _refuse_other(self, settings):
         other = self.newest()
         if other:
-            differences = ', '.join(f"--{key.replace('_', '-')} ({other.settings.get(key)})" for key in sorted(settings)
-                                    if other.settings.get(key) != settings[key])
+            differences = ', '.join(f"--{key.replace('_', '-')} ({other.settings.get(key, 'the default')})"
+                                    for key in sorted({**settings, **other.settings})
+                                    if other.settings.get(key) != settings.get(key))
             raise UserError(f'comes from a training with another {differences}', other.path,
                             _longer(other, settings) or f'give the same options, {_REMEDY}')
         for epoch in self.epochs()[:1]:

@@ -9,8 +9,6 @@ import re
 import numpy as np
 import pytest
 
-from icd.doctor import operators
-from icd.doctor.side import Side
 from icd.model import deeplab, half
 from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing, set_values
@@ -119,17 +117,6 @@ def test_parameters_are_float32_under_the_same_names(kind):
 
 
 # --------------------------------------------------------------------------------------------------------- values
-@pytest.fixture(scope='module')
-def bfloat16():
-    try:
-        operators.lower_precision(Side(mx.cpu(0)), 'bfloat16')
-    except mx.base.MXNetError:
-        with pytest.raises(mx.base.MXNetError):
-            mx.nd.waitall()
-        pytest.skip('this processor has no bfloat16 in oneDNN')
-    return 'bfloat16'
-
-
 def network(kind, devices=None):
     net = ICDNet(CLASSES, WIDTH, dropout=0, precision=kind)
     set_values(net, initialize_missing(net, {}, 0, he=True), devices)

@@ -196,7 +196,7 @@ def test_begin_epoch_starts_from_the_epoch_before(checkpoints, net):
 
 def test_checkpoints_of_another_training_are_not_overwritten(checkpoints, net):
     save(checkpoints, net, 1, settings={'seed': 4})
-    with pytest.raises(UserError, match=r'with another --augment \(None\), --seed \(4\): give the same options'):
+    with pytest.raises(UserError, match=r'with another --augment \(the default\), --seed \(4\): give the same options'):
         checkpoints.start(SETTINGS, 10)
     os.remove(checkpoints.path(1).replace('.params', '.states'))
     with pytest.raises(UserError, match='0001.params: comes from another program'):

@@ -16,6 +16,7 @@ from icd.model.initial import initialize_missing, set_values
 from icd.model.losses import ICDLoss, warm_up
 from icd.train import distributed, launch, task
 from icd.train.icd_task import IcdTask
+from icd.train.loss_scaling import LossScaler
 from icd.train.trainer import Sgd, Trainer, create_kvstore
 from tests.helpers import PROJECT
 
@@ -56,13 +57,13 @@ def values_of(net, device=None):
 
 
 def train(number=1, steps=1, accumulate=1, freeze_bn=False, sync_bn=False, kvstore='device', dropout=0., clip=0.,
-          rate=RATE, make_task=IcdTask, store=None):
+          rate=RATE, make_task=IcdTask, store=None, scaled=False):
     """Weights, and the trainer, after `steps` batches on so many CPU devices."""
     devices = [mx.cpu(i) for i in range(number)]
     net = start_net(devices, dropout, freeze_bn)
     store = store or create_kvstore(kvstore, devices)
     trainer = Trainer(make_task(net, WARM_UP, sync_bn=sync_bn), devices, store, accumulate, 7,
-                      Sgd(clip_gradient=clip))
+                      Sgd(clip_gradient=clip), LossScaler(devices) if scaled else None)
     part = slice(trainer.rank * BATCH // trainer.nodes, (trainer.rank + 1) * BATCH // trainer.nodes)
     for number, batch in enumerate(batches(steps), FIRST):
         trainer.step(part_of(batch, part), rate, number)
@@ -285,13 +286,26 @@ def be_a_worker(path):
         mx.kvstore.kvstore_server.KVStoreServer(mx.kv.create('dist')).run()
         return
     store = create_kvstore('dist_sync', [mx.cpu()])
-    net, trainer = train(steps=1, freeze_bn=True, store=store)
+    net, trainer = train(steps=1, freeze_bn=True, store=store, scaled=True, make_task=Overflowing)
     trainer.average_running_statistics()
     assert distributed.same_everywhere(store, bytes([7, store.rank])) == (store.rank == 0)
-    np.savez(path % trainer.rank, **values_of(net))
+    trained = values_of(net)
+    trainer.task.factor = float('inf') if store.rank else 1.        # one of the workers alone
+    trainer.step(part_of(next(batches(1)), slice(4 * store.rank, 4 * store.rank + 4)), RATE, FIRST + 1)
+    assert_same(values_of(net), trained, but=[STATE])
+    assert trainer.scaler.state() == (2. ** 15, 0, 1)
+    np.savez(path % trainer.rank, **trained)
 
 
-def test_two_workers_and_a_server_equal_one_process(single_frozen, tmp_path):
+class Overflowing(IcdTask):
+    factor = 1.
+
+    def loss(self, outputs, batch):
+        found = super().loss(outputs, batch)
+        return found._replace(loss=found.loss * self.factor)
+
+
+def test_two_workers_and_a_server_equal_one_process_and_skip_the_same_step(single_frozen, tmp_path):
     code = 'import sys; sys.path.insert(0, {!r}); import icd.mxnet_setup; from tests.train import test_trainer as t; ' \
         't.be_a_worker({!r})'.format(PROJECT, str(tmp_path / 'worker%d.npz'))
     processes = launch.start(['scheduler', 'server', 'worker', 'worker'], [sys.executable, '-c', code],
