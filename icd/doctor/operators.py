@@ -134,12 +134,12 @@ def precisions(side: Side) -> str:
         try:
             found.append(f'{precision}: {lower_precision(side, precision)}')
         except mx.base.MXNetError as error:
-            if side.is_gpu and precision == 'float16':
-                raise
-            reason = str(error).strip().splitlines()[-1]
-            found.append(f"{precision}: not here ({reason.rpartition('MXNetError: ')[2]})")
+            reason = str(error).strip().splitlines()[-1].rpartition('MXNetError: ')[2]
+            found.append(f'{precision}: not here ({reason})')
             with contextlib.suppress(mx.base.MXNetError):       # the same error waits in what was asked for after it
                 mx.nd.waitall()
+            if side.is_gpu and precision == 'float16':
+                raise Failed(found[-1], 'train without --precision float16') from None
     return '; '.join(found)
 
 

@@ -81,29 +81,33 @@ class SegmentationTask(Task):
     def least_memory(self, layout):
         """Parameters, gradients and momentum, and what backward looks at again at scale 1."""
         images, _, side, _ = layout['image'][0]
-        each, width = half.BYTES[self.net.precision], self.net.width
+        precision, width = self.net.precision, self.net.width
         if self.net.architecture == 'vgg16':
-            an_image = _vgg16_bytes(side, width, len(ASPP) if self.net.network.endswith('aspp') else 1, each)
+            an_image = _vgg16_bytes(side, width, precision, len(ASPP) if self.net.network.endswith('aspp') else 1)
         else:
-            an_image = _resnet101_bytes(side, width, each)
+            an_image = _resnet101_bytes(side, width, precision)
         return images * an_image + half.copied_bytes(self.net) + super().least_memory(layout)
 
 
-def _vgg16_bytes(side, width, branches, each):
-    """Of an image, `each` of a value that convolutions give one another."""
+def _vgg16_bytes(side, width, precision, branches):
     values = 0
     for count, channels, _, stride in BLOCKS:
         values += count * scaled(channels, width) * side ** 2
         side = (side - 1) // (stride or 1) + 1
-    # ReLU of fc6 and of fc7 gives float32, which in half precision is there once more, cast for the next layer.
-    return each * values + (4 + each % 4) * 2 * branches * scaled(1024, width) * side ** 2
+    heads = 2 * branches * scaled(1024, width) * side ** 2                     # fc6, fc7, whose ReLU gives float32
+    return half.BYTES[precision] * values + (4 + _of_cast(precision)) * heads
 
 
-def _resnet101_bytes(side, width, each):
+def _of_cast(precision):
+    """Bytes of a float32 value that is there once more in half precision, as the next convolution reads it."""
+    return 0 if precision == half.FLOAT32 else half.BYTES[precision]
+
+
+def _resnet101_bytes(side, width, precision):
     side = (side - 1) // 2 + 1
     values, side = 2 * scaled(STEM, width) * side ** 2, (side - 1) // 2 + 1     # convolution and normalisation
     for count, channels, stride, _ in STAGES:
         side = (side - 1) // stride + 1
         values += 2 * count * (2 + EXPANSION) * scaled(channels, width) * side ** 2
-    # Batch normalisation reads and gives float32; in half precision the half of it is there once more, cast.
-    return (4 + each % 4 / 2) * values
+    # Batch normalisation reads and gives float32; what it gives, half of the values, is then cast.
+    return 4 * values + _of_cast(precision) * values // 2

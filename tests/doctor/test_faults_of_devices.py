@@ -63,6 +63,12 @@ class OneStream(Healthy):
         super().seed(0)
 
 
+class NoFloat16(Healthy):
+    """A GPU without float16."""
+
+    is_gpu = True
+
+
 class NoNaN(Healthy):
     def put(self, array):
         return super().put(np.nan_to_num(array) if array.dtype == np.float32 else array)
@@ -134,6 +140,7 @@ FAULTS = {
     'fusion': (Misreads(one_bit), 'fused operators', 'other values than NumPy', 'MXNET_USE_FUSION=0'),
     'fusion does not compile': (Fails('NVRTC Compilation failed. invalid value for --gpu-architecture'),
                                 'fused operators', 'does not know this device', 'MXNET_USE_FUSION=0'),
+    'no float16': (NoFloat16(), 'precisions', '^float16: not here .FP16 gemm', 'without --precision float16'),
     'NaN becomes 0': (NoNaN(), 'NaN', 'NaN in the weights is not noticed', 'compare a training'),
     'shifted random stream': (ShiftedStream(), 'dropout', 'the same seed gives other random numbers', 'resumed'),
     'seed without effect': (OneStream(), 'dropout', 'another seed gives the same', 'report'),
@@ -169,6 +176,12 @@ def test_a_planted_fault_is_found_and_named(fault):
 def test_nothing_is_found_in_a_device_that_is_in_order(name):
     found = check(name, Healthy())
     assert (found.state, found.remedy) == (result.OK, '') and found.found, found
+
+
+def test_wrong_convolutions_in_half_precision_are_found(bfloat16):
+    side = WrongOperator(Convolution=lambda y: y if y.dtype == np.float32 else y * 1.25)
+    found = check('precisions', side)
+    assert found.state == result.FAILED and '4 of 4 arrays differ by more than 0.02: ' in found.found
 
 
 def test_devices_that_add_up_wrongly_are_found():

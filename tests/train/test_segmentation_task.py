@@ -237,3 +237,27 @@ def test_the_preview_shows_image_label_and_prediction():
     image, label, predicted = (first[:, i * 124:i * 124 + 120] for i in range(3))
     assert (image == 200).all() and (label == 200).all()                # background shows the image
     np.testing.assert_allclose(predicted[0, 0], .4 * 200 + .6 * np.array([0, 128, 0]), atol=1)
+
+
+@pytest.mark.parametrize('network, precision, bytes_of_image, bytes_of_parameter', [
+    ('vgg16_largefov', 'float32', 4 * (30.1e6 + 2 * 1.72e6), 12),
+    ('vgg16_largefov', 'float16', 2 * 30.1e6 + 12 * 1.72e6, 14),
+    ('vgg16_aspp', 'float32', 4 * (30.1e6 + 8 * 1.72e6), 12),
+    ('vgg16_aspp', 'bfloat16', 2 * 30.1e6 + 48 * 1.72e6, 14)])
+def test_least_memory_is_known(network, precision, bytes_of_image, bytes_of_parameter):
+    """By hand: values of the backbone and of fc6 and fc7, these in half precision before and after a cast."""
+    net = deeplab.create(network, 21, precision=precision)
+    one, four = (SegmentationTask(net).least_memory({'image': ((images, 3, 321, 321), np.uint8)}) for images in (1, 4))
+    assert (four - one) / 3 == pytest.approx(bytes_of_image, rel=.01)
+    parameters = sum(int(np.prod(p.shape)) for p in net.collect_params().values())
+    assert one - (four - one) / 3 == pytest.approx(bytes_of_parameter * parameters, rel=1e-6)
+
+
+def test_a_resnet_takes_more_memory_in_half_precision():
+    """Its batch normalisation is float32 on both sides, and what it gives is there in halves, too: 10 bytes for 8."""
+    pytest.importorskip('gluoncv')
+    layout, found = {'image': ((1000, 3, 97, 97), np.uint8)}, {}
+    for precision in ('float32', 'float16'):
+        net = deeplab.create('resnet101_largefov', 21, 1 / 32, precision=precision)
+        found[precision] = SegmentationTask(net).least_memory(layout)
+    assert found['float16'] / found['float32'] == pytest.approx(1.25, rel=.01)
