@@ -31,5 +31,5 @@ PIPELINE = {
         _OF_ICD['--width'], _OF_ICD['--seed'],
         Option('--dry-run', False, 'check every input, print the plan and the commands, and stop'),
     ],
-    'Machine': [_OF_ICD['--gpus'], _OF_ICD['--deterministic'], _OF_ICD['--num-process']],
+    'Machine': [_OF_ICD['--gpus'], _OF_ICD['--precision'], _OF_ICD['--deterministic'], _OF_ICD['--num-process']],
 }

@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import Callable
 
-from icd import checks, cli, console, files, gpu, parallel, plan
+from icd import checks, cli, console, files, gpu, parallel, plan, precision
 from icd.data import labels
 from icd.data.inputs import read_inputs
 from icd.data.labels.contents import class_names_of, contents
@@ -143,6 +143,7 @@ def _check(options, folder):
 def _machine(options):
     """How many devices there are, how fast they are, and the free memory of the smallest GPU; None on the CPU."""
     from icd import mxnet_setup
+    precision.check(options.precision, mxnet_setup.devices(options.gpus))
     if own_process.needed(options.gpus):
         from icd.speed import measure
         return own_process.call(measure, options.gpus)
@@ -195,7 +196,8 @@ def _stages(options, settings, inputs, apart):
     count, steps = len(inputs.names), len(inputs.names) // settings.batch_size * settings.epochs
     raw, merged = (os.path.join(options.out, 'superpixels', part) for part in ('raw', 'merged'))
     images = ['--image-root', options.image_root, '--data-list', os.path.join(options.out, LIST)]
-    machine = ['--gpus', options.gpus] if options.gpus else []
+    machine = [*(['--gpus', options.gpus] if options.gpus else []),
+               *(['--precision', options.precision] if options.precision != precision.FLOAT32 else [])]
     bits = ['--deterministic'] if options.deterministic else []
     processes = ['--num-process', str(options.num_process)] if options.num_process else []
     source = ['--pretrained-input', options.pretrained_input] if options.pretrained_input else []

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from icd import console, files
+from icd import console, files, precision
 from icd.data import masks
 from icd.live import run as live
 from icd.steps import own_process, pipeline
@@ -94,6 +94,15 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(photos, capsys):
     assert '4 images of 2 classes' in printed and '1 epochs of crops of 33 pixels, 2 images a step, 2 steps' in printed
     assert re.search(r'about \d+ s on this machine', printed) and 'GB on the disk' in printed
     assert len(re.findall('^(?:makeSuperpixel|icd-.*) ', printed, re.M)) == 7
+
+
+def test_all_that_computes_gets_the_precision_and_it_is_checked_first(photos, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(precision, 'check', lambda *given: asked.append(given))
+    assert run('--dry-run', '--segment', '--precision', 'bfloat16') == 0
+    lines = re.findall('^icd-.*$', capsys.readouterr().err, re.M)
+    assert len(lines) == 6 and all(' --precision bfloat16' in line for line in lines)
+    assert [given for given, _ in asked] == ['bfloat16']
 
 
 @pytest.mark.parametrize('spoil, line', [
