@@ -19,7 +19,6 @@ class Options(argparse.Namespace):
     """Values of a command's options, by name with underscores: `options.image_root`."""
 
 
-# ------------------------------------------------------------------------------------------------------ the table
 class Option:
     """One option: `flag`, `default`, `text` for the help, `type` (None: a switch) and further arguments of argparse.
 
@@ -77,8 +76,7 @@ _PRETRAINED_INPUT = Option(
     types.pretrained_input, changes=_TRAIN)
 _GPUS = Option('--gpus', None, 'devices: 0,1 for GPUs, cpu, cpu:2 for two CPU devices '
                '(default: all GPUs, else the CPU)', str)
-_PRECISION = Option('--precision', 'float32', 'of the convolutions (docs/gpus.md)', str, choices=PRECISIONS,
-                    changes=_TRAIN)
+_PRECISION = Option('--precision', 'float32', 'of convolutions (docs/gpus.md)', str, choices=PRECISIONS, changes=_TRAIN)
 _SEED = Option('--seed', 0, 'seed of everything random', types.number(int, 0, 2 ** 31 - 1), changes=_TRAIN)
 _PROCESSES = Option('--num-process', None, 'worker processes (default: one a core)', types.POSITIVE)
 _WIDTH = Option('--width', 1., "multiplier of the network's channels; 1 is the paper's VGG16",
@@ -242,7 +240,6 @@ EVALUATE = {
 }
 
 
-# ----------------------------------------------------------------------------------------------------- parsing
 def _all(groups):
     return itertools.chain.from_iterable(groups.values())
 
