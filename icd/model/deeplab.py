@@ -48,7 +48,7 @@ def _branches(aspp):
 class Layers(HybridBlock):
     """From images to scores; see `DeepLab`."""
 
-    def __init__(self, architecture: str, aspp: bool, num_classes: int, width: float, dropout: float):
+    def __init__(self, architecture: str, aspp: bool, num_classes: int, width: float, dropout: float, variant: str):
         super().__init__(prefix='')
         if architecture == 'vgg16':
             self.backbone, pool = VGG16(width, GREY), nn.HybridSequential(prefix='')
@@ -57,7 +57,7 @@ class Layers(HybridBlock):
                 FullyConnected(num_classes, self.backbone.channels, scaled(1024, width), dropout, dilation, branch)
                 for dilation, branch in _branches(aspp)])
         else:
-            self.backbone = ResNet101(width)
+            self.backbone = ResNet101(width, variant)
             self.head = Sum(None, [
                 convolution('fc1' + branch, self.backbone.channels, num_classes, dilation=dilation, relu=False)
                 for dilation, branch in _branches(aspp)])
@@ -92,12 +92,13 @@ class DeepLab(HybridBlock):
         RGB of what is padded: the colour that is 0, or almost, once it is normalised.
     """
 
-    def __init__(self, network: str, num_classes: int, width: float, dropout: float):
+    def __init__(self, network: str, num_classes: int, width: float, dropout: float, variant: str):
         super().__init__(prefix='')
         self.network, self.num_classes, self.width = network, num_classes, width
         self.architecture, _, head = network.partition('_')
         self.padding = (GREY,) * 3 if self.architecture == 'vgg16' else PADDING
-        self.layers = Layers(self.architecture, head == 'aspp', num_classes, width, dropout)
+        self.layers = Layers(self.architecture, head == 'aspp', num_classes, width, dropout,
+                             variant)
         self.graphs = ByMode(self.layers)
         for name, parameter in self.collect_params().items():
             parameter.lr_mult = LAST_LAYER_RATE if name.startswith(('fc8', 'fc1')) else 1.
@@ -115,7 +116,8 @@ class DeepLab(HybridBlock):
                 for dilation, branch in _branches(self.network.endswith('aspp'))]
 
 
-def create(network: str, num_classes: int, width: float = 1., dropout: float = .5) -> DeepLab:
+def create(network: str, num_classes: int, width: float = 1., dropout: float = .5,
+           resnet_variant: str = 'v1b') -> DeepLab:
     """A DeepLab network, not initialised.
 
     Parameters
@@ -128,6 +130,8 @@ def create(network: str, num_classes: int, width: float = 1., dropout: float = .
         Multiplier of all channels but those of the scores; 1 for the papers' networks.
     dropout : float
         Fraction of fc6 and of fc7 that training drops; ResNet-101 has no dropout.
+    resnet_variant : {'v1b', 'v1'}
+        Of ResNet-101, see `icd.model.resnet.ResNet101`.
 
     Returns
     -------
@@ -138,8 +142,8 @@ def create(network: str, num_classes: int, width: float = 1., dropout: float = .
     UserError
         For ResNet-101 where GluonCV is not installed.
     ValueError
-        When there is no such network.
+        When there is no such network or variant.
     """
     if network not in NETWORKS:
         raise ValueError(f"no network {network!r}: choose from {', '.join(NETWORKS)}")
-    return DeepLab(network, num_classes, width, dropout)
+    return DeepLab(network, num_classes, width, dropout, resnet_variant)

@@ -10,7 +10,7 @@ from icd.model import deeplab
 from icd.model.initial import set_values
 from icd.model.multi_scale import MultiScale
 from icd.predict import predict
-from icd.weights import load
+from icd.weights import load, resnet101
 from icd.weights.trained import Trained
 
 
@@ -21,7 +21,8 @@ def check(trained: Trained, gpus: str | None):
 
 
 def _create(trained):
-    return deeplab.create(trained.network, len(trained.class_names), trained.width)
+    return deeplab.create(trained.network, len(trained.class_names), trained.width,
+                          resnet_variant=resnet101.variant_of(trained.arrays))
 
 
 def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Sequence[tuple], side: int,
