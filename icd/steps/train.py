@@ -24,6 +24,8 @@ from icd.train.trainer import Sgd
 from icd.viz import curves
 from icd.weights import load, source_input
 
+_ADDED = 'pretrained_input', 'no_sign_calibration'      # options that were not there at first
+
 
 def settings(options: cli.Options, inputs: Inputs) -> dict:
     """What a resumed run must share with the one it continues: all that changes the numbers.
@@ -34,8 +36,9 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
     values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
-    if options.pretrained_input is None:        # a training from before there was this option can be resumed
-        del values['pretrained_input']
+    for name in _ADDED:                 # a training from before there was this option can be resumed
+        if not values[name]:
+            del values[name]
     values['num_cls'] = inputs.num_classes
     names = '\n'.join(inputs.names).encode()
     values['data_list'] = f'{zlib.crc32(names):08x}'
@@ -68,7 +71,7 @@ def plan(options: cli.Options, inputs: Inputs) -> str:
     schedule = _schedule(options, inputs)
     steps = warm_up_steps(schedule.images, schedule.batch)
     return '\n'.join([str(schedule), f'warm-up of the top-down branch: {steps} steps',
-                      *_margins(options, inputs).before()])
+                      *([] if options.no_sign_calibration else _margins(options, inputs).before())])
 
 
 def run(options: cli.Options, inputs: Inputs) -> bool:
@@ -126,6 +129,8 @@ def _task(options, inputs, devices, path):
     net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn)
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
+        if not options.backbone_lr:
+            parameter.grad_req = 'null'         # no gradients, which halves the time of a step
     fit = UNFITTED
     if path:
         load.load_trained(path, net, devices)
@@ -138,5 +143,7 @@ def _task(options, inputs, devices, path):
                                                           inputs.labels, options.seed)
             notes, fit = notes + lines, Fit(tuple(start.values), factors)
     schedule, margins = _schedule(options, inputs), _margins(options, inputs)
-    return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
-                   notes + margins.before(), fit, margins)
+    steps = warm_up_steps(schedule.images, schedule.batch)
+    if options.no_sign_calibration:
+        return IcdTask(net, steps, options.no_superpixel, options.sync_bn, notes, fit, calibrated=False)
+    return IcdTask(net, steps, options.no_superpixel, options.sync_bn, notes + margins.before(), fit, margins)

@@ -9,7 +9,8 @@ at the tenth of the rate that they have below drawn layers they would hardly mov
 the time.
 
 `--seeds 0,1,2` trains ICD three times, and the table has their mean and standard deviation; networks are of the first.
-`--ablations` trains it again with one thing changed at a time, a line of `ABLATIONS` each.
+`--ablations` trains it again with one thing changed at a time, a line of `ABLATIONS` each. `--backbone-lr 0` leaves the
+convolutions of all of ICD's trainings as they are, which takes a third of the time.
 
 Every stage is a command of its own, printed before it runs; what is done is kept, so the same command goes on after an
 interruption. OUT/table.md and OUT/figures.json hold the result.
@@ -39,6 +40,8 @@ ABLATIONS = {
     'merged from Felzenszwalb and Huttenlocher in place of SLIC': ('merged-graph',),
     '32 superpixels in place of 64': ('merged-32',),
     '128 superpixels in place of 64': ('merged-128',),
+    'no sign calibration': ('merged', '--no-sign-calibration'),
+    'seeds from the bottom-up score, no top-down branch': ('merged', '--infer-branch', 'bottom-up'),
     'scores at three scales, mirrored images too': ('merged', '--infer-scales', '0.75,1,1.25', '--infer-flip'),
 }
 GAIN, PART = 4., .88        # points above CAM, and part of the truth's network, that the better ICD network reaches
@@ -60,11 +63,13 @@ class Benchmark:
     seeds : sequence of int
         Training seeds of ICD; the first is that of the networks, too.
     gpus : str
+    backbone_lr : str
+        Of ICD's trainings.
     """
 
-    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus):
+    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus, backbone_lr):
         self.data, self.weights, self.out, self.gpus, self.seeds = data, weights, out, gpus, seeds
-        self.epochs, self.segment_epochs = epochs, segment_epochs
+        self.epochs, self.segment_epochs, self.backbone_lr = epochs, segment_epochs, backbone_lr
         self._record = os.path.join(out, 'figures.json')
         os.makedirs(out, exist_ok=True)
         self.done = {}
@@ -139,7 +144,7 @@ class Benchmark:
                    self.data_file('labels.json', 'Annotations'), '--superpixel-root', superpixels, '--pretrained',
                    self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed', str(seed), '--image-size',
                    str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.epochs), '--log-frequency', '6',
-                   '--num-save', '1', *more)
+                   '--num-save', '1', '--backbone-lr', self.backbone_lr, *more)
         self.run(f'training {name}', sys.executable, *options, '--only-train')
         self.run(f'scores and seeds {name}', sys.executable, *options, '--infer-size', str(INFER_SIZE), '--seeds',
                  'crf,raw,cam', '--cam-threshold', ','.join(THRESHOLDS))
@@ -233,11 +238,12 @@ def main():
     parser.add_argument('--seeds', default='0', help='training seeds of ICD, separated by commas')
     parser.add_argument('--ablations', action='store_true', help='also ICD with a part changed at a time')
     parser.add_argument('--no-networks', action='store_true', help='seeds only')
+    parser.add_argument('--backbone-lr', default='1', help="multiplier of the convolutions' rate in ICD's trainings")
     parser.add_argument('--gpus', default='cpu')
     options = parser.parse_args()
     benchmark = Benchmark(*(os.path.abspath(path) for path in (options.data, options.weights, options.out)),
                           options.epochs, options.segment_epochs, [int(seed) for seed in options.seeds.split(',')],
-                          options.gpus)
+                          options.gpus, options.backbone_lr)
     text, kept = benchmark.report(not options.no_networks, options.ablations)
     with open(os.path.join(options.out, 'table.md'), 'w') as file:
         file.write(text + '\n')
