@@ -134,8 +134,8 @@ class Benchmark:
                  *(['--max-superpixel-num', how] if how.isdigit() else []))
         return merged
 
-    def icd(self, name, seed, superpixels, *more):
-        """Train ICD and make its seeds; the function that gives the folder of one kind of them."""
+    def icd(self, name, seed, superpixels, kinds, *more):
+        """Train ICD and make seeds of some kinds; the function that gives the folder of one kind of them."""
         snapshot = self.out_file(name)
         if more and more[0].startswith('--infer') and not os.path.exists(snapshot):
             shutil.copytree(self.out_file(f'icd-{seed}'), snapshot, ignore=shutil.ignore_patterns('results'))
@@ -147,14 +147,15 @@ class Benchmark:
                    '--num-save', '1', '--backbone-lr', self.backbone_lr, *more)
         self.run(f'training {name}', sys.executable, *options, '--only-train')
         self.run(f'scores and seeds {name}', sys.executable, *options, '--infer-size', str(INFER_SIZE), '--seeds',
-                 'crf,raw,cam', '--cam-threshold', ','.join(THRESHOLDS))
+                 kinds, '--cam-threshold', ','.join(THRESHOLDS))
         return lambda kind: os.path.join(snapshot, 'results', 'seeds', kind)
 
     def compare_seeds(self):
         """Lines of the table of seeds; where the seeds of the first training are, and CAM's best threshold."""
         kinds = ['raw', 'crf'] + ['cam_' + threshold for threshold in THRESHOLDS]
         names = [f'icd-{seed}' for seed in self.seeds]
-        folders = {name: self.icd(name, seed, self.superpixels('merged')) for name, seed in zip(names, self.seeds)}
+        folders = {name: self.icd(name, seed, self.superpixels('merged'), 'crf,raw,cam')
+                   for name, seed in zip(names, self.seeds)}
         found = {kind: [self.evaluate(f'{name} {kind}', folders[name](kind), 'train.txt')['mIoU'] for name in names]
                  for kind in kinds}
         best = max(kinds[2:], key=lambda kind: np.mean(found[kind]))
@@ -172,14 +173,14 @@ class Benchmark:
                           [' ({:+.1f} to {:+.1f})'.format(*gain['difference_interval']) for gain in gains]))
         return lines, folders[names[0]], best
 
-    def compare_ablations(self, best):
-        """Lines of the table of what happens without a part of the method."""
-        lines = ['', f'| changed | raw | crf | {best} |', '|---|---|---|---|']
+    def compare_ablations(self):
+        """Lines of the table of what happens without a part of the method; by the first seed."""
+        whole = [self.done[f'icd-{self.seeds[0]} {kind}']['mIoU'] for kind in ('raw', 'crf')]
+        lines = ['', '| changed | raw | crf |', '|---|---|---|', '| nothing | {:.1f} | {:.1f} |'.format(*whole)]
         for what, (superpixels, *more) in ABLATIONS.items():
             folder = self.icd('-'.join(['changed', superpixels, *(word.strip('-') for word in more)]), self.seeds[0],
-                              self.superpixels(superpixels), *more)
-            values = [self.evaluate(f"{what} {kind}", folder(kind), "train.txt")["mIoU"]
-                      for kind in ("raw", "crf", best)]
+                              self.superpixels(superpixels), 'crf,raw', *more)
+            values = [self.evaluate(f'{what} {kind}', folder(kind), 'train.txt')['mIoU'] for kind in ('raw', 'crf')]
             lines.append(f"| {what} | {' | '.join(f'{value:.1f}' for value in values)} |")
         return lines
 
@@ -204,7 +205,7 @@ class Benchmark:
         lines, folder, best = self.compare_seeds()
         kept = True
         if ablations:
-            lines += self.compare_ablations(best)
+            lines += self.compare_ablations()
         if networks:
             teachers = {'truth': self.data_file(*TRUTH), 'ICD raw': folder('raw'), 'ICD CRF': folder('crf'),
                         f'CAM {best[4:]}': folder(best)}
