@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from icd import files
-from icd.data import geometry, images, masks, score_map
-from icd.viz import overlay, previews
+from icd.data import images, masks, score_map
+from icd.viz import previews
 
 SIDE, WIDTH = 321, 260
 HEADINGS = 'image', 'CAM', 'ICD score', 'ICD seed', 'truth'
@@ -72,15 +72,11 @@ def draw(folder, snapshot, path):
     for name, objects in OBJECTS.items():
         image = images.read_image(os.path.join(folder, 'images', name + '.jpg'))
         count = len({label for label, _ in objects})
-        pictures = [image]
-        for kind in score_map.KINDS:
-            scores = score_map.read(score_map.path(snapshot, kind, name), count, SIDE)
-            scores = score_map.at_image_size(scores, image.shape[:2], SIDE)
-            pictures.append(previews.heat(image, geometry.normalised(scores).max(0)))
-        for root in os.path.join(snapshot, 'results', 'seeds', 'crf'), os.path.join(folder, 'truth'):
-            pictures.append(overlay.blend(image, masks.read_mask(os.path.join(root, name + '.png'))))
-        size = WIDTH, round(WIDTH * image.shape[0] / image.shape[1])
-        rows.append(previews.hstack([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]))
+        scores = [score_map.at_image_size(score_map.read(score_map.path(snapshot, kind, name), count, SIDE),
+                                          image.shape[:2], SIDE) for kind in score_map.KINDS]
+        seeds = [masks.read_mask(os.path.join(root, name + '.png'))
+                 for root in (os.path.join(snapshot, 'results', 'seeds', 'crf'), os.path.join(folder, 'truth'))]
+        rows.append(previews.seed_row(image, scores, seeds, WIDTH))
     rows.insert(0, previews.headings(rows[0].shape[1], HEADINGS))
     files.save_image(path, previews.vstack(rows), cv2.IMWRITE_JPEG_QUALITY, 85)
 

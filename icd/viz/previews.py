@@ -88,6 +88,25 @@ def vstack(rows: list) -> np.ndarray:
     return np.vstack(parts)[:-_GAP]
 
 
+def seed_row(image: np.ndarray, scores: Sequence[np.ndarray], seeds: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """A row of pictures of one width: the image, its scores and its seeds.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    scores : ndarrays (classes, H, W) float32
+        The positive scores of all classes, each divided by its maximum, are shown as one map over the image.
+    seeds : ndarrays (H, W) uint8
+        Or other masks, in VOC's colours over the image.
+    width : int
+        Of a picture, pixels.
+    """
+    pictures = [image, *(heat(image, geometry.normalised(maps).max(0)) for maps in scores),
+                *(overlay.blend(image, seed) for seed in seeds)]
+    size = width, max(1, round(width * image.shape[0] / image.shape[1]))
+    return hstack([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures])
+
+
 def headings(width: int, texts: Sequence[str]) -> np.ndarray:
     """A row (BGR uint8) of texts, each over the middle of a column of `width` / their number."""
     row = np.full((_HEADING_HEIGHT, width, 3), 255, np.uint8)

@@ -13,7 +13,8 @@ the time.
 convolutions of all of ICD's trainings as they are, which takes a third of the time.
 
 Every stage is a command of its own, printed before it runs; what is done is kept, so the same command goes on after an
-interruption. OUT/table.md and OUT/figures.json hold the result.
+interruption. OUT/table.md and OUT/figures.json hold the result, OUT/seeds.jpg shows for every class the first training
+image that has it first, OUT/icd-SEED/curves.png how it was learned.
 """
 import argparse
 import json
@@ -28,11 +29,15 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
+from icd import files  # noqa: E402
+from icd.data import images, labels, masks, score_map, voc  # noqa: E402
 from icd.superpixels import program  # noqa: E402
+from icd.viz import previews  # noqa: E402
 
 TRUTH, CLASS_NAMES = ('SegmentationClass', 'SegmentationClassAug'), ('class_names.txt', 'names.txt')
 THRESHOLDS = '0.05', '0.10', '0.20', '0.30'
 RAW_SIZE, CROP, INFER_SIZE, BATCH = 40, 193, 321, 8         # 320x213 images
+WIDTH = 200                 # of a picture in seeds.jpg
 # What is changed: where superpixels come from (raw or merged, method, number), and options of the training.
 ABLATIONS = {
     'no superpixels': ('merged', '--no-superpixel'),
@@ -95,9 +100,12 @@ class Benchmark:
             return
         print('\n$ ' + ' '.join(command), flush=True)
         start = time.time()
-        if subprocess.call(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT)):
+        process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT))
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
             sys.exit(f'{stage} failed')
         self.done[f'seconds {stage}'] = time.time() - start
+        self.done[f'memory {stage}'] = used.ru_maxrss * 1024            # of its largest process
         self._save()
 
     def evaluate(self, name, folder, data_list, truth=None, versus=None):
@@ -149,6 +157,24 @@ class Benchmark:
         self.run(f'scores and seeds {name}', sys.executable, *options, '--infer-size', str(INFER_SIZE), '--seeds',
                  kinds, '--cam-threshold', ','.join(THRESHOLDS))
         return lambda kind: os.path.join(snapshot, 'results', 'seeds', kind)
+
+    def draw(self, folder, best):
+        """Draw OUT/seeds.jpg: of every class the first image, whatever came of it."""
+        names = voc.read_list(self.data_file('train.txt'))
+        found = labels.read(self.data_file('labels.json', 'Annotations'), names,
+                            voc.read_class_names(self.data_file(*CLASS_NAMES)))
+        snapshot, rows = os.path.dirname(os.path.dirname(os.path.dirname(folder('crf')))), []
+        for index in dict.fromkeys(int(column.argmax()) for column in found.T if column.any()):
+            name, count = names[index], int(found[index].sum())
+            image = images.read_image(images.image_path(self.data_file('JPEGImages'), name))
+            maps = [score_map.at_image_size(score_map.read(score_map.path(snapshot, kind, name), count, INFER_SIZE),
+                                            image.shape[:2], INFER_SIZE) for kind in score_map.KINDS]
+            seeds = [masks.read_mask(os.path.join(root, name + '.png')) for root in (
+                folder(best), folder('raw'), folder('crf'), self.data_file(*TRUTH))]
+            rows.append(previews.seed_row(image, maps, seeds, WIDTH))
+        headings = 'image', 'CAM', 'ICD score', 'CAM seed', 'ICD raw seed', 'ICD seed', 'truth'
+        files.save_image(self.out_file('seeds.jpg'),
+                         previews.vstack([previews.headings(rows[0].shape[1], headings), *rows]))
 
     def compare_seeds(self):
         """Lines of the table of seeds; where the seeds of the first training are, and CAM's best threshold."""
@@ -203,6 +229,7 @@ class Benchmark:
     def report(self, networks=True, ablations=False):
         """Everything; the text of the tables, and whether the networks keep what is promised of them."""
         lines, folder, best = self.compare_seeds()
+        self.draw(folder, best)
         kept = True
         if ablations:
             lines += self.compare_ablations()
@@ -217,8 +244,9 @@ class Benchmark:
             lines += ['', f'better ICD network: {max(raw, crf) - cam:+.1f} points against CAM (at least {GAIN:+.1f}), '
                       f'{max(raw, crf) / truth:.2f} of the network of the truth (at least {PART:.2f})']
         seconds = {key[8:]: value for key, value in self.done.items() if key.startswith('seconds ')}
-        lines += ['', '| stage | minutes |', '|---|---|']
-        lines += [f'| {stage} | {value / 60:.1f} |' for stage, value in seconds.items()]
+        lines += ['', '| stage | minutes | memory, GB |', '|---|---|---|']
+        lines += [f"| {stage} | {value / 60:.1f} | {self.done.get('memory ' + stage, 0) / 1e9:.1f} |"
+                  for stage, value in seconds.items()]
         return '\n'.join(lines), kept
 
 
