@@ -108,6 +108,7 @@ RUN = {
         Option('--model', 'vgg16_icd', "first part of the checkpoints' names", types.plain_name),
         _NUM_CLS, _WIDTH,
         Option('--no-superpixel', False, 'ablation: refine every pixel alone', changes=_TRAIN),
+        Option('--no-sign-calibration', False, 'ablation: bottom-up scores are never turned', changes=_TRAIN),
         Option('--freeze-bn', False, 'feat_bn uses its running statistics in training, too', changes=_TRAIN),
         Option('--sync-bn', False, 'feat_bn takes its statistics over all devices of the node', changes=_TRAIN),
     ],
@@ -129,7 +130,7 @@ RUN = {
         Option('--checkpoint-every', 0, 'batches between checkpoints within an epoch; 0: none', types.COUNT),
         Option('--augment', ('scale', 'mirror'), 'random changes of a training image: scale, mirror, or both, '
                'separated by a comma', types.choices('scale', 'mirror'), changes=_TRAIN),
-        Option('--backbone-lr', 1., "multiplier of the backbone's learning rate", types.NOT_NEGATIVE, changes=_TRAIN),
+        Option('--backbone-lr', 1., "multiplier of the backbone's rate; 0: frozen", types.NOT_NEGATIVE, changes=_TRAIN),
         Option('--clip-gradient', 0., 'largest norm of the gradient an image, bottom-up weight left out; 0: no limit',
                types.NOT_NEGATIVE, changes=_TRAIN),
         Option('--ramp-epochs', 0., 'epochs over which the learning rate rises linearly from a tenth',
@@ -157,6 +158,8 @@ RUN = {
         Option('--infer-scales', (1.,), 'scales of that input, separated by commas; their scores are averaged',
                types.scales),
         Option('--infer-flip', False, 'scores are averaged with those of mirrored images'),
+        Option('--infer-branch', 'top-down', 'whose scores make seeds; bottom-up: ablation, the calibrated bottom-up '
+               'score', str, choices=('top-down', 'bottom-up')),
         Option('--only-infer', False, 'skip training; stop after inference'),
         Option('--onnx', None, 'scores by this file of icd-export: no training, and MXNet is not needed', types.path),
         Option('--export-scores', None, 'also write the score maps for other programs: a folder (NAME.npz each) or '

@@ -203,7 +203,7 @@ def test_readme_is_short_and_has_picture_and_promise_first():
     readme = PAGES['README.md']
     assert len(readme.splitlines()) <= 150
     assert 'Seeds need no threshold tuned on pixel truth; background is where every logit is negative.' in readme
-    assert readme.index('](docs/demo.jpg)') < 300       # the picture comes first
+    assert readme.index('](docs/seeds.jpg)') < 300      # the picture comes first
 
 
 def test_every_page_of_the_docs_is_linked_from_the_readme():

@@ -64,6 +64,16 @@ def test_openmp_keeps_to_its_cores_and_no_variable_stays_set():
     assert run_python(four_cores, unset=['OMP_NUM_THREADS'])[0].split() == ['4', 'None']
 
 
+@pytest.mark.skipif(not os.path.isfile('/proc/self/maps'), reason="GNU's OpenMP says what it was given")
+def test_threads_that_wait_spin_a_little_unless_the_user_says_otherwise():
+    code = 'import os\nfrom icd.mxnet_setup import mx\nprint("OMP_WAIT_POLICY" in os.environ)'
+    unset = ['OMP_WAIT_POLICY', 'GOMP_SPINCOUNT']
+    still_set, said = run_python(code, unset=unset, OMP_DISPLAY_ENV='VERBOSE')
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in said and "GOMP_SPINCOUNT = '1000'" in said and still_set.strip() == 'False'
+    _, said = run_python(code, unset=unset, OMP_DISPLAY_ENV='VERBOSE', OMP_WAIT_POLICY='passive')
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said and "GOMP_SPINCOUNT = '1000'" not in said
+
+
 @pytest.mark.parametrize('command, arguments', [
     ('seeds', ['--seeds', 'crf,sal,raw', '--force', '--num-process', '2']),
     ('evaluate', []),

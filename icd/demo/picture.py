@@ -14,7 +14,7 @@ from icd.viz import overlay, previews
 
 _HEADINGS = ('image', 'CAM', 'CAM seed', 'ICD score', 'ICD seed', 'truth')
 _UNSEEN_HEADINGS = {'cam': 'net from CAM seeds', 'icd': 'net from ICD seeds', 'truth': 'net from truth'}
-_ROW_HEIGHT, _HEADING_HEIGHT = 176, 30
+_ROW_HEIGHT = 176
 _UNSEEN_ROW_HEIGHT = 212    # five square columns and their gaps are then as wide as six above
 PAIRS = 2                   # rows with two classes
 
@@ -86,18 +86,9 @@ def draw(path: str, names: list, sources: Sources, unseen_names: list, unseen: U
     parts = [(_HEADINGS, [_row(name, sources) for name in names]),
              (('unseen image', *map(_UNSEEN_HEADINGS.get, unseen.predictions), 'truth'),
               [_unseen_row(name, unseen) for name in unseen_names])]
-    rows = [row for headings, block in parts if block for row in [_heading_row(block[0].shape[1], headings), *block]]
+    rows = [row for headings, block in parts if block
+            for row in [previews.headings(block[0].shape[1], headings), *block]]
     files.save_image(path, previews.vstack(rows), cv2.IMWRITE_JPEG_QUALITY, 88)
-
-
-def _heading_row(width, headings):
-    heading = np.full((_HEADING_HEIGHT, width, 3), 255, np.uint8)
-    column, font = width / len(headings), (cv2.FONT_HERSHEY_DUPLEX, .55)
-    for i, text in enumerate(headings):
-        (length, _), _ = cv2.getTextSize(text, *font, 1)
-        cv2.putText(heading, text, (round(column * (i + .5) - length / 2), _HEADING_HEIGHT - 9), *font, (40, 40, 40), 1,
-                    cv2.LINE_AA)
-    return heading
 
 
 def _row(name, sources):

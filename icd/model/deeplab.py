@@ -49,7 +49,8 @@ def _branches(aspp):
 class Layers(HybridBlock):
     """From images to scores; see `DeepLab`."""
 
-    def __init__(self, architecture: str, aspp: bool, num_classes: int, width: float, dropout: float, precision: str):
+    def __init__(self, architecture: str, aspp: bool, num_classes: int, width: float, dropout: float, variant: str,
+                 precision: str):
         super().__init__(prefix='')
         if architecture == 'vgg16':
             self.backbone, pool = VGG16(width, GREY, precision), nn.HybridSequential(prefix='')
@@ -59,7 +60,7 @@ class Layers(HybridBlock):
                                precision)
                 for dilation, branch in _branches(aspp)])
         else:
-            self.backbone = ResNet101(width, precision)
+            self.backbone = ResNet101(width, variant, precision)
             self.head = Sum(None, [
                 convolution('fc1' + branch, self.backbone.channels, num_classes, dilation=dilation, relu=False)
                 for dilation, branch in _branches(aspp)])
@@ -97,12 +98,12 @@ class DeepLab(HybridBlock):
         RGB of what is padded: the colour that is 0, or almost, once it is normalised.
     """
 
-    def __init__(self, network: str, num_classes: int, width: float, dropout: float, precision: str):
+    def __init__(self, network: str, num_classes: int, width: float, dropout: float, variant: str, precision: str):
         super().__init__(prefix='')
         self.network, self.num_classes, self.width, self.precision = network, num_classes, width, precision
         self.architecture, _, head = network.partition('_')
         self.padding = (GREY,) * 3 if self.architecture == 'vgg16' else PADDING
-        self.layers = Layers(self.architecture, head == 'aspp', num_classes, width, dropout, precision)
+        self.layers = Layers(self.architecture, head == 'aspp', num_classes, width, dropout, variant, precision)
         self.graphs = ByMode(self.layers)
         for name, parameter in self.collect_params().items():
             parameter.lr_mult = LAST_LAYER_RATE if name.startswith(('fc8', 'fc1')) else 1.
@@ -121,7 +122,7 @@ class DeepLab(HybridBlock):
 
 
 def create(network: str, num_classes: int, width: float = 1., dropout: float = .5,
-           precision: str = half.FLOAT32) -> DeepLab:
+           resnet_variant: str = 'v1b', precision: str = half.FLOAT32) -> DeepLab:
     """A DeepLab network, not initialised.
 
     Parameters
@@ -134,6 +135,8 @@ def create(network: str, num_classes: int, width: float = 1., dropout: float = .
         Multiplier of all channels but those of the scores; 1 for the papers' networks.
     dropout : float
         Fraction of fc6 and of fc7 that training drops; ResNet-101 has no dropout.
+    resnet_variant : {'v1b', 'v1'}
+        Of ResNet-101, see `icd.model.resnet.ResNet101`.
     precision : {'float32', 'float16', 'bfloat16'}
         Of the convolutions.
 
@@ -146,8 +149,8 @@ def create(network: str, num_classes: int, width: float = 1., dropout: float = .
     UserError
         For ResNet-101 where GluonCV is not installed.
     ValueError
-        When there is no such network.
+        When there is no such network or variant.
     """
     if network not in NETWORKS:
         raise ValueError(f"no network {network!r}: choose from {', '.join(NETWORKS)}")
-    return DeepLab(network, num_classes, width, dropout, precision)
+    return DeepLab(network, num_classes, width, dropout, resnet_variant, precision)

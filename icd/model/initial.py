@@ -50,7 +50,7 @@ def starting_values(net: Block, seed: int, names: Iterable[str] | None = None, h
                 and name != 'conv_ft_weight' else .01
             if he and name == 'conv1_1_weight':
                 deviation /= INPUT_DEVIATION
-            elif he and re.fullmatch(r'layer\d_\d+_conv2_weight', name):
+            elif he and re.fullmatch(r'layer\d_\d+(v1)?_conv2_weight', name):
                 deviation *= sum(stage[0] for stage in STAGES) ** -.5
             values[name] = (deviation * generator.standard_normal(shape)).astype(np.float32)
         else:

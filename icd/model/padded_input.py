@@ -4,9 +4,9 @@ What lies beside the image is grey in every input. Positions that see nothing el
 are computed once, for a grey input; positions that no wanted one sees are left out. The wanted ones come out as they
 do from the whole input.
 
-`PaddedInference` is what others use, with `ScoreMaps` or `Features` to say which maps are wanted. Inside, along each
-axis: *extents* are the positions of the feature map that are wanted, few values in all, so that few graphs serve all
-images; a *plan* says what every layer computes for them; *grey maps* are the maps of a grey input.
+`PaddedInference` is what others use; `ScoreMaps`, `BottomUpMaps` or `Features` say which maps are wanted. Inside, along
+each axis: *extents* are the positions of the feature map that are wanted, few values in all, so that few graphs serve
+all images; a *plan* says what every layer computes for them; *grey maps* are the maps of a grey input.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from icd.data.geometry import GREY, STRIDE, enclosing_positions, feature_size, resized_positions
 from icd.model import half
+from icd.model.icd_blocks import Calibrated
 from icd.model.icd_net import ICDNet
 from icd.model.vgg import BLOCKS, VGG16
 from icd.mxnet_setup import HybridBlock, mx
@@ -27,7 +28,7 @@ class PaddedInference:
 
     Parameters
     ----------
-    wanted : ScoreMaps or Features
+    wanted : ScoreMaps, BottomUpMaps or Features
         The class: which maps of which network.
     net : ICDNet or VGG16
         Need not be initialised before the first call.
@@ -35,12 +36,6 @@ class PaddedInference:
         Side of the input, 8k + 1.
     keeps_memory : bool
         Whether a graph keeps the memory it computes in for the next call, which is faster.
-
-    Examples
-    --------
-    >>> network = PaddedInference(ScoreMaps, net, 513)                           # doctest: +SKIP
-    >>> loader = InferenceLoader(..., group=network.group)                       # doctest: +SKIP
-    >>> for batch, maps in predict(loader, network, devices): ...                # doctest: +SKIP
     """
 
     def __init__(self, wanted: type, net: HybridBlock, side: int, keeps_memory: bool = True):
@@ -112,14 +107,27 @@ class ScoreMaps(HybridBlock):
         # Before it come two poolings of 3x3.
         self.backbone = _PaddedVGG16(net.layers.backbone, side, extents, margin=3)
         self.class_activation = net.layers.class_activation
-        self.feature_norm, self.top_down = net.layers.feature_norm, net.layers.top_down
+        self.feature_norm, self.branch = net.layers.feature_norm, self.branch_of(net)
+
+    @staticmethod
+    def branch_of(net):
+        """What makes the second map of the normalised features."""
+        return net.layers.top_down
 
     def hybrid_forward(self, F, x, *grey_maps):
         conv5_3, lengths = self.backbone(x, *grey_maps), self.backbone.lengths
         pooled = _cut(F, self.class_activation.pool(conv5_3), lengths, self._seen)
         feature = _cut(F, self.feature_norm(conv5_3), lengths, self._seen)
         return tuple(_cut(F, maps, self._seen, self._extents)
-                     for maps in (self.class_activation.classifier(pooled), self.top_down(feature)))
+                     for maps in (self.class_activation.classifier(pooled), self.branch(feature)))
+
+
+class BottomUpMaps(ScoreMaps):
+    """`ScoreMaps` with the calibrated bottom-up score in place of the top-down score."""
+
+    @staticmethod
+    def branch_of(net):
+        return Calibrated(net)
 
 
 class Features(HybridBlock):

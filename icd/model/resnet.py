@@ -8,6 +8,7 @@ from icd.mxnet_setup import HybridBlock, nn
 
 # Stages of bottlenecks: (their number, channels at width 1 of their 3x3 convolution, stride of the first, dilation).
 STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (23, 256, 1, 2), (3, 512, 1, 4))
+VARIANTS = 'v1b', 'v1'
 EXPANSION = 4           # a bottleneck has so many times more channels outside than inside
 STEM = 64               # channels at width 1 of the convolution before the stages
 # What the Gluon model zoo and torchvision feed their networks: (RGB / 255 - mean) / deviation.
@@ -32,10 +33,16 @@ class ResNet101(HybridBlock):
     Parameters are called `stem_conv0_weight` and `stem_batchnorm0_gamma` before the stages and, for example,
     `layer3_22_conv1_weight` in the 23rd unit of stage 3 and `layer3_0_down_conv0_weight` in the shortcut of its first.
 
+    Weights were trained with the stride of a stage in the 3x3 convolution of its first unit (v1b) or in the 1x1
+    convolution before it (v1). At an output stride of 8 one stride is left, that of stage 2. The shortcut has it, too,
+    so in v1 every second row and column of the unit's input is all that it sees. The unit is called `layer2_0v1`
+    then: weights of one variant do not fit a network of the other.
+
     Parameters
     ----------
     width : float
         Multiplier of the channels.
+    variant : {'v1b', 'v1'}
     precision : {'float32', 'float16', 'bfloat16'}
         Of the convolutions; batch normalisation stays float32.
 
@@ -56,10 +63,14 @@ class ResNet101(HybridBlock):
     ------
     UserError
         Where GluonCV is not installed.
+    ValueError
+        When there is no such variant.
     """
 
-    def __init__(self, width: float = 1., precision: str = half.FLOAT32):
+    def __init__(self, width: float = 1., variant: str = 'v1b', precision: str = half.FLOAT32):
         super().__init__(prefix='')
+        if variant not in VARIANTS:
+            raise ValueError(f"no variant {variant!r}: choose from {', '.join(VARIANTS)}")
         bottleneck = _bottleneck()
         self.channels = scaled(STEM, width)
         self.layers = nn.HybridSequential(prefix='')
@@ -68,8 +79,12 @@ class ResNet101(HybridBlock):
                             nn.BatchNorm(in_channels=self.channels, use_global_stats=True),
                             nn.Activation('relu'), nn.MaxPool2D(3, 2, 1))
         for number, (count, channels, stride, dilation) in enumerate(STAGES, 1):
+            first = f'layer{number}_0_'
+            if stride > 1 and variant == 'v1':
+                self.layers.add(nn.MaxPool2D(1, stride))        # of one position: takes every second
+                stride, first = 1, f'layer{number}_0v1_'
             for i in range(count):
-                self.layers.add(self._unit(bottleneck, f'layer{number}_{i}_', scaled(channels, width),
+                self.layers.add(self._unit(bottleneck, f'layer{number}_{i}_' if i else first, scaled(channels, width),
                                            1 if i else stride, dilation, i == 0))
         for name, parameter in self.collect_params().items():
             if name.endswith(('_gamma', '_beta')):

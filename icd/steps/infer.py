@@ -14,7 +14,7 @@ from icd.errors import Problems, UserError
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
 from icd.model.icd_net import ICDNet
 from icd.model.multi_scale import PaddedMultiScale
-from icd.model.padded_input import ScoreMaps
+from icd.model.padded_input import BottomUpMaps, ScoreMaps
 from icd.mxnet_setup import mx
 from icd.outputs import Input, Outputs, Value
 from icd.predict import predict
@@ -83,7 +83,7 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
         return None
     net = ICDNet(inputs.num_classes, options.width, precision=options.precision)
     views = score_files.views(options)
-    network = PaddedMultiScale(ScoreMaps, net, views)
+    network = PaddedMultiScale(ScoreMaps if options.infer_branch == 'top-down' else BottomUpMaps, net, views)
     loader = InferenceLoader([inputs.names[i] for i in wanted], options.image_root, options.infer_size,
                              options.infer_batch_size, parallel.number_of_readers(options.num_workers),
                              [inputs.sizes[i] for i in wanted], network.group)
@@ -92,7 +92,7 @@ def _score(options, inputs, outputs, wanted, weights, contexts):
         load.load_trained(weights, net, contexts)
         for batch, maps in predict(loader, network, contexts):
             for name, fitted, found in zip(batch.names, batch.scaled_sizes, maps):
-                # CAM and top-down score take turns.
+                # CAM and the other score take turns.
                 scores = [views.mean(found[kind::2], fitted) for kind in range(2)]
                 score_files.write(options, inputs, outputs, indices[name], wanted, fitted, scores)
                 bar.update()

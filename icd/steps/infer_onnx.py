@@ -10,8 +10,6 @@ from icd.errors import Problems, UserError
 from icd.steps import score_files
 from icd.weights import trained
 
-_OUTPUTS = 'cam', 'top_down'        # of `icd.data.score_map.KINDS`
-
 
 def _open(options, inputs):
     """The network of the options, which knows the classes of the run."""
@@ -58,10 +56,10 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
 
 def _score(options, inputs, network, made, missing):
     """Write the score maps of the images `missing` (inputs by index)."""
-    views = score_files.views(options)
+    views, branch = score_files.views(options), options.infer_branch.replace('-', '_')
     with console.progress(total=len(missing), desc='scores') as bar:
         found = network.predict([inputs.names[i] for i in missing], options.image_root, options.infer_size,
-                                functools.partial(_scores, views))
+                                functools.partial(_scores, views, ('cam', branch)))
         with contextlib.closing(found):
             for index, (name, size, fitted, scores) in zip(missing, found):
                 if tuple(size) != tuple(inputs.sizes[index]):
@@ -70,7 +68,7 @@ def _score(options, inputs, network, made, missing):
                 bar.update()
 
 
-def _scores(views, run, image, fitted):
-    """CAM and top-down scores (C, h, w) of an image (1, 3, side, side), the means over what is seen of it."""
-    maps = [[scores[0] for scores in run(seen, _OUTPUTS)] for seen in views.of(image, fitted)]
+def _scores(views, outputs, run, image, fitted):
+    """Scores (C, h, w) of an image (1, 3, side, side), one of each output, the means over what is seen of it."""
+    maps = [[scores[0] for scores in run(seen, outputs)] for seen in views.of(image, fitted)]
     return [views.mean(kind, fitted) for kind in zip(*maps)]

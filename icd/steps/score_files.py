@@ -31,6 +31,8 @@ def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -
                 **precision.setting(options.precision)}
     if not views(options).plain:        # those of a network that saw each image once stay as they are
         settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
+    if options.infer_branch != 'top-down':
+        settings.update(infer_branch=options.infer_branch)
     return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings, options.shard)
 
 

@@ -26,6 +26,9 @@ from icd.train.trainer import Sgd
 from icd.viz import curves
 from icd.weights import load, source_input
 
+# Options that were not there at first, and what they are where they change nothing.
+_ADDED = {'pretrained_input': None, 'no_sign_calibration': False, 'precision': half.FLOAT32}
+
 
 def settings(options: cli.Options, inputs: Inputs) -> dict:
     """What a resumed run must share with the one it continues: all that changes the numbers.
@@ -36,8 +39,7 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
     values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
-    # A training from before there were these options can be resumed.
-    for name, default in (('pretrained_input', None), ('precision', half.FLOAT32)):
+    for name, default in _ADDED.items():        # a training from before there was this option can be resumed
         if values[name] == default:
             del values[name]
     values['num_cls'] = inputs.num_classes
@@ -72,7 +74,7 @@ def plan(options: cli.Options, inputs: Inputs) -> str:
     schedule = _schedule(options, inputs)
     steps = warm_up_steps(schedule.images, schedule.batch)
     return '\n'.join([str(schedule), f'warm-up of the top-down branch: {steps} steps',
-                      *_margins(options, inputs).before()])
+                      *([] if options.no_sign_calibration else _margins(options, inputs).before())])
 
 
 def run(options: cli.Options, inputs: Inputs) -> bool:
@@ -129,6 +131,8 @@ def _network(options, inputs, precision):
     net = ICDNet(inputs.num_classes, options.width, freeze_bn=options.freeze_bn, precision=precision)
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult = options.backbone_lr
+        if not options.backbone_lr:
+            parameter.grad_req = 'null'         # no gradients, which halves the time of a step
     return net
 
 
@@ -140,8 +144,10 @@ def _task(options, inputs, devices, path):
     else:
         notes, fit = _begin(options, inputs, devices, net)
     schedule, margins = _schedule(options, inputs), _margins(options, inputs)
-    return IcdTask(net, warm_up_steps(schedule.images, schedule.batch), options.no_superpixel, options.sync_bn,
-                   notes + margins.before(), fit, margins)
+    steps = warm_up_steps(schedule.images, schedule.batch)
+    if options.no_sign_calibration:
+        return IcdTask(net, steps, options.no_superpixel, options.sync_bn, notes, fit, calibrated=False)
+    return IcdTask(net, steps, options.no_superpixel, options.sync_bn, notes + margins.before(), fit, margins)
 
 
 def _begin(options, inputs, devices, net):

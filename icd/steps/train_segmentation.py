@@ -28,8 +28,8 @@ from icd.train.session import Machine, Recipe
 from icd.train.task import UNFITTED, Fit
 from icd.train.trainer import Sgd
 from icd.viz import curves
-from icd.weights import load, source_input
-from icd.weights.start import read_start, segmentation_start
+from icd.weights import load, source_input, trained
+from icd.weights.start import read_start, resnet_variant, segmentation_start
 
 _RATES = {'vgg16': 1e-3, 'resnet101': 2.5e-4}
 _FILES = {'vgg16': './data/pretrained/vgg16_20M.params', 'resnet101': './data/pretrained/resnet101_v1b.params'}
@@ -113,7 +113,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems):
                      'leave it out, or give a --network on VGG16')
         return
     try:
-        net = _network(options, inputs)
+        net = _network(options, inputs, options.pretrained, _source(options))
         read_start(net, options.pretrained, options.init_from_icd, _source(options))
         values = sum(math.prod(parameter.shape) for parameter in net.collect_params().values())
         present = _saving(options).checkpoints.size()
@@ -197,8 +197,10 @@ def _source(options):
     return source_input.parse(options.pretrained_input) if options.pretrained_input else None
 
 
-def _network(options, inputs):
-    return deeplab.create(options.network, len(inputs.class_names), options.width, precision=options.precision)
+def _network(options, inputs, path, source=None):
+    """The network for the weights in a file."""
+    return deeplab.create(options.network, len(inputs.class_names), options.width,
+                          resnet_variant=resnet_variant(options.network, path, source), precision=options.precision)
 
 
 def _schedule(options, inputs):
@@ -220,7 +222,7 @@ def _dataset(options, inputs, cache):
     return SegmentationTrainingSet(
         inputs.names, options.image_root, options.seed_root, options.image_size, options.seed,
         scale='scale' in options.augment, mirror='mirror' in options.augment,
-        padding=_network(options, inputs).padding, cache=cache)
+        padding=tuple(trained.padding_of(options.network)), cache=cache)
 
 
 def _recipe(options, inputs):
@@ -233,7 +235,7 @@ def _recipe(options, inputs):
 
 def _task(options, inputs, devices, path):
     """The network on its devices, from the checkpoint `path` or pretrained, and how it is trained."""
-    net = _network(options, inputs)
+    net = _network(options, inputs, path) if path else _network(options, inputs, options.pretrained, _source(options))
     for parameter in net.layers.backbone.collect_params().values():
         parameter.lr_mult *= options.backbone_lr
         if not options.backbone_lr:

@@ -44,6 +44,8 @@ class IcdTask(Task):
         See `Task`.
     margins : icd.train.margins.Margins, optional
         Is given the calibration state after every epoch.
+    calibrated : bool
+        Without it the state stays as it is: that of no image, which turns no sign (`--no-sign-calibration`).
     """
 
     figures = ('warm_up', 'loss', 'ranking', 'score_min', 'score_max', 'state_min', 'state_max', 'flipped')
@@ -54,7 +56,8 @@ class IcdTask(Task):
     unclipped = ('icd_bu_weight',)
 
     def __init__(self, net: ICDNet, warm_up_steps: int = 0, pixelwise: bool = False, sync_bn: bool = False,
-                 notes: Sequence[str] = (), fit: Fit = UNFITTED, margins: Margins | None = None):
+                 notes: Sequence[str] = (), fit: Fit = UNFITTED, margins: Margins | None = None,
+                 calibrated: bool = True):
         super().__init__(net)
         self.notes, self.fit, self._margins = notes, fit, margins
         self._state = net.collect_params()[STATE]
@@ -63,7 +66,7 @@ class IcdTask(Task):
         self.blocks = self._statistics, self._update_state, self._loss
         self.shared = {'sums': (net.num_classes, 2), 'counts': (net.num_classes,)}
         self._sync_bn, self._warm_up_steps = sync_bn, warm_up_steps
-        self._warm_up, self._labels = 1., {}
+        self._warm_up, self._labels, self._calibrated = 1., {}, calibrated
 
     def running(self):
         return [self.net.collect_params()[name] for name in AUXILIARY if name != STATE]
@@ -81,8 +84,9 @@ class IcdTask(Task):
 
     def prepare(self, step, sums):
         self._warm_up = warm_up(step, self._warm_up_steps)
-        for state, s, c in zip(self._state.list_data(), sums['sums'], sums['counts']):
-            state[:] = self._update_state(state, s, c)
+        if self._calibrated:
+            for state, s, c in zip(self._state.list_data(), sums['sums'], sums['counts']):
+                state[:] = self._update_state(state, s, c)
 
     def loss(self, outputs, batch):
         device = batch.image.context

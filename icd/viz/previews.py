@@ -1,6 +1,8 @@
 """Previews: images beside their score maps, a row each, for people to look at."""
 from __future__ import annotations
 
+from typing import Sequence
+
 import cv2
 import numpy as np
 
@@ -9,7 +11,7 @@ from icd.viz import overlay
 
 HEIGHT = 120        # pixels of a row
 _WIDEST = 600       # pixels of a picture in it; a panorama's row is lower
-_GAP = 4
+_GAP, _HEADING_HEIGHT = 4, 30
 
 
 def heat(image: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -84,3 +86,33 @@ def vstack(rows: list) -> np.ndarray:
     parts = [cv2.copyMakeBorder(r, 0, _GAP, 0, width - r.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
              for r in rows]
     return np.vstack(parts)[:-_GAP]
+
+
+def seed_row(image: np.ndarray, scores: Sequence[np.ndarray], seeds: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """A row of pictures of one width: the image, its scores and its seeds.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    scores : ndarrays (classes, H, W) float32
+        The positive scores of all classes, each divided by its maximum, are shown as one map over the image.
+    seeds : ndarrays (H, W) uint8
+        Or other masks, in VOC's colours over the image.
+    width : int
+        Of a picture, pixels.
+    """
+    pictures = [image, *(heat(image, geometry.normalised(maps).max(0)) for maps in scores),
+                *(overlay.blend(image, seed) for seed in seeds)]
+    size = width, max(1, round(width * image.shape[0] / image.shape[1]))
+    return hstack([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures])
+
+
+def headings(width: int, texts: Sequence[str]) -> np.ndarray:
+    """A row (BGR uint8) of texts, each over the middle of a column of `width` / their number."""
+    row = np.full((_HEADING_HEIGHT, width, 3), 255, np.uint8)
+    column, font = width / len(texts), (cv2.FONT_HERSHEY_DUPLEX, .55)
+    for i, text in enumerate(texts):
+        (length, _), _ = cv2.getTextSize(text, *font, 1)
+        cv2.putText(row, text, (round(column * (i + .5) - length / 2), _HEADING_HEIGHT - 9), *font, (40, 40, 40), 1,
+                    cv2.LINE_AA)
+    return row

@@ -14,7 +14,7 @@ import numpy as np
 from icd import __version__, files
 from icd.data.geometry import GREY
 from icd.errors import UserError
-from icd.weights import trained
+from icd.weights import resnet101, trained
 
 OPSET, IR_VERSION = 13, 7       # of 2020: every runtime in use reads them
 # As in icd.model.vgg and icd.model.resnet, which need MXNet: blocks of convolutions with their dilation and the stride
@@ -26,19 +26,19 @@ _LARGE_FOV, _ASPP = 12, (6, 12, 18, 24)
 
 
 class _Graph:
-    """Nodes of a graph, and the weights they took."""
+    """Nodes of a graph, the weights it is made of, and the names of those it took."""
 
     def __init__(self, onnx, arrays):
-        self._onnx, self._arrays = onnx, arrays
+        self._onnx, self.arrays = onnx, arrays
         self.nodes, self.initializers, self.taken, self.channels = [], [], set(), {}
 
     def weight(self, name):
-        if name not in self._arrays:
+        if name not in self.arrays:
             raise ValueError(f'lacks {name}')
-        if not np.isfinite(self._arrays[name]).all():
+        if not np.isfinite(self.arrays[name]).all():
             raise ValueError(f'{name} is not finite: the training diverged')
         self.taken.add(name)
-        return self._arrays[name]
+        return self.arrays[name]
 
     def constant(self, name, value):
         self.initializers.append(self._onnx.numpy_helper.from_array(np.asarray(value, np.float32), name))
@@ -94,7 +94,7 @@ def _vgg(graph):
     return x
 
 
-def _resnet(graph):
+def _resnet(graph, variant):
     x = graph.node('Cast', ['image'], 'image/float', 3, to=1)
     x = graph.node('Div', [x, graph.constant('image/largest', 255)], 'image/unit')
     for kind, name, value in (('Sub', 'mean', _MEAN), ('Div', 'deviation', _DEVIATION)):
@@ -102,8 +102,13 @@ def _resnet(graph):
     x = _convolution_norm(graph, x, 'stem_conv0', 'stem_batchnorm0', stride=2)
     x = graph.pooled(graph.node('Relu', [x], 'stem_conv0/relu'), 'pool0', 2)
     for stage, (count, stride, dilation) in enumerate(_RESNET, 1):
+        first = f'layer{stage}_0_'
+        if stride > 1 and variant == 'v1':
+            x = graph.node('MaxPool', [x], f'layer{stage}_0v1_subsampled', kernel_shape=[1, 1], strides=[stride] * 2)
+            stride, first = 1, f'layer{stage}_0v1_'
         for unit in range(count):
-            x = _bottleneck(graph, x, f'layer{stage}_{unit}_', 1 if unit else stride, dilation, unit == 0)
+            x = _bottleneck(graph, x, f'layer{stage}_{unit}_' if unit else first, 1 if unit else stride, dilation,
+                            unit == 0)
     return x
 
 
@@ -156,7 +161,7 @@ def _deeplab(graph, network):
     if backbone == 'vgg16':
         x = _double_pooled(graph, _vgg(graph))
         return {'logits': [_classifier(graph, x, ending, rate) for ending, rate in branches]}
-    x = _resnet(graph)
+    x = _resnet(graph, resnet101.variant_of(graph.arrays))
     heads = [('fc1' + ending, rate) for ending, rate in branches]
     return {'logits': [graph.convolution(x, name, name, dilation=rate) for name, rate in heads]}
 

@@ -1,9 +1,12 @@
 """ImageNet weights of a ResNet-101 from anywhere, converted to those of this project's network.
 
-What fits is the ResNet with strides in the 3x3 convolutions and a 7x7 stem: `resnet101_v1b` of GluonCV's model zoo, in
-its file's names or in those of the network, torchvision's `resnet101`, and checkpoints of this project. Layers are
-recognised by name, whatever comes before it (`module.`, `backbone.`). Variants that compute something else are refused:
-a layout of Caffe's or of Gluon's `resnet101_v1` strides in 1x1 convolutions, where other pixels are dropped.
+Layers are recognised by name, whatever comes before it (`module.`, `backbone.`): those of torchvision, of GluonCV's and
+Gluon's model zoos (in their files' names or in those of the networks), of Caffe and what was converted from it, of
+deeplab-pytorch, of Keras, and of this project. The layout tells which variant of the network they belong to: strides
+in the 3x3 convolutions (v1b) or in the 1x1 convolutions (v1). Other ResNets are refused by name.
+
+Caffe pools the stem's output without padding, this project (as deeplab-pytorch) with one position of it: features lie
+a position of the stem elsewhere, which weights do not know of.
 """
 from __future__ import annotations
 
@@ -12,31 +15,14 @@ import re
 import numpy as np
 
 from icd.weights.converted import Converted, without_prefix
-from icd.weights.source_input import TORCHVISION, SourceInput
+from icd.weights.resnet101_names import head_name, layout_of, own_name
+from icd.weights.source_input import CAFFE, TORCHVISION, SourceInput
 
 _UNITS = (3, 4, 23, 3)                  # bottlenecks of each stage (He et al. 2016)
 _DEPTHS = {(3, 4, 6, 3): 'ResNet-50 or -34', (3, 8, 36, 3): 'ResNet-152', (2, 2, 2, 2): 'ResNet-18'}
-_TAKEN = "take resnet101_v1b of GluonCV or torchvision's resnet101"
-_PART = '(weight|bias|gamma|beta|running_mean|running_var)'
-# Pattern of a name, and what is before the layer's kind in the project's own.
-_PATTERNS = (
-    (r'(stem|layer\d_\d+(?:_down)?)_(conv|batchnorm)(\d)_' + _PART, lambda m: (m[1], m[2], int(m[3]), m[4])),
-    (r'(?:.*\.)?layer(\d)\.(\d+)\.(conv|bn)(\d)\.' + _PART,
-     lambda m: (f'layer{m[1]}_{m[2]}', m[3], int(m[4]) - 1, m[5])),
-    (r'(?:.*\.)?layer(\d)\.(\d+)\.downsample\.([01])\.' + _PART,
-     lambda m: (f'layer{m[1]}_{m[2]}_down', ('conv', 'bn')[int(m[3])], 0, m[4])),
-    (r'(?:.*\.)?(conv|bn)1\.' + _PART, lambda m: ('stem', m[1], 0, m[2])),
-    (r'(?:.*_)?layers(\d)_(conv|batchnorm)(\d+)_' + _PART,
-     lambda m: (f'layer{m[1]}_{int(m[3]) // 3}', m[2], int(m[3]) % 3, m[4])),
-    (r'(?:.*_)?down(\d)_(conv|batchnorm)(0)_' + _PART, lambda m: (f'layer{m[1]}_0_down', m[2], 0, m[4])),
-    (r'resnetv1[a-z0-9]*_(conv|batchnorm)(0)_' + _PART, lambda m: ('stem', m[1], 0, m[3])))
-_REFUSED = (
-    (r'(?:.*\.)?conv1\.[0-9]\.weight|resnetv1[a-z0-9]*_conv[1-9]_weight|(?:.*\.)?stem\.\d.*',
-     'a ResNet with a deep stem, of three 3x3 convolutions (v1c, v1d, v1s)'),
-    (r'res[2-5][a-z]\d*_branch.*', 'a ResNet in the layout of Caffe, with its strides in the 1x1 convolutions'),
-    (r'.*resnetv1\w*_stage\d_.*|features\.\d\.\d+\.body\..*',
-     "a ResNet of Gluon's own zoo (resnet101_v1 or v2), with its strides in the 1x1 convolutions"),
-    (r'.*resnetv2\w*_stage\d_.*', 'a ResNet with the normalisation before its convolutions (v2)'))
+_TAKEN = "take torchvision's resnet101, or resnet101_v1b or resnet101_v1 of GluonCV"
+_SAID = {'v1b': 'strides in the 3x3 convolutions (v1b)', 'v1': 'strides in the 1x1 convolutions (v1)'}
+_KERAS_AXES = 3, 2, 0, 1                # of (rows, columns, inputs, outputs)
 
 
 def required(parameters: list, values: dict) -> list:
@@ -44,23 +30,13 @@ def required(parameters: list, values: dict) -> list:
     return [name for name in parameters if name.startswith(('stem_', 'layer'))]
 
 
-def _own_name(name):
-    """The project's name of a parameter, or None."""
-    for pattern, parts in _PATTERNS:
-        match = re.fullmatch(pattern, name)
-        if match:
-            layer, kind, number, part = parts(match)
-            if kind != 'conv':
-                kind, part = 'batchnorm', {'weight': 'gamma', 'bias': 'beta'}.get(part, part)
-            return f'{layer}_{kind}{number}_{part}'
-    return None
+def variant_of(names) -> str:
+    """Which `icd.model.resnet.ResNet101` weights belong to, 'v1b' or 'v1', by their names in the network."""
+    return 'v1' if any(name.startswith('layer2_0v1_') for name in names) else 'v1b'
 
 
-def _check(names, values):
-    """Raise a `ValueError` unless `values`, by own names, are those of a ResNet-101; `names` are the file's."""
-    for pattern, what in _REFUSED:
-        if any(re.fullmatch(pattern, name) for name in names):
-            raise ValueError(f'{what}: {_TAKEN}')
+def _check(values):
+    """Raise a `ValueError` unless `values`, by own names, are those of a ResNet-101."""
     units = tuple(len({name.split('_')[1] for name in values if name.startswith(f'layer{stage}_')})
                   for stage in range(1, 5))
     if 'stem_conv0_weight' not in values or not all(units):
@@ -71,9 +47,16 @@ def _check(names, values):
     if values['stem_conv0_weight'].shape[2:] != (7, 7):
         raise ValueError(f"a ResNet whose first kernel is {'x'.join(map(str, values['stem_conv0_weight'].shape[2:]))}, "
                          f'not 7x7: {_TAKEN}')
-    biased = sorted(name for name in values if re.search('conv._bias$', name))
-    if biased:
-        raise ValueError(f'a ResNet whose convolutions have biases ({biased[0]}): {_TAKEN}')
+
+
+def _fold_biases(values):
+    """Take the biases of convolutions away: what follows them subtracts a mean, which moves by as much."""
+    biases = [name for name in values if re.search(r'_conv\d_bias$', name)]
+    for name in biases:
+        mean = re.sub(r'conv(\d)_bias$', r'batchnorm\1_running_mean', name)
+        if mean not in values or values[mean].shape != values[name].shape:
+            raise ValueError(f'a ResNet with a bias that no normalisation follows ({name}): {_TAKEN}')
+        values[mean] = values[mean] - values.pop(name)
 
 
 def fold_input(weight: np.ndarray, mean: np.ndarray, source: SourceInput) -> tuple:
@@ -111,12 +94,14 @@ def convert(arrays: dict, source: SourceInput | None = None) -> Converted:
     arrays : dict of str to numpy.ndarray
         By the names in a file. Of any width.
     source : SourceInput, optional
-        The input they were trained with; by default that of GluonCV and torchvision, which is the network's own.
+        The input they were trained with; by default what the layout says. torchvision's names with an input that is
+        Caffe's (values to 255, standard deviations of 1) are taken for a conversion of Caffe's weights: v1.
 
     Returns
     -------
     Converted
-        The backbone, and what else has a name of this project's networks (`fc1_weight`).
+        The backbone, and classifiers of a DeepLab-v2 where there are some. Names are those of the network's variant,
+        which `variant_of` reads.
 
     Raises
     ------
@@ -124,21 +109,39 @@ def convert(arrays: dict, source: SourceInput | None = None) -> Converted:
         When they are not those of a ResNet-101, or of a variant of it that computes something else.
     """
     arrays = without_prefix(arrays)
+    try:
+        layout = layout_of(list(arrays))
+    except ValueError as error:
+        raise ValueError(f'{error}: {_TAKEN}') from None
     values, left = {}, []
     for name, array in arrays.items():
-        own = _own_name(name) or (name if re.fullmatch(r'fc1(_aspp\d+)?_(weight|bias)', name) else None)
+        own = own_name(layout, name) or head_name(name)
         if own:
-            values[own] = np.asarray(array, np.float32)
+            turned = layout.name == 'Keras' and array.ndim == 4
+            values[own] = np.asarray(array.transpose(_KERAS_AXES) if turned else array, np.float32)
         elif not name.endswith('num_batches_tracked'):
             left.append(name)
-    _check(arrays, values)
-    said = 'ResNet-101 with strides in the 3x3 convolutions'
-    if source and source != TORCHVISION:
+    _check(values)
+    _fold_biases(values)
+    read = source or layout.source
+    if read != TORCHVISION:
         lacking = {'stem_batchnorm0_running_mean'} - set(values)
         if lacking:
             raise ValueError(f'lacks {lacking.pop()}')
-        folded = fold_input(values['stem_conv0_weight'], values['stem_batchnorm0_running_mean'], source)
+        folded = fold_input(values['stem_conv0_weight'], values['stem_batchnorm0_running_mean'], read)
         for name, value in zip(('stem_conv0_weight', 'stem_batchnorm0_running_mean'), folded):
             values[name] = np.ascontiguousarray(value, np.float32)
-    said += f", input {source or TORCHVISION} ({'given' if source else 'guessed'})"
-    return Converted(values, said + (f", left out: {', '.join(left[:4])}" if left else ''))
+    variant = _variant(layout, read, arrays)
+    if variant == 'v1':
+        values = {re.sub('^layer2_0_', 'layer2_0v1_', name): value for name, value in values.items()}
+    said = [f'ResNet-101 with {_SAID[variant]}', f'in the names of {layout.name}',
+            f"input {read} ({'given' if source else 'guessed'})"]
+    return Converted(values, ', '.join(said + ([f"left out: {', '.join(left[:4])}"] if left else [])))
+
+
+def _variant(layout, source, names):
+    """Of the network that weights belong to. An input as Caffe's was never that of torchvision's networks."""
+    if layout.name == 'this project':
+        return variant_of(names)
+    of_caffe = (source.largest, source.std) == (CAFFE.largest, CAFFE.std)
+    return 'v1' if of_caffe and layout.name.startswith('torchvision') else layout.variant

@@ -33,10 +33,11 @@ class SourceInput:
 ICD = SourceInput('RGB', (127.,) * 3, (1.,) * 3, 255.)
 TORCHVISION = SourceInput('RGB', (.485, .456, .406), (.229, .224, .225), 1.)
 CAFFE = SourceInput('BGR', (103.939, 116.779, 123.68), (1.,) * 3, 255.)
+DEEPLAB = SourceInput('BGR', (104.008, 116.669, 122.675), (1.,) * 3, 255.)
 CAFFE_RGB = SourceInput('RGB', CAFFE.mean[::-1], (1.,) * 3, 255.)
 # Names for what is common. Keras' VGG16 is a conversion of Caffe's.
 KNOWN = {'icd': ICD, 'torchvision': TORCHVISION, 'gluon': TORCHVISION, 'caffe': CAFFE, 'keras': CAFFE,
-         'caffe-rgb': CAFFE_RGB}
+         'caffe-rgb': CAFFE_RGB, 'deeplab': DEEPLAB}
 
 
 def parse(text: str) -> SourceInput:

@@ -5,11 +5,38 @@ import re
 
 from icd.model import deeplab
 from icd.model.initial import initialize_missing
-from icd.weights import load
+from icd.weights import load, pretrained, resnet101
 from icd.weights.source_input import SourceInput
 
 
-def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None,
+def resnet_variant(network: str, path: str, source: SourceInput | None = None) -> str:
+    """Which variant of a ResNet-101 weights need: see `icd.model.resnet.ResNet101`.
+
+    Parameters
+    ----------
+    network : str
+        One of `icd.model.deeplab.NETWORKS`.
+    path : str
+        A file of pretrained weights, or a checkpoint; 'none' for a random start.
+    source : SourceInput, optional
+        The input pretrained weights were trained with; by default what the file's layout says.
+
+    Returns
+    -------
+    str
+        'v1b' where it does not matter.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, damaged, or holds no ResNet-101.
+    """
+    if not network.startswith('resnet101') or path == 'none':
+        return 'v1b'
+    return resnet101.variant_of(pretrained.read(path, 'resnet101', source).values)
+
+
+def read_start(net: deeplab.DeepLab, path: str, icd: str | None = None,
                source: SourceInput | None = None) -> tuple:
     """Weights that files give a segmentation network which is not trained yet.
 
@@ -17,9 +44,9 @@ def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None,
     ----------
     net : DeepLab
         Need not be initialised.
-    pretrained : str
-        See `icd.weights.load.read_pretrained`. The branches of VGG16-ASPP all start from fc6 and fc7 of the file,
-        unless it holds their own.
+    path : str
+        Of pretrained weights, see `icd.weights.load.read_pretrained`. The branches of VGG16-ASPP all start from fc6
+        and fc7 of the file, unless it holds their own.
     icd : str, optional
         Weights of a trained ICD, of which the convolutions are taken in place of the pretrained ones.
     source : SourceInput, optional
@@ -36,10 +63,10 @@ def read_start(net: deeplab.DeepLab, pretrained: str, icd: str | None = None,
     UserError
         When a file is missing, damaged or of another network.
     """
-    given, description = _pretrained(pretrained, net, source)
+    given, description = _pretrained(path, net, source)
     backbone = load.pretrained_for(icd, net.layers.backbone) if icd else load.Pretrained({}, '')
     notes = []
-    if pretrained != 'none':
+    if path != 'none':
         notes.append(_note(description, net, [name for name in given if name not in backbone.values]))
     if icd:
         notes.append(_note(backbone.description, net, backbone.values))

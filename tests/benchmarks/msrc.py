@@ -9,10 +9,12 @@ at the tenth of the rate that they have below drawn layers they would hardly mov
 the time.
 
 `--seeds 0,1,2` trains ICD three times, and the table has their mean and standard deviation; networks are of the first.
-`--ablations` trains it again with one thing changed at a time, a line of `ABLATIONS` each.
+`--ablations` trains it again with one thing changed at a time, a line of `ABLATIONS` each. `--backbone-lr 0` leaves the
+convolutions of all of ICD's trainings as they are, which takes a third of the time.
 
 Every stage is a command of its own, printed before it runs; what is done is kept, so the same command goes on after an
-interruption. OUT/table.md and OUT/figures.json hold the result.
+interruption. OUT/table.md and OUT/figures.json hold the result, OUT/seeds.jpg shows for every class the first training
+image that has it first, OUT/icd-SEED/curves.png how it was learned.
 """
 import argparse
 import json
@@ -27,11 +29,15 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
+from icd import files  # noqa: E402
+from icd.data import images, labels, masks, score_map, voc  # noqa: E402
 from icd.superpixels import program  # noqa: E402
+from icd.viz import previews  # noqa: E402
 
 TRUTH, CLASS_NAMES = ('SegmentationClass', 'SegmentationClassAug'), ('class_names.txt', 'names.txt')
 THRESHOLDS = '0.05', '0.10', '0.20', '0.30'
 RAW_SIZE, CROP, INFER_SIZE, BATCH = 40, 193, 321, 8         # 320x213 images
+WIDTH = 200                 # of a picture in seeds.jpg
 # What is changed: where superpixels come from (raw or merged, method, number), and options of the training.
 ABLATIONS = {
     'no superpixels': ('merged', '--no-superpixel'),
@@ -39,6 +45,8 @@ ABLATIONS = {
     'merged from Felzenszwalb and Huttenlocher in place of SLIC': ('merged-graph',),
     '32 superpixels in place of 64': ('merged-32',),
     '128 superpixels in place of 64': ('merged-128',),
+    'no sign calibration': ('merged', '--no-sign-calibration'),
+    'seeds from the bottom-up score, no top-down branch': ('merged', '--infer-branch', 'bottom-up'),
     'scores at three scales, mirrored images too': ('merged', '--infer-scales', '0.75,1,1.25', '--infer-flip'),
 }
 GAIN, PART = 4., .88        # points above CAM, and part of the truth's network, that the better ICD network reaches
@@ -60,11 +68,13 @@ class Benchmark:
     seeds : sequence of int
         Training seeds of ICD; the first is that of the networks, too.
     gpus : str
+    backbone_lr : str
+        Of ICD's trainings.
     """
 
-    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus):
+    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus, backbone_lr):
         self.data, self.weights, self.out, self.gpus, self.seeds = data, weights, out, gpus, seeds
-        self.epochs, self.segment_epochs = epochs, segment_epochs
+        self.epochs, self.segment_epochs, self.backbone_lr = epochs, segment_epochs, backbone_lr
         self._record = os.path.join(out, 'figures.json')
         os.makedirs(out, exist_ok=True)
         self.done = {}
@@ -90,9 +100,12 @@ class Benchmark:
             return
         print('\n$ ' + ' '.join(command), flush=True)
         start = time.time()
-        if subprocess.call(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT)):
+        process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT))
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
             sys.exit(f'{stage} failed')
         self.done[f'seconds {stage}'] = time.time() - start
+        self.done[f'memory {stage}'] = used.ru_maxrss * 1024            # of its largest process
         self._save()
 
     def evaluate(self, name, folder, data_list, truth=None, versus=None):
@@ -129,8 +142,8 @@ class Benchmark:
                  *(['--max-superpixel-num', how] if how.isdigit() else []))
         return merged
 
-    def icd(self, name, seed, superpixels, *more):
-        """Train ICD and make its seeds; the function that gives the folder of one kind of them."""
+    def icd(self, name, seed, superpixels, kinds, *more):
+        """Train ICD and make seeds of some kinds; the function that gives the folder of one kind of them."""
         snapshot = self.out_file(name)
         if more and more[0].startswith('--infer') and not os.path.exists(snapshot):
             shutil.copytree(self.out_file(f'icd-{seed}'), snapshot, ignore=shutil.ignore_patterns('results'))
@@ -139,17 +152,36 @@ class Benchmark:
                    self.data_file('labels.json', 'Annotations'), '--superpixel-root', superpixels, '--pretrained',
                    self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed', str(seed), '--image-size',
                    str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.epochs), '--log-frequency', '6',
-                   '--num-save', '1', *more)
+                   '--num-save', '1', '--backbone-lr', self.backbone_lr, *more)
         self.run(f'training {name}', sys.executable, *options, '--only-train')
         self.run(f'scores and seeds {name}', sys.executable, *options, '--infer-size', str(INFER_SIZE), '--seeds',
-                 'crf,raw,cam', '--cam-threshold', ','.join(THRESHOLDS))
+                 kinds, '--cam-threshold', ','.join(THRESHOLDS))
         return lambda kind: os.path.join(snapshot, 'results', 'seeds', kind)
+
+    def draw(self, folder, best):
+        """Draw OUT/seeds.jpg: of every class the first image, whatever came of it."""
+        names = voc.read_list(self.data_file('train.txt'))
+        found = labels.read(self.data_file('labels.json', 'Annotations'), names,
+                            voc.read_class_names(self.data_file(*CLASS_NAMES)))
+        snapshot, rows = os.path.dirname(os.path.dirname(os.path.dirname(folder('crf')))), []
+        for index in dict.fromkeys(int(column.argmax()) for column in found.T if column.any()):
+            name, count = names[index], int(found[index].sum())
+            image = images.read_image(images.image_path(self.data_file('JPEGImages'), name))
+            maps = [score_map.at_image_size(score_map.read(score_map.path(snapshot, kind, name), count, INFER_SIZE),
+                                            image.shape[:2], INFER_SIZE) for kind in score_map.KINDS]
+            seeds = [masks.read_mask(os.path.join(root, name + '.png')) for root in (
+                folder(best), folder('raw'), folder('crf'), self.data_file(*TRUTH))]
+            rows.append(previews.seed_row(image, maps, seeds, WIDTH))
+        headings = 'image', 'CAM', 'ICD score', 'CAM seed', 'ICD raw seed', 'ICD seed', 'truth'
+        files.save_image(self.out_file('seeds.jpg'),
+                         previews.vstack([previews.headings(rows[0].shape[1], headings), *rows]))
 
     def compare_seeds(self):
         """Lines of the table of seeds; where the seeds of the first training are, and CAM's best threshold."""
         kinds = ['raw', 'crf'] + ['cam_' + threshold for threshold in THRESHOLDS]
         names = [f'icd-{seed}' for seed in self.seeds]
-        folders = {name: self.icd(name, seed, self.superpixels('merged')) for name, seed in zip(names, self.seeds)}
+        folders = {name: self.icd(name, seed, self.superpixels('merged'), 'crf,raw,cam')
+                   for name, seed in zip(names, self.seeds)}
         found = {kind: [self.evaluate(f'{name} {kind}', folders[name](kind), 'train.txt')['mIoU'] for name in names]
                  for kind in kinds}
         best = max(kinds[2:], key=lambda kind: np.mean(found[kind]))
@@ -167,14 +199,14 @@ class Benchmark:
                           [' ({:+.1f} to {:+.1f})'.format(*gain['difference_interval']) for gain in gains]))
         return lines, folders[names[0]], best
 
-    def compare_ablations(self, best):
-        """Lines of the table of what happens without a part of the method."""
-        lines = ['', f'| changed | raw | crf | {best} |', '|---|---|---|---|']
+    def compare_ablations(self):
+        """Lines of the table of what happens without a part of the method; by the first seed."""
+        whole = [self.done[f'icd-{self.seeds[0]} {kind}']['mIoU'] for kind in ('raw', 'crf')]
+        lines = ['', '| changed | raw | crf |', '|---|---|---|', '| nothing | {:.1f} | {:.1f} |'.format(*whole)]
         for what, (superpixels, *more) in ABLATIONS.items():
             folder = self.icd('-'.join(['changed', superpixels, *(word.strip('-') for word in more)]), self.seeds[0],
-                              self.superpixels(superpixels), *more)
-            values = [self.evaluate(f"{what} {kind}", folder(kind), "train.txt")["mIoU"]
-                      for kind in ("raw", "crf", best)]
+                              self.superpixels(superpixels), 'crf,raw', *more)
+            values = [self.evaluate(f'{what} {kind}', folder(kind), 'train.txt')['mIoU'] for kind in ('raw', 'crf')]
             lines.append(f"| {what} | {' | '.join(f'{value:.1f}' for value in values)} |")
         return lines
 
@@ -197,9 +229,10 @@ class Benchmark:
     def report(self, networks=True, ablations=False):
         """Everything; the text of the tables, and whether the networks keep what is promised of them."""
         lines, folder, best = self.compare_seeds()
+        self.draw(folder, best)
         kept = True
         if ablations:
-            lines += self.compare_ablations(best)
+            lines += self.compare_ablations()
         if networks:
             teachers = {'truth': self.data_file(*TRUTH), 'ICD raw': folder('raw'), 'ICD CRF': folder('crf'),
                         f'CAM {best[4:]}': folder(best)}
@@ -211,8 +244,9 @@ class Benchmark:
             lines += ['', f'better ICD network: {max(raw, crf) - cam:+.1f} points against CAM (at least {GAIN:+.1f}), '
                       f'{max(raw, crf) / truth:.2f} of the network of the truth (at least {PART:.2f})']
         seconds = {key[8:]: value for key, value in self.done.items() if key.startswith('seconds ')}
-        lines += ['', '| stage | minutes |', '|---|---|']
-        lines += [f'| {stage} | {value / 60:.1f} |' for stage, value in seconds.items()]
+        lines += ['', '| stage | minutes | memory, GB |', '|---|---|---|']
+        lines += [f"| {stage} | {value / 60:.1f} | {self.done.get('memory ' + stage, 0) / 1e9:.1f} |"
+                  for stage, value in seconds.items()]
         return '\n'.join(lines), kept
 
 
@@ -233,11 +267,12 @@ def main():
     parser.add_argument('--seeds', default='0', help='training seeds of ICD, separated by commas')
     parser.add_argument('--ablations', action='store_true', help='also ICD with a part changed at a time')
     parser.add_argument('--no-networks', action='store_true', help='seeds only')
+    parser.add_argument('--backbone-lr', default='1', help="multiplier of the convolutions' rate in ICD's trainings")
     parser.add_argument('--gpus', default='cpu')
     options = parser.parse_args()
     benchmark = Benchmark(*(os.path.abspath(path) for path in (options.data, options.weights, options.out)),
                           options.epochs, options.segment_epochs, [int(seed) for seed in options.seeds.split(',')],
-                          options.gpus)
+                          options.gpus, options.backbone_lr)
     text, kept = benchmark.report(not options.no_networks, options.ablations)
     with open(os.path.join(options.out, 'table.md'), 'w') as file:
         file.write(text + '\n')

@@ -83,7 +83,8 @@ def test_batch_normalisation_is_frozen(resnet):
     with autograd.record():
         loss = net(images()).sum()
     loss.backward()
-    np.testing.assert_array_equal(*outputs)
+    # The two graphs may take other convolutions, which round differently; statistics of the batch would show clearly.
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-6 * abs(outputs[0]).max())
     assert all((parameters[n].data().asnumpy() == value).all() for n, value in before.items())
 
 

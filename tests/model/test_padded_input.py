@@ -7,7 +7,7 @@ from icd.data import geometry
 from icd.data.geometry import GREY
 from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing, set_values
-from icd.model.padded_input import Features, PaddedInference, ScoreMaps
+from icd.model.padded_input import BottomUpMaps, Features, PaddedInference, ScoreMaps
 from icd.model.vgg import VGG16
 
 SIDE = 321
@@ -59,6 +59,16 @@ def test_score_maps_are_those_of_the_whole_network(side):
             for ours, whole in zip(maps, (cam, top_down)):
                 assert ours.shape[:2] == (count, 3)
                 assert_top_left(ours, whole, geometry.resized_positions(size, side))
+
+
+def test_bottom_up_maps_are_calibrated():
+    net, size = network(ICDNet, 3, 1 / 32), (20, 45)
+    net.icd_accum_resign_moving_mean.set_data(mx.nd.array([[1, 2], [2, 1], [0, 0]]))
+    x = images(size, 2, 129)
+    cam, bottom_up, _, _ = net(x)
+    maps = PaddedInference(BottomUpMaps, net, 129)(x, [size] * 2)
+    for ours, whole in zip(maps, (cam, bottom_up * mx.nd.array([-1, 1, 1]).reshape((1, 3, 1, 1)))):
+        assert_top_left(ours, whole, geometry.resized_positions(size, 129))
 
 
 @pytest.mark.parametrize('mean', [0, GREY])

@@ -99,13 +99,14 @@ def test_a_mirrored_image_has_mirrored_scores(data):
         assert abs(ours - ours[..., ::-1]).max() > 1e-3 * abs(ours).max()
 
 
-@pytest.mark.parametrize('given', [{}, {'infer_scales': (.5, 1.)}, {'infer_flip': True}])
-def test_the_record_names_scales_and_mirroring_where_they_are_given(in_valid, given):
+@pytest.mark.parametrize('given', [{}, {'infer_scales': (.5, 1.)}, {'infer_flip': True}, {'infer_branch': 'bottom-up'}])
+def test_the_record_names_what_else_is_given(in_valid, given):
     """Without them it is what it was before there were any, so that older scores stay up to date."""
     options = cli.defaults(cli.RUN, snapshot='snap', **given)
     recorded = score_files.outputs(options, types.SimpleNamespace(num_classes=20), 1., 'abc').settings
-    several = {'infer_scales': list(options.infer_scales), 'infer_flip': options.infer_flip} if given else {}
-    assert recorded == dict(infer_size=513, width=1., num_cls=20, weights='abc', **several)
+    several = {'infer_scales': list(options.infer_scales), 'infer_flip': options.infer_flip}
+    added = given if 'infer_branch' in given else several if given else {}
+    assert recorded == dict(infer_size=513, width=1., num_cls=20, weights='abc', **added)
 
 
 # ------------------------------------------------------------------------------------------- what is made again

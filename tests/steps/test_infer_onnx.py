@@ -3,6 +3,7 @@ import os
 import shutil
 
 import numpy as np
+import pytest
 
 from icd.data import masks, score_map
 from tests.helpers import segment_data, small_data
@@ -33,8 +34,9 @@ def test_score_maps_and_seeds_are_those_of_mxnet(segmented):
             assert (ours != others).mean() <= 1e-4
 
 
-def test_scores_at_several_scales_and_mirrored_are_those_of_mxnet(segmented):
-    given = ['--infer-scales', '0.75,1,1.5', '--infer-flip']
+@pytest.mark.parametrize('given', [['--infer-scales', '0.75,1,1.5', '--infer-flip'], ['--infer-branch', 'bottom-up']],
+                         ids=' '.join)
+def test_other_scores_are_those_of_mxnet_too(segmented, given):
     assert small_data.run('infer', ['--no-superpixel', *given]) == 0
     assert segment_data.run('infer onnx', '--snapshot', 'other', *given) == 0
     for name in SIZES:

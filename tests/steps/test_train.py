@@ -23,12 +23,15 @@ import pytest
 from icd import cli, files
 from icd.data import superpixel_map
 from icd.errors import UserError
+from icd.model.icd_net import STATE, ICDNet
+from icd.model.initial import initialize_missing
 from icd.steps import labels as command
 from icd.steps import train
 from icd.train import launch
 from icd.train import log as training_log
 from icd.train.checkpoint import Checkpoints
 from icd.train.icd_task import IcdTask
+from icd.weights import load
 from tests.helpers import PROJECT, log_lines, read_inputs, results, run_stage
 
 COUNT, CLASSES = 13, ('cat', 'dog', 'cow')      # one image is left over each epoch
@@ -192,11 +195,29 @@ def test_workers_cache_and_logging_do_not_change_the_weights(data, undisturbed, 
 
 @pytest.mark.parametrize('values', [dict(seed=1), dict(augment=('scale',)), dict(learning_rate=2e-3),
                                     dict(no_superpixel=True), dict(freeze_bn=True), dict(backbone_lr=.5),
+                                    dict(no_sign_calibration=True),
                                     dict(clip_gradient=.1), dict(ramp_epochs=1.), {}], ids=str)
 def test_options_that_change_the_numbers_change_the_weights(data, undisturbed, tmp_path, values):
     run(data, tmp_path, num_epoch=1, **values)      # how many epochs follow changes nothing in the first
     theirs, ours = results(undisturbed), results(tmp_path)
     assert (theirs['vgg16_icd-0000.params'] != ours['vgg16_icd-0000.params']) == bool(values)
+
+
+def test_without_calibration_no_sign_turns(data, undisturbed, tmp_path):
+    options = run(data, tmp_path, num_epoch=1, no_sign_calibration=True)
+    states = [load.read_trained(os.path.join(str(folder), 'vgg16_icd-0000.params'), ICDNet(len(CLASSES), 1 / 32))[STATE]
+              for folder in (options.snapshot, undisturbed)]
+    assert not states[0].any() and states[1].any()
+    assert not os.path.exists(os.path.join(options.snapshot, 'margins.csv'))
+
+
+def test_a_frozen_backbone_keeps_its_values_and_the_rest_learns(data, tmp_path):
+    options = run(data, tmp_path, num_epoch=1, backbone_lr=0.)
+    net = ICDNet(len(CLASSES), 1 / 32)
+    start = initialize_missing(net, {}, options.seed, he=True)
+    for name, value in load.read_trained(os.path.join(options.snapshot, 'vgg16_icd-0000.params'), net).items():
+        frozen = re.match(r'conv\d_\d_', name) is not None
+        assert (value == start[name]).all() == (frozen or name.startswith('feat_bn_gamma')), name
 
 
 def stop_after(monkeypatch, steps):

@@ -39,3 +39,20 @@ def test_positive_scores_are_red_and_others_blue():
     assert (hot[:, 45:, 2] > 90).all() and (hot[:, 45:, 0] == 0).all()          # dark red
     assert (hot[:, :10, 0] > 90).all() and (hot[:, :10, 2] == 0).all()          # dark blue
     assert (previews.heat(hot, -score) == previews.heat(hot, 0 * score)).all()
+
+
+def test_a_row_of_seeds_is_image_scores_and_seeds_of_one_width():
+    image, seed = np.full((30, 60, 3), 60, np.uint8), np.zeros((30, 60), np.uint8)
+    seed[:, 40:] = 3
+    scores = np.zeros((2, 30, 60), np.float32)
+    scores[0, :, 40:], scores[1, :, :20] = 7, .1        # each class is divided by its own largest
+    row = previews.seed_row(image, [scores], [seed], 60)
+    assert row.shape == (30, 3 * 60 + 2 * 4, 3) and (row[:, :60] == image).all()
+    assert (row[:, 64:124] == previews.heat(image, scores.max(0) > 0)).all()
+    assert (row[:, 128:168] == image[:, :40]).all() and (row[:, 168:] != image[:, 40:]).any(axis=2).all()
+
+
+def test_headings_stand_over_their_columns():
+    row = previews.headings(300, ('a', 'b', 'c'))
+    dark = np.flatnonzero((row < 128).any(axis=(0, 2)))
+    assert row.shape[1] == 300 and all(abs(dark[dark // 100 == i].mean() - 100 * i - 50) < 3 for i in range(3))

@@ -22,7 +22,9 @@ WIDTH = 1 / 32
 @functools.lru_cache(maxsize=None)
 def network(name, seed=0):
     """A network with random weights, running statistics and biases among them, and its weights by name."""
-    net = ICDNet(len(NAMES), WIDTH) if name == trained.ICD else deeplab.create(name, len(NAMES), WIDTH)
+    name, _, variant = name.partition(' ')
+    net = ICDNet(len(NAMES), WIDTH) if name == trained.ICD else deeplab.create(
+        name, len(NAMES), WIDTH, resnet_variant=variant or 'v1b')
     rng, values = np.random.RandomState(seed), initialize_missing(net, {}, seed, he=True)
     for key, value in values.items():
         if key.endswith(('_mean', '_beta', '_bias')):
@@ -41,7 +43,7 @@ def scores_by_mxnet(net, image):
     return [one.asnumpy() for one in (found if isinstance(found, tuple) else (found,))]
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', [*NETWORKS, 'resnet101_largefov v1'])
 def test_scores_are_those_of_mxnet(name):
     net, arrays = network(name)
     model = onnx_export.model(arrays, NAMES)
