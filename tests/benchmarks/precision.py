@@ -1,7 +1,7 @@
 """What a training step and an inference cost in every precision that this processor computes in.
 
-Trainings of the full network take turns, and so do inferences; medians of the processor's time. Peak memory is that of a
-process that takes three steps. How far scores are from those of float32 is for drawn weights. OMP_NUM_THREADS=1 is
+Trainings of the full network take turns, and so do inferences; medians of the processor's time. Peak memory is that of
+a process that takes three steps. How far scores are from those of float32 is for drawn weights. OMP_NUM_THREADS=1 is
 steadiest.
 """
 import argparse
@@ -64,7 +64,8 @@ def medians(functions, rounds):
 
 def memory(precision, options):
     """Peak bytes of a process that trains."""
-    done = subprocess.run([sys.executable, '-m', 'tests.benchmarks.precision', '--only-memory', precision, '--batch-size',
+    done = subprocess.run([sys.executable, '-m', 'tests.benchmarks.precision', '--only-memory', precision,
+                           '--batch-size',
                            str(options.batch_size), '--image-size', str(options.image_size)], stdout=subprocess.PIPE,
                           check=True)
     return int(done.stdout.split()[-1])
@@ -95,7 +96,8 @@ def main():
     for name in here:
         difference = max(np.abs(ours - theirs).max() / np.abs(theirs).max()
                          for ours, theirs in zip(runs[name](), reference))
-        print(f'| {name} | {steps[name]:.2f} s | {peaks[name] / 1e9:.2f} GB | {scores[name]:.2f} s | {difference:.1%} |')
+        print(f'| {name} | {steps[name]:.2f} s | {peaks[name] / 1e9:.2f} GB | {scores[name]:.2f} s | '
+              f'{difference:.1%} |')
 
 
 if __name__ == '__main__':

@@ -52,8 +52,12 @@ def parameter(name, shape):
 
 
 def images(case):
-    """(1, 3, side, side) uint8, smooth."""
-    coarse = uniform('images', (IMAGES, 3, 9, 9))
+    """(1, 3, side, side) uint8, smooth.
+
+    Those of several scales are images where no two scales of a position nearly have the same score, whose largest is
+    learned from, and no unit of the few is nearly 0: processors round differently.
+    """
+    coarse = uniform('images of several scales' if case.multi_scale else 'images', (IMAGES, 3, 9, 9))
     position = np.linspace(0, 7.999, case.side)
     low, part = position.astype(int), (position - position.astype(int)).astype(np.float32)
     for axis in 2, 3:
