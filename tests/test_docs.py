@@ -69,7 +69,7 @@ def commands(text):
             first = arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0
             if argument in OTHERS and i == 0:
                 yield OTHERS[argument], arguments[1:]
-            elif first and (argument in TABLES or argument == 'icd-export'):
+            elif first and (argument in TABLES or argument in ('icd-export', 'icd-launch')):
                 yield argument, arguments[i + 1:]
             elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
                 yield f'{arguments[0]} {argument}', arguments[2:]
@@ -112,10 +112,10 @@ def test_commands_are_understood(page, command, arguments):
         cli.parse(TABLES[command], command, '', arguments)
     elif command == 'icd-export':
         export_onnx.parse(arguments)
-    elif command == 'icd.train.launch' and '--shards' in arguments:
+    elif command == 'icd-launch' and '--shards' in arguments:
         command, *arguments = arguments[arguments.index('--') + 1:]
         cli.parse(TABLES[command], command, '', arguments)
-    elif command == 'icd.train.launch':
+    elif command == 'icd-launch':
         cli.parse(cli.RUN, 'icd-run', '', arguments[arguments.index('--') + 1:])
     elif hasattr(importlib.import_module(command), 'parse'):
         importlib.import_module(command).parse(arguments)
@@ -123,7 +123,7 @@ def test_commands_are_understood(page, command, arguments):
 
 def test_commands_are_found_on_the_pages():
     shown = [command for text in PAGES.values() for command, _ in commands(text)]
-    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd.train.launch'} <= set(shown)
+    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd-launch'} <= set(shown)
 
 
 def test_options_are_those_of_the_table():
