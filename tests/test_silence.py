@@ -7,6 +7,7 @@ than a minute.
 """
 import builtins
 import contextlib
+import importlib
 import io
 import os
 import shutil
@@ -15,6 +16,7 @@ import traceback
 import pytest
 import tqdm.std
 
+from icd import console
 from icd.method import metrics
 from icd.model.multi_scale import MultiScale
 from icd.model.padded_input import PaddedInference
@@ -83,12 +85,14 @@ def many(valid, tmp_path_factory):
     for folder, _, found in list(os.walk(root)):
         for file in found:
             stem, ending = os.path.splitext(file)
-            if stem in small_data.NAMES and stem != 'a':
+            if stem in ('b', 'c'):
                 os.remove(os.path.join(folder, file))
             elif stem == 'a':
                 for name in names:
                     shutil.copy(os.path.join(folder, file), os.path.join(folder, name + ending))
                 os.remove(os.path.join(folder, file))
+    for folder in ('annotations', 'truth'):             # nothing else is there
+        shutil.rmtree(os.path.join(root, folder, 'sub'))
     with open(os.path.join(root, 'list.txt'), 'w') as file:
         file.write('\n'.join(names))
     return root
@@ -146,3 +150,28 @@ def test_no_stage_is_silent_for_a_minute(clock, stage, request):
             os.utime(f'images/n{number:02d}.jpg', (1, 1))
         again = [one for one in COMMANDS[stage] if one != '--force']
         assert_heard(clock, small_data.run, stage, again)
+
+
+IMAGES_OF = '--image-root images --data-list list.txt'.split()
+OTHERS = {
+    'audit': ('icd.steps.audit', [*IMAGES_OF, *'--annotation-root annotations --superpixel-root superpixels --snapshot '
+                                  'snap --infer-size 49 --html page.html --num-process 1'.split()]),
+    'labels': ('icd.steps.labels', ['show', 'annotations']),
+    'seeds of maps': ('icd.steps.seeds_command', [
+        *IMAGES_OF, *'--annotation-root annotations --from-maps snap/results/scores_cam --seeds raw,crf --out out '
+                     '--threshold 0.2 --num-process 1'.split()]),
+    'submit': ('icd.steps.submit', [*IMAGES_OF, '--pred', 'pred']),
+    'shard': ('icd.steps.evaluate', small_data.COMMANDS['evaluate'][1] + '--json out.json --shard 1/1'.split()),
+}
+
+
+@pytest.fixture
+def seeds_are_there():
+    """The masks of `small_data` as seeds of a run."""
+    shutil.copytree('pred', 'snap/results/seeds/crf')
+
+
+@pytest.mark.parametrize('command', OTHERS)
+def test_no_other_command_is_silent_for_a_minute(clock, seeds_are_there, command):
+    module, arguments = OTHERS[command]
+    assert_heard(clock, lambda: console.run_command(importlib.import_module(module).main, arguments))
