@@ -21,11 +21,16 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def one_core():
-    """Where no `--num-process` is given, nothing is computed in other processes, whose start takes most of the time."""
+def no_waiting():
+    """Nothing is computed in other processes unless `--num-process` asks for it, and nothing written waits for a disk.
+
+    To start processes would take most of the time of tests that are about something else, and no test survives a power
+    failure.
+    """
     with pytest.MonkeyPatch.context() as patch:
         found = parallel.number_of_cores
         patch.setattr(parallel, 'number_of_cores', lambda root=None: 1 if root is None else found(root))
+        patch.setattr(os, 'fsync', lambda file: None)
         yield
 
 
