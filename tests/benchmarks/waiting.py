@@ -93,8 +93,8 @@ def main():
         for number in (0, 2):
             busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(number)]
             found = measure(workers, options.rounds, rng)
-            print(f'\nbeside {number} busy programs\n'
-                  '| policy | images a second | time against the best |\n|---|---|---|')
+            print(f'\nbeside {number} busy programs')
+            print('| policy | images a second | time against the best |\n|---|---|---|')
             medians = {name: statistics.median(seconds) for name, seconds in found.items()}
             best = min(medians, key=medians.get)
             for name, seconds in found.items():
