@@ -17,6 +17,7 @@ import pytest
 import tqdm.std
 
 from icd import console
+from icd.data.labels import json_files
 from icd.method import metrics
 from icd.model.multi_scale import MultiScale
 from icd.model.padded_input import PaddedInference
@@ -175,3 +176,13 @@ def seeds_are_there():
 def test_no_other_command_is_silent_for_a_minute(clock, seeds_are_there, command):
     module, arguments = OTHERS[command]
     assert_heard(clock, lambda: console.run_command(importlib.import_module(module).main, arguments))
+
+
+def test_a_large_file_of_labels_says_how_long_it_takes(tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'labels.json'
+    path.write_text('{"a": ["dog"]}')
+    json_files.read(str(path))
+    assert capsys.readouterr().err == ''
+    monkeypatch.setattr(json_files, 'SPEED', 5.)
+    json_files.read(str(path))
+    assert capsys.readouterr().err == f'{path}: reading 0 MB of JSON, about 3 s\n'

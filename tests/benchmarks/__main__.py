@@ -14,8 +14,8 @@ from tests.benchmarks import _figures, _table
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 NAMES = sorted(name[:-3] for name in os.listdir(HERE) if name.endswith('.py') and not name.startswith('_'))
-# Run by themselves: these need a data set or files, or run for twenty minutes.
-NO_FIGURES = {'audit', 'msrc', 'onnx_devices', 'overfit', 'soak'}
+# Run by themselves: these need a data set or files, make millions of links, or run for twenty minutes.
+NO_FIGURES = {'audit', 'million', 'msrc', 'onnx_devices', 'overfit', 'soak'}
 
 
 def run(names, folder):
