@@ -20,6 +20,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope='module', autouse=True)
+def imported_meanwhile():
+    """The same of what the tests of a file have imported when it ends."""
+    yield
+    pytest_collection_finish()
+
+
 @pytest.fixture(scope='session', autouse=True)
 def no_waiting():
     """Nothing is computed in other processes unless `--num-process` asks for it, and nothing written waits for a disk.
