@@ -89,10 +89,12 @@ def test_a_figure_that_is_missing_and_a_benchmark_that_fails_are_named(tables, b
 
 
 def test_saving_keeps_the_figures_of_benchmarks_that_did_not_run(tables):
-    _table.save('cpu', {'a': [Figure('x', 1., 's')], 'b': [Figure('y', 2., RATIO, 'them', at_least=1.)]}, '')
+    _table.save('cpu', {'a': [Figure('x', 1., 's')], 'b': [Figure('y', 2., RATIO, 'them', at_least=1.),
+                                                            Figure('none', 0., '', at_most=0.)]}, '')
     _table.save('cpu', {'a': [Figure('x', 3., 's')]}, 'busy')
     assert _table.read('cpu')['figures'] == {'a': [Figure('x', 3., 's')],
-                                             'b': [Figure('y', 2., RATIO, 'them', at_least=1.)]}
+                                             'b': [Figure('y', 2., RATIO, 'them', at_least=1.),
+                                                   Figure('none', 0., '', at_most=0.)]}
     assert json.loads((tables / 'cpu.json').read_text())['note'] == 'busy'
 
 

@@ -74,22 +74,28 @@ def save(kind, found, note):
     """Commit figures: those of benchmarks that did not run stay as they were."""
     figures = {**read(kind)['figures'], **found}
     table = {'processor': kind, 'cores': os.cpu_count(), 'measured': datetime.date.today().isoformat(), 'note': note,
-             'figures': {name: [{key: value for key, value in dataclasses.asdict(one).items()
-                                 if value not in (None, '', False)} for one in rows]
-                         for name, rows in sorted(figures.items())}}
+             'figures': {name: [_as_json(one) for one in rows] for name, rows in sorted(figures.items())}}
     os.makedirs(FOLDER, exist_ok=True)
     with open(path_of(kind), 'w', encoding='utf-8') as file:
         json.dump(table, file, indent=1, ensure_ascii=False)
         file.write('\n')
 
 
+def _as_json(figure):
+    """A figure with five significant digits, without what it does not have."""
+    found = {field.name: getattr(figure, field.name) for field in dataclasses.fields(figure)
+             if getattr(figure, field.name) != field.default}
+    return dict(found, value=float(f'{figure.value:.5g}'))
+
+
 def change(figure, before):
     """How a figure differs from the committed one, and whether it is a ratio that is worse by more than noise."""
     if before is None or before.unit != figure.unit or not before.value:
         return '', False
-    gain = figure.better * (figure.value / before.value - 1)
-    worse = figure.unit == RATIO and not gain >= -NOISE
-    return f'{100 * (figure.value / before.value - 1):+.0f} %' + (', **worse**' if worse else ''), worse
+    gain = figure.value / before.value - 1
+    worse = figure.unit == RATIO and not figure.better * gain >= -NOISE
+    shown = f'{100 * gain:+.0f} %'.replace('-0 %', '+0 %') if abs(gain) < .005 else f'{100 * gain:+.0f} %'
+    return shown + (', **worse**' if worse else ''), worse
 
 
 def lines(found, committed):
