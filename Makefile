@@ -2,7 +2,7 @@
 # make test     ruff's rules and every test
 # make lint     ruff's rules alone
 # make env      what they need, by themselves: .venv and the C++ program's system packages
-# make bench    the figures of README.md and docs/benchmarks.md
+# make bench    the figures of README.md and docs/benchmarks.md, as one table, next to the committed ones
 # make options  docs/options.md from the option table
 
 VENV := .venv

@@ -86,5 +86,6 @@ setup(
         'icd-segment = icd.steps.segment:command',
         'icd-export = icd.steps.export_onnx:command',
         'icd-doctor = icd.steps.doctor:command',
+        'icd-launch = icd.train.launch:command',
     ]},
 )

@@ -169,8 +169,9 @@ def count(given: Masks, items: Sequence[tuple], num_process: int) -> Counts:
     Counts
         Images and problems in the order of the list. What cannot be counted is among the problems.
     """
-    chunks = [items[i:i + _CHUNK] for i in range(0, len(items), _CHUNK)]
     num_process = max(1, min(num_process, len(items) // _WORTH_A_PROCESS))
+    size = min(_CHUNK, 1 + len(items) // (16 * num_process))     # the bar moves with every chunk
+    chunks = [items[i:i + size] for i in range(0, len(items), size)]
     counts = Counts()
     with console.progress(total=len(items), desc='counting') as bar:
         for done in parallel.process_map(functools.partial(_count_chunk, given), chunks, num_process):
@@ -191,7 +192,7 @@ def made_from(given: Masks, items: Sequence[tuple]) -> str:
         Indices in the list, and names.
     """
     found = hashlib.sha256(repr((given.folders, given.class_names, given.scores, given.infer_size)).encode())
-    for index, name in items:
+    for index, name in console.patient_progress(items, 'masks that are counted'):
         paths = [_mask_path(folder, name) for folder in given.folders.values()]
         paths += [os.path.join(given.scores, name + '.npy')] if given.scores else []
         found.update(repr((index, name, str(given.classes.get(name)), [_stamp(path) for path in paths])).encode())

@@ -1,4 +1,5 @@
-"""Where the tests find recordings and real images."""
+"""Where the tests find recordings and real images, and what keeps them fast."""
+import gc
 import os
 import resource
 import shutil
@@ -9,7 +10,35 @@ import pytest
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import icd.mxnet_setup  # noqa: E402,F401  (makes MXNet importable on newer NumPy before any test imports it)
+from icd import parallel  # noqa: E402
 from tests.helpers import PROJECT, segment_data, small_data  # noqa: E402
+
+
+def pytest_collection_finish():
+    """What the tests have imported stays: a collection of garbage, one a stage, need not look at it (0.2 s) again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def imported_meanwhile():
+    """The same of what the tests of a file have imported when it ends."""
+    yield
+    pytest_collection_finish()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_waiting():
+    """Nothing is computed in other processes unless `--num-process` asks for it, and nothing written waits for a disk.
+
+    To start processes would take most of the time of tests that are about something else, and no test survives a power
+    failure.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        found = parallel.number_of_cores
+        patch.setattr(parallel, 'number_of_cores', lambda root=None: 1 if root is None else found(root))
+        patch.setattr(os, 'fsync', lambda file: None)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -164,4 +164,4 @@ def test_hyper_threads_of_a_core_count_once(tmp_path, monkeypatch):
 
 
 def test_numbers_of_cores_of_this_system_are_consistent():
-    assert 1 <= parallel.physical_cores() <= parallel.number_of_cores() <= os.cpu_count()
+    assert 1 <= parallel.physical_cores() <= parallel.number_of_cores('/') <= os.cpu_count()

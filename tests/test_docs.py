@@ -69,7 +69,7 @@ def commands(text):
             first = arguments[i - 1:i] == ['python'] if argument.endswith('.py') else i == 0
             if argument in OTHERS and i == 0:
                 yield OTHERS[argument], arguments[1:]
-            elif first and (argument in TABLES or argument == 'icd-export'):
+            elif first and (argument in TABLES or argument in ('icd-export', 'icd-launch')):
                 yield argument, arguments[i + 1:]
             elif i == 1 and f'{arguments[0]} {argument}' in TABLES:
                 yield f'{arguments[0]} {argument}', arguments[2:]
@@ -112,10 +112,10 @@ def test_commands_are_understood(page, command, arguments):
         cli.parse(TABLES[command], command, '', arguments)
     elif command == 'icd-export':
         export_onnx.parse(arguments)
-    elif command == 'icd.train.launch' and '--shards' in arguments:
+    elif command == 'icd-launch' and '--shards' in arguments:
         command, *arguments = arguments[arguments.index('--') + 1:]
         cli.parse(TABLES[command], command, '', arguments)
-    elif command == 'icd.train.launch':
+    elif command == 'icd-launch':
         cli.parse(cli.RUN, 'icd-run', '', arguments[arguments.index('--') + 1:])
     elif hasattr(importlib.import_module(command), 'parse'):
         importlib.import_module(command).parse(arguments)
@@ -123,7 +123,7 @@ def test_commands_are_understood(page, command, arguments):
 
 def test_commands_are_found_on_the_pages():
     shown = [command for text in PAGES.values() for command, _ in commands(text)]
-    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd.train.launch'} <= set(shown)
+    assert len(shown) > 12 and {'run_icd.py', 'icd-evaluate', 'icd-weights convert', 'icd-launch'} <= set(shown)
 
 
 def test_options_are_those_of_the_table():
@@ -206,8 +206,15 @@ def test_readme_is_short_and_has_picture_and_promise_first():
     assert readme.index('](docs/seeds.jpg)') < 300      # the picture comes first
 
 
-def test_every_page_of_the_docs_is_linked_from_the_readme():
-    assert [name for name in PAGES if f']({name})' not in PAGES['README.md'] and name != 'README.md'] == []
+def test_links_lead_from_the_readme_to_every_page():
+    found, waiting = set(), ['README.md']
+    while waiting:
+        page = waiting.pop()
+        if page in PAGES and page not in found:
+            found.add(page)
+            waiting += [os.path.normpath(os.path.join(os.path.dirname(page), link.partition('#')[0]))
+                        for link in re.findall(r'\]\((?!http)([^)]+)\)', PAGES[page])]
+    assert set(PAGES) - found == set()
 
 
 @pytest.mark.parametrize('name, extra', [('cpu', 'cpu'), ('gpu', 'cu117')])

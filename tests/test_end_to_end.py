@@ -12,7 +12,7 @@ from icd import files
 from icd.data import geometry, masks, superpixel_map, voc
 from tests.helpers import PROJECT
 
-NETWORK = ['--width', '0.125', '--pretrained', 'none', '--gpus', 'cpu']
+NETWORK = ['--width', '0.0625', '--pretrained', 'none', '--gpus', 'cpu']
 
 
 def call(*arguments):
@@ -36,14 +36,14 @@ def mean_iou(seeds, truth, names):
 def test_the_four_stages_make_a_seed_of_every_image(real_images, tmp_path):
     data = os.path.join(real_images, 'voc_mini')
     names_file, images = str(tmp_path / 'list.txt'), os.path.join(data, 'JPEGImages')
-    files.save_bytes(names_file, '\n'.join(voc.read_list(os.path.join(data, 'list.txt'))[:10]).encode())
+    files.save_bytes(names_file, '\n'.join(voc.read_list(os.path.join(data, 'list.txt'))[:6]).encode())
     common = ['--image-root', images, '--data-list', names_file] + NETWORK
     call(os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel'), names_file, images, tmp_path / 'raw', 75)
     call(sys.executable, 'generate_superpixel.py', *common, '--superpixel-root', tmp_path / 'raw',
-         '--save-superpixel-root', tmp_path / 'merged', '--image-size', 161)
+         '--save-superpixel-root', tmp_path / 'merged', '--image-size', 129, '--num-process', 1)
     run = [sys.executable, 'run_icd.py', *common, '--annotation-root', os.path.join(data, 'Annotations'),
-           '--superpixel-root', tmp_path / 'merged', '--snapshot', tmp_path / 'snap', '--image-size', 97,
-           '--infer-size', 161, '--num-epoch', 2, '--batch-size', 8]
+           '--superpixel-root', tmp_path / 'merged', '--snapshot', tmp_path / 'snap', '--image-size', 65,
+           '--infer-size', 129, '--num-epoch', 2, '--batch-size', 4]
     call(*run)
     seeds, names = tmp_path / 'snap' / 'results' / 'seeds' / 'crf', voc.read_list(names_file)
     for name in names:
@@ -55,7 +55,8 @@ def test_the_four_stages_make_a_seed_of_every_image(real_images, tmp_path):
         merged = superpixel_map.read(superpixel_map.path(str(tmp_path / 'merged'), name))
         assert merged.shape == seed.shape and merged.max() < 64
     call(sys.executable, '-m', 'icd.steps.evaluate', '--pred', seeds, '--truth',
-         os.path.join(data, 'SegmentationClassAug'), '--list', names_file, '--json', tmp_path / 'figures.json')
+         os.path.join(data, 'SegmentationClassAug'), '--list', names_file, '--num-process', 1, '--json',
+         tmp_path / 'figures.json')
     with open(str(tmp_path / 'figures.json')) as file:
         assert json.load(file)['mIoU'] == pytest.approx(mean_iou(str(seeds), os.path.join(data, 'SegmentationClassAug'),
                                                                  names))

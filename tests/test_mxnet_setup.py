@@ -31,19 +31,17 @@ def run_python(code, *arguments, unset=(), timeout=None, **environment):
     return done.stdout, done.stderr
 
 
-def test_the_cpu_is_chosen_without_gpus_and_logged_once():
-    code = ('from icd import mxnet_setup\nfor _ in range(2): found = mxnet_setup.devices(None)\n'
-            'print(found[0].device_type)')
-    device, log = run_python(code)
-    assert log.count('computing on') == 1 and ('the CPU' in log) == (device.strip() == 'cpu')
-
-
-def test_mxnet_setup_makes_mxnet_importable_and_no_server_of_a_left_over_role():
+def test_mxnet_setup_makes_mxnet_importable_and_no_server_of_a_left_over_role_and_logs_its_device_once():
     code = ('from icd.mxnet_setup import mx; import mxnet, os; '
-            'print(mxnet.nd.ones(2).sum().asscalar(), mx is mxnet, os.environ["DMLC_ROLE"])')
+            'print(mxnet.nd.ones(2).sum().asscalar(), mx is mxnet, os.environ["DMLC_ROLE"])\n'
+            'from icd import mxnet_setup\nfor _ in range(2): found = mxnet_setup.devices(None)\n'
+            'print(found[0].device_type)')
     server = dict(DMLC_ROLE='server', DMLC_PS_ROOT_URI='127.0.0.1', DMLC_PS_ROOT_PORT='9123', DMLC_NUM_WORKER='1',
                   DMLC_NUM_SERVER='1')
-    assert run_python(code, timeout=60, **server)[0].strip() == '2.0 True server'
+    printed, log = run_python(code, timeout=60, **server)
+    found, device = printed.splitlines()
+    assert found == '2.0 True server'
+    assert log.count('computing on') == 1 and ('the CPU' in log) == (device == 'cpu')
 
 
 # Asks the OpenMP library that MXNet brought along.

@@ -218,11 +218,32 @@ def test_the_launcher_refuses_what_it_cannot_run(arguments, complaint):
         launch.main(['--shards', *arguments])
 
 
-def test_the_launcher_ends_with_the_code_of_a_shard_that_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize('failure, code, ending', [
+    ('sys.exit("2/3" in sys.argv and 7)', 7, 'ended with exit code 7'),
+    ('"2/3" in sys.argv and os.kill(os.getpid(), 9)', 2, 'was killed by signal 9')])
+def test_the_launcher_ends_with_the_line_and_the_code_of_a_shard_that_fails(tmp_path, monkeypatch, capfd, failure,
+                                                                            code, ending):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as leaving:
+        launch.main(['--shards', '3', '--', sys.executable, '-c', f'import os, sys; {failure}; open("made", "a")'])
+    assert leaving.value.code == code
+    assert capfd.readouterr().err.splitlines()[-1] == (f'icd-launch: shard 2 of 3 {ending}: the others were ended; run '
+                                                       'the same command again, what was finished is kept')
+
+
+def test_the_launcher_makes_nothing_of_all_when_a_shard_fails(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match='1'):
         launch.main(['--shards', '2', '--', sys.executable, '-c', COUNT, '2-2'])
     assert not os.path.exists('all')
+
+
+def test_the_launcher_has_a_help_and_refuses_unknown_options_in_one_line(capsys):
+    with pytest.raises(SystemExit, match='0'):
+        launch.main(['--help'])
+    assert capsys.readouterr().out.startswith('usage: icd-launch (--shards N -- COMMAND |')
+    with pytest.raises(UserError, match='icd-launch --help lists the options'):
+        launch.main(['--shard', 'two', '--', 'x'])
 
 
 @pytest.mark.parametrize('variables, shard', [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icd import checks
+from icd import checks, console
 from icd.data import images, labels, superpixel_map, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
@@ -88,7 +88,7 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
         if table and isinstance(by_name[name], tuple):
             row[list(by_name[name])] = 1
     kept, own_rows = own(kept, shard), own(rows, shard)
-    for name in kept:
+    for name in console.patient_progress(kept, 'image sizes'):
         size = there and _size(image_root, name, problems)
         labelled = table and isinstance(by_name[name], tuple)
         sizes.append(size if labelled and size else None)
@@ -161,6 +161,6 @@ def _size(image_root, name, problems):
 def check_superpixels(superpixel_root: str, inputs: Inputs, problems: Problems):
     """Record superpixel maps NAME.png that are missing, damaged or not of the size of their image."""
     if checks.check_input_folder(problems, '--superpixel-root', superpixel_root):
-        for name, size in zip(inputs.names, inputs.sizes):
+        for name, size in zip(console.patient_progress(inputs.names, 'superpixel sizes'), inputs.sizes):
             checks.check_size(problems, superpixel_map.path(superpixel_root, name), size, 'superpixel map',
                               'make them with makeSuperpixel and generate_superpixel.py, or check --superpixel-root')

@@ -115,7 +115,7 @@ def main(arguments: list):
 def _read_masks(folder, truth, names):
     """Path of the image and mask, by name; all that is missing or wrong at once."""
     problems, found = Problems(), {}
-    for name in names:
+    for name in console.patient_progress(names, 'masks'):
         problem = voc.name_problem(name)
         if problem:
             problems.add('not the name of an image', name, problem)

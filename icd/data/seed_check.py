@@ -9,7 +9,7 @@ from typing import Sequence
 
 import numpy as np
 
-from icd import checks, parallel
+from icd import checks, console, parallel
 from icd.data import images, masks
 from icd.data.geometry import IGNORE
 from icd.data.segmentation_set import mask_path
@@ -45,7 +45,8 @@ def read_sizes(image_root: str, names: Sequence[str], problems: Problems) -> lis
     """Height and width of the images; None, and a problem, where one is missing or damaged."""
     there = checks.check_input_folder(problems, '--image-root', image_root)
     return [there and checks.check_size(problems, images.image_path(image_root, name), None, 'image',
-                                        'check --image-root and the list of names') or None for name in names]
+                                        'check --image-root and the list of names') or None
+            for name in console.patient_progress(names, 'image sizes')]
 
 
 def check_masks(flag: str, root: str, names: Sequence[str], sizes: Sequence, class_names: Sequence[str],

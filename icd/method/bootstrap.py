@@ -1,13 +1,15 @@
 """Interval of a difference of two mean IoUs: the paired bootstrap over images. Arrays in, numbers out."""
 from __future__ import annotations
 
+from typing import Callable
+
 import numpy as np
 
 from icd.method import metrics
 
 
 def paired_bootstrap(counts: np.ndarray, counts_other: np.ndarray, resamples: int = 1000,
-                     seed: int = 0) -> np.ndarray:
+                     seed: int = 0, advance: Callable = lambda count: None) -> np.ndarray:
     """Mean IoU of two predictions on the same random draws of the images.
 
     Parameters
@@ -17,6 +19,8 @@ def paired_bootstrap(counts: np.ndarray, counts_other: np.ndarray, resamples: in
     resamples : int
         Draws of n images with replacement.
     seed : int
+    advance : callable
+        Called with a number of draws that are done, now and then.
 
     Returns
     -------
@@ -42,6 +46,7 @@ def paired_bootstrap(counts: np.ndarray, counts_other: np.ndarray, resamples: in
         weights = np.bincount(chosen.ravel(), minlength=draws * n).reshape(draws, n)
         sums = weights.astype(np.float64) @ both.reshape(n, -1)
         drawn.append(metrics.mean_iou(sums.reshape((draws,) + both.shape[1:])))
+        advance(draws)
     return np.concatenate(drawn).T
 
 

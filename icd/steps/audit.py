@@ -48,12 +48,13 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems):
     for kind in score_map.KINDS:
         folder = score_map.folder(options.snapshot, kind)
         if checks.check_input_folder(problems, '--snapshot', folder, 'run inference first (icd-run)'):
-            for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
+            names = console.patient_progress(inputs.names, f'{kind} scores')
+            for name, labels, size in zip(names, inputs.labels, inputs.sizes):
                 if size:
                     score_map.check(problems, score_map.path(options.snapshot, kind, name), int(labels.sum()),
                                     options.infer_size)
     if checks.check_input_folder(problems, '--seed-root', _seed_root(options), 'make seeds first (icd-run)'):
-        for name, size in zip(inputs.names, inputs.sizes):
+        for name, size in zip(console.patient_progress(inputs.names, 'seeds'), inputs.sizes):
             if size:
                 checks.check_size(problems, _seed_path(options, name), size, 'seed', 'make seeds first (icd-run)')
     if not options.no_superpixel:

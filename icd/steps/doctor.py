@@ -145,8 +145,10 @@ def found(options: cli.Options) -> Iterator[Result]:
     for check in of_machine(options.folder):
         yield result.run(*check)
     yield from of_devices('numbers', options.gpus, _EXACT)
+    console.log('a whole run of a few drawn images: half a minute, mostly')
     yield result.run('machine', 'a whole run', lambda: whole_run(options.gpus))
     if not options.no_speed:
+        console.log('speed: some steps of training and inference at full width')
         yield from of_devices('speed', options.gpus)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from typing import Sequence
 
-from icd import files, parallel
+from icd import console, files, parallel
 from icd.data import images
 from icd.outputs import Input, Outputs
 from icd.viz import overlay
@@ -28,7 +28,7 @@ def draw(folder: str, names: Sequence[str], image_root: str, num_process: int):
     """
     (colours, png), (overlays, jpg) = overlay.drawn_folders(folder)
     drawn, wanted = Outputs(overlays, 'drawn seeds', {}), {}
-    for name in names:
+    for name in console.patient_progress(names, 'drawings that are there'):
         paths = [os.path.join(folder, name + '.png'), images.image_path(image_root, name),
                  os.path.join(colours, name + png), os.path.join(overlays, name + jpg)]
         made_from = [Input(path) for path in paths[:2]]

@@ -87,8 +87,9 @@ def _worst(names, counts, number):
 def _versus(options, counts, class_names):
     """Figures of the other seeds, and how much better those of `--pred` are."""
     result = metrics.figures(counts.matrices['versus'], class_names)
-    pred, versus = bootstrap.paired_bootstrap(counts.by_image['pred'], counts.by_image['versus'], options.resamples,
-                                              options.seed)
+    with console.patient_progress((), 'draws', options.resamples, 'draw') as bar:
+        pred, versus = bootstrap.paired_bootstrap(counts.by_image['pred'], counts.by_image['versus'],
+                                                  options.resamples, options.seed, bar.update)
     mean = metrics.mean_iou(sum(counts.by_image['pred'])) - result['mIoU']
     result.update(folder=options.versus, difference=float(mean), difference_interval=bootstrap.interval(pred - versus),
                   mIoU_interval=bootstrap.interval(versus), mIoU_interval_pred=bootstrap.interval(pred),

@@ -169,7 +169,8 @@ def _find_jobs(options, inputs, outputs, problems, scores_come=False):
             for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes)]
     if not scores_come:
         jobs = _out_of_date(options, outputs, jobs)
-        for job, kind in ((job, kind) for job in jobs if job.size for kind in score_map.KINDS):
+        looked_at = console.patient_progress(jobs, 'scores')
+        for job, kind in ((job, kind) for job in looked_at if job.size for kind in score_map.KINDS):
             score_map.check(problems, score_map.path(options.snapshot, kind, job.name), len(job.classes),
                             options.infer_size)
     checks.check_folder(problems, _folder(path), sum(_bytes(options, job) for job in jobs))

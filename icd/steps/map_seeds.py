@@ -111,7 +111,8 @@ def _inputs(options, source, name, classes):
 def _find_jobs(options, inputs, source, outputs):
     """What has to be done, largest images first."""
     folders, jobs = _folders(options), []
-    for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
+    names = console.patient_progress(inputs.names, 'seeds that are there')
+    for name, labels, size in zip(names, inputs.labels, inputs.sizes):
         classes = tuple(np.flatnonzero(labels).tolist())
         made_from = _inputs(options, source, name, classes)
         wanted = {key: folder for key, folder in folders.items() if options.force or not outputs[key].is_current(
@@ -130,9 +131,9 @@ def check_maps(problems: Problems, options: cli.Options, inputs: Inputs, sources
         deciding = source.deciding() if options.by_sign else None
         labelled = [(name, tuple(np.flatnonzero(labels).tolist()), size)
                     for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes) if size and labels.any()]
-        whole = [class_maps.check(problems, source, name) for name, _, _ in labelled]
-        whole += [class_maps.check(problems, deciding, name) for name, classes, _ in labelled
-                  if deciding and len(classes) > 1]
+        whole = [class_maps.check(problems, source, name) for name, _, _ in console.patient_progress(labelled, 'maps')]
+        several = [name for name, classes, _ in labelled if deciding and len(classes) > 1]
+        whole += [class_maps.check(problems, deciding, name) for name in console.patient_progress(several, 'maps')]
         if labelled and all(whole):
             name, classes, size = labelled[0]
             try:

@@ -141,7 +141,7 @@ def _find_jobs(options, network, outputs, problems):
     """Names of all images, and what has to be done."""
     names, jobs = _names(options, problems), []
     known = _known_classes(options, names, network.class_names, problems)
-    for name in names:
+    for name in console.patient_progress(names, 'predictions that are there'):
         path, size = images.image_path(options.image_root, name), _size(options, name, problems)
         classes = known.get(name)
         made_from = [Input(path), Value('all' if classes is None else ','.join(map(str, classes)))]

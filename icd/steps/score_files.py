@@ -6,7 +6,7 @@ from typing import ContextManager, Sequence
 
 import numpy as np
 
-from icd import checks, cli, files, precision
+from icd import checks, cli, console, files, precision
 from icd.data import geometry, images, score_map
 from icd.data.inputs import Inputs
 from icd.errors import Problems
@@ -44,7 +44,7 @@ def views(options: cli.Options) -> Views:
 def wanted(options: cli.Options, inputs: Inputs, made: Outputs) -> dict:
     """What the score maps that are out of date are made from, by the index of their image; shards are reported."""
     found = {}
-    for i, name in enumerate(inputs.names):
+    for i, name in enumerate(console.patient_progress(inputs.names, 'scores that are there')):
         made_from = [Value(','.join(map(str, np.flatnonzero(inputs.labels[i])))),
                      Input(images.image_path(options.image_root, name))]
         paths = [score_map.path(options.snapshot, kind, name) for kind in score_map.KINDS]

@@ -139,7 +139,8 @@ def _find_jobs(options, inputs, outputs, problems, scores_come=False):
         del folders['sal', None]            # one line is enough
     for made in outputs.values():
         made.check_owner(problems)
-    for name, labels, size in zip(inputs.names, inputs.labels, inputs.sizes):
+    names = console.patient_progress(inputs.names, 'seeds that are there')
+    for name, labels, size in zip(names, inputs.labels, inputs.sizes):
         classes = tuple(np.flatnonzero(labels).tolist())
         made_from = _inputs(options, name, classes, folders)
         wanted = {key: folder for key, folder in folders.items() if options.force or scores_come or

@@ -80,7 +80,7 @@ def check(options: cli.Options, inputs: Inputs, sources: Sequence[Source], probl
     for role in _ROLES:
         folder = getattr(options, role)
         if folder and checks.check_input_folder(problems, f'--{role}', folder):
-            for name, size in zip(inputs.names, inputs.sizes):
+            for name, size in zip(console.patient_progress(inputs.names, f'{role} masks'), inputs.sizes):
                 checks.check_size(problems, os.path.join(folder, name + '.png'), size, 'mask',
                                   f'check --{role} and the list of names')
     _check_file(problems, options, sources, '--csv')

@@ -51,7 +51,7 @@ def check(kvstore: str):
     missing = [name for name in _VARIABLES if not os.environ.get(name)]
     if missing:
         raise UserError(f"{', '.join(missing)} not set", f'--kvstore {kvstore}',
-                        "start the processes with python -m icd.train.launch, or set MXNet's variables as "
+                        "start the processes with icd-launch, or set MXNet's variables as "
                         'docs/training.md shows')
     if role() not in SERVING + ('worker',):
         raise UserError('must be scheduler, server or worker', f'DMLC_ROLE={role()}')

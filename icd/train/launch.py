@@ -1,9 +1,9 @@
-"""Start the processes of a distributed training, or the shards of another stage, on one machine.
+"""Start the processes of a distributed training, or the shards of another stage, on one machine: `icd-launch`.
 
-`python -m icd.train.launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`, with
-`--segment` before the two dashes `icd-segment train` with these: scheduler,
-servers and workers, all with the same command line. `python -m icd.train.launch --shards 4 -- COMMAND` runs
-`COMMAND --shard 1/4` and so on at the same time, then `COMMAND`. When a process fails, the others are ended.
+`icd-launch --workers 2 --servers 1 -- OPTIONS` runs `icd-run --kvstore dist_sync OPTIONS`, with `--segment` before the
+two dashes `icd-segment train` with these: scheduler, servers and workers, all with the same command line.
+`icd-launch --shards 4 -- COMMAND` runs `COMMAND --shard 1/4` and so on at the same time, then `COMMAND`. When a process
+fails, the others are ended.
 """
 from __future__ import annotations
 
@@ -67,12 +67,18 @@ def wait(processes: list, patience: float = PATIENCE) -> int:
     int
         The exit code of the first that failed, else 0.
     """
+    failed = first_failed(processes, patience)
+    return failed.returncode if failed else 0
+
+
+def first_failed(processes: list, patience: float = PATIENCE) -> subprocess.Popen | None:
+    """As `wait`: the first process that failed, or None."""
     try:
         while True:
             codes = [process.poll() for process in processes]
-            failed = [code for code in codes if code]
+            failed = [process for process, code in zip(processes, codes) if code]
             if failed or None not in codes:
-                return failed[0] if failed else 0
+                return failed[0] if failed else None
             time.sleep(.1)
     except BaseException:
         end(processes, patience, (subprocess.Popen.terminate, subprocess.Popen.kill))
@@ -84,6 +90,8 @@ def wait(processes: list, patience: float = PATIENCE) -> int:
 def run_shards(command: list, count: int) -> int:
     """Run the shards of a command at the same time, then the command without `--shard`, and without `--force`.
 
+    A line names the first shard that failed, below what it says itself; the others are ended and keep what they made.
+
     Parameters
     ----------
     command : list of str
@@ -94,14 +102,32 @@ def run_shards(command: list, count: int) -> int:
     -------
     int
         The exit code of the first process that failed, else 0.
+
+    Raises
+    ------
+    UserError
+        When there is no command, or it cannot be started.
     """
     if not command:
         raise UserError('the command is missing', f'--shards {count}', 'give it behind -- as you would type it')
+    shards = [_start([*command, '--shard', f'{number}/{count}']) for number in range(1, count + 1)]
+    failed = first_failed(shards)
+    if failed is None:
+        return wait([_start([word for word in command if word != '--force'])])
+    console.log(f'icd-launch: shard {shards.index(failed) + 1} of {count} {_ending(failed.returncode)}: the others '
+                'were ended; run the same command again, what was finished is kept')
+    return failed.returncode
+
+
+def _start(command):
     try:
-        shards = [subprocess.Popen([*command, '--shard', f'{number}/{count}']) for number in range(1, count + 1)]
-        return wait(shards) or wait([subprocess.Popen([word for word in command if word != '--force'])])
-    except FileNotFoundError:
+        return subprocess.Popen(command)
+    except (FileNotFoundError, PermissionError):
         raise UserError('no such command', command[0], 'give it behind -- as you would type it') from None
+
+
+def _ending(code):
+    return f'ended with exit code {code}' if code > 0 else f'was killed by signal {-code}'
 
 
 def end(processes: list, patience: float = PATIENCE,
@@ -125,14 +151,16 @@ def _train(given, arguments):
 
 
 def main(arguments):
-    """Start and watch a distributed training, or shards, on this machine."""
-    parser = console.ArgumentParser('python -m icd.train.launch', description=main.__doc__)
-    parser.add_argument('--workers', type=int, default=2, help='processes that train')
-    parser.add_argument('--servers', type=int, default=1, help='processes that add up')
+    """Start a distributed training, or the shards of another stage, as processes on this machine."""
+    parser = console.ArgumentParser('icd-launch', description=main.__doc__, usage='icd-launch (--shards N -- COMMAND | '
+                                    '[--workers N] [--servers N] [--segment] -- OPTIONS)')
+    parser.add_argument('--shards', type=int, metavar='N', help='run COMMAND --shard 1/N to N/N at the same time, then '
+                        'COMMAND; one that does not train')
+    parser.add_argument('--workers', type=int, metavar='N', default=2, help='processes that train (default: 2)')
+    parser.add_argument('--servers', type=int, metavar='N', default=1, help='processes that add up (default: 1)')
     parser.add_argument('--segment', action='store_true', help='train a segmentation network, not ICD')
-    parser.add_argument('--shards', type=int, help='shards of a command that does not train: processes of this number')
     parser.add_argument('options', nargs=argparse.REMAINDER, metavar='-- OPTIONS',
-                        help='options of icd-run, or of icd-segment train; with --shards the whole command')
+                        help='of icd-run, or of icd-segment train; with --shards the whole command')
     given = parser.parse_args(arguments)
     if given.workers < 1 or given.servers < 1 or given.shards is not None and given.shards < 1:
         raise UserError('at least one of each is needed', '--workers, --servers and --shards')
@@ -142,5 +170,10 @@ def main(arguments):
         raise SystemExit(code if code > 0 else 2)
 
 
+def command() -> int:
+    """Console script `icd-launch`: returns the exit code."""
+    return console.run_command(main)
+
+
 if __name__ == '__main__':
-    sys.exit(console.run_command(main))
+    sys.exit(command())

@@ -21,6 +21,8 @@ sys.path.insert(0, ROOT)
 
 import numpy as np  # noqa: E402
 
+from tests.benchmarks import _figures  # noqa: E402
+
 NUMBERS, SUPERPIXELS, COUNT, SIZE = (20, 80), 64, 4, 321
 
 
@@ -96,6 +98,7 @@ def main():
     few, many = (np.median(found[classes], axis=0) for classes in NUMBERS)
     for name, unit, a, b in zip(('step', 'refinement', 'CRF seed', 'peak memory'), ('s', 's', 's', 'MB'), few, many):
         print(f'{name:12s} {NUMBERS[0]} classes {a:9.4f} {unit}, {NUMBERS[1]} {b:9.4f} {unit}, ratio {b / a:.3f}')
+        _figures.report(f'{name}, {NUMBERS[1]} classes', b / a, _figures.RATIO, f'{NUMBERS[0]} classes: {a:.3g} {unit}')
 
 
 if __name__ == '__main__':

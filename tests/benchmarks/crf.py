@@ -22,6 +22,7 @@ import numpy as np  # noqa: E402
 
 from icd import parallel  # noqa: E402
 from icd.method import crf  # noqa: E402
+from tests.benchmarks import _figures  # noqa: E402
 from tests.method.test_crf import drawing, every_class, plain_crf, plain_probabilities  # noqa: E402
 from tests.method.test_dense_crf import scores  # noqa: E402
 
@@ -49,6 +50,10 @@ def timed(spent, name, function, *args, **kwargs):
 
 def report(title, spent, count, reference):
     for name, seconds in spent.items():
+        _figures.report(f'{title}, {name}', seconds / count, 's')
+        if name != reference:
+            _figures.report(f'{title}, {name}, as fast', spent[reference] / seconds, _figures.RATIO,
+                            f'{reference}: {spent[reference] / count:.3f} s', more_is_better=True)
         print(f'one core, {count} images, {title}, {name}: {seconds / count:.3f} s an image, '
               f'{spent[reference] / seconds:.2f} times as fast as {reference}')
 
@@ -63,6 +68,7 @@ def compare_seeds(pairs):
         largest = max(largest, np.abs(every_class(*crf.seed_probabilities(image, seed, 21), 21) - plain).max())
     report('seeds', spent, len(pairs), 'plain pydensecrf')
     print(f'probabilities of seeds, compiled and plain, differ by at most {largest:.1e}')
+    _figures.report('probabilities of seeds, largest difference', largest, '', 'plain pydensecrf', at_most=1e-5)
 
 
 def compare_dense(pairs, num_labels=21):
@@ -105,6 +111,8 @@ def compare_processes(pairs, num_process, turns=5):
         measured = np.array([[rate(paths, count) for count in (1, num_process)] for _ in range(turns)])
     (one, spent_one), (several, spent_several) = np.median(measured, axis=0)
     ratios = measured[:, 1, 0] / measured[:, 0, 0]
+    _figures.report(f'seeds, {num_process} processes, as many a second', np.median(ratios), _figures.RATIO,
+                    f'one process: {one:.1f} a second', more_is_better=True)
     print(f'1 process: {one:.2f} images a second, {spent_one:.3f} CPU seconds an image')
     print(f'{num_process} processes on {parallel.number_of_cores()} cores: {several:.2f} images a second, '
           f'{spent_several:.3f} CPU seconds an image; {np.median(ratios):.2f} times one '

@@ -20,6 +20,7 @@ from icd import files, parallel
 from icd.data import superpixel_map  # noqa: E402
 from icd.data.datasets import IcdTrainingSet  # noqa: E402
 from icd.data.loader import BatchLoader, EpochSampler  # noqa: E402
+from tests.benchmarks import _figures  # noqa: E402
 
 ORIGINAL = 40               # images a second
 HEIGHT, WIDTH, CROP, BATCH, CLASSES = 375, 500, 321, 32, 20
@@ -114,6 +115,9 @@ def main():
         for workers in options.workers:
             (rate, a_core), digest, early, late = measure(dataset, workers, options.batches)
             digests.add(digest)
+            _figures.report(f'training images, {workers} workers, a second and core', a_core, 'images/s',
+                            f'original release: {ORIGINAL}', more_is_better=True)
+            _figures.report(f'training images, {workers} workers, a second', rate, 'images/s', more_is_better=True)
             memory = ', '.join(' '.join(f'{m:.0f}' for m in when) for when in (early, late))
             print(f'{workers:7d} | {rate:8.0f} | {a_core:18.0f} | {a_core / ORIGINAL:14.1f}x | {memory}')
         print(f'batches: {"the same bits for every number of workers" if len(digests) == 1 else "DIFFERENT"}')

@@ -31,6 +31,7 @@ from icd.model.padded_input import PaddedInference, ScoreMaps  # noqa: E402
 from icd.mxnet_setup import mx  # noqa: E402
 from icd.onnx_predict import OnnxNetwork  # noqa: E402
 from icd.weights import load, onnx_export  # noqa: E402
+from tests.benchmarks import _figures  # noqa: E402
 
 SCALES = .75, 1, 1.25
 OWN = 3, 7                      # classes of every image, for seeds
@@ -75,6 +76,9 @@ def compare(title, by_mxnet, by_onnx, items, labels):
     pixels = np.mean([(labels(a, item) != labels(b, item)).mean() for a, b, item in zip(ours, others, items)])
     print(f'one core, {title}: MXNet {seconds:.2f} s an image, onnxruntime {others_seconds:.2f} s '
           f'({seconds / others_seconds:.2f} times as fast)', flush=True)
+    _figures.report(f'{title}, MXNet', seconds, 's')
+    _figures.report(f'{title}, onnxruntime as fast as MXNet', seconds / others_seconds, _figures.RATIO,
+                    f'MXNet: {seconds:.2f} s', more_is_better=True)
     print(f'{title}: scores differ by at most {apart:.1e} of the largest, {1e4 * pixels:.2f} pixels in 10,000')
     return seconds
 
@@ -103,6 +107,8 @@ def compare_segmentation(weights, folder, items, side):
                 maps.append(scores[0])
             return maps
         times.append(compare(f'DeepLab, {len(scales)} scales, flip {flip}', by_mxnet, by_onnx, items, labels))
+    _figures.report('DeepLab, three scales with flip, time', times[1] / times[0], _figures.RATIO,
+                    f'one scale: {times[0]:.2f} s, 6.25 times fewer pixels')
     print(f'DeepLab, three scales with flip: {times[1] / times[0]:.2f} times one scale (6.25 times its pixels)')
 
 

@@ -21,6 +21,10 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, PROJECT)
+
+from tests.benchmarks import _figures  # noqa: E402
+
 TOOL = os.path.join(PROJECT, 'external', 'superpixel')
 PROGRAM = os.path.join(TOOL, 'makeSuperpixel')
 PEERS = os.path.join(HERE, '_superpixel_peers.py')
@@ -108,12 +112,15 @@ def speed_rows(python, image, rounds):
     rows, good = [], True
     for own, (function, _) in bindings.items():
         name = 'icd.superpixels.' + function
+        _figures.report(f'makeSuperpixel {own}, 481x321', times[own], 'ms')
         rows.append((f'makeSuperpixel {own}, 481x321', f'{times[own]:.1f} ms', '', ''))
         rows.append((name, f'{times[name]:.1f} ms', f'{times[name] / times[own]:.2f} times makeSuperpixel {own}', ''))
     for name, bound in FASTER.items():
         own = 'graph' if name == 'skimage-felzenszwalb' else 'slic'
         ratio = times[name] / times[own]
         good &= ratio >= bound
+        _figures.report(f'{own}, as fast as {name}', ratio, _figures.RATIO, f'{name}: {times[name]:.1f} ms',
+                        at_least=bound)
         rows.append((name, f'{times[name]:.1f} ms', f'{ratio:.1f} times makeSuperpixel {own}',
                      f'at least {bound}'))
     return rows, good
@@ -153,6 +160,10 @@ def quality_rows(python, root, folder):
 
     def add(title, labels, bound):
         figures = evaluate(tool, labels, truth)
+        if bound:
+            for name, limit in bound.items():
+                side = 'at_most' if name == 'UE' else 'at_least'
+                _figures.report(f'{title}, {name}', figures[name], '', **{side: limit})
         rows.append((title, 'BR {BR:.4f}, UE {UE:.4f}, ASA {ASA:.4f}'.format(**figures),
                      f"{figures['n']:.0f} superpixels",
                      'BR {BR:.3f}, UE {UE:.3f}, ASA {ASA:.3f}'.format(**bound) if bound else ''))
@@ -182,6 +193,8 @@ def whole_program_rows(folder):
         many = [f'n{i}' for i in range(40)]
         seconds = make_labels(many, folder, os.path.join(folder, method + '40'), 75, method)[0]
         good &= memory < MEMORY
+        _figures.report(f'program, {method}, 500x375', 1e3 * seconds / 40, 'ms')
+        _figures.report(f'program, {method}, peak memory', memory, 'MB', at_most=MEMORY)
         rows.append((f'program, {method}, 500x375, one thread', f'{1e3 * seconds / 40:.0f} ms an image',
                      f'peak memory {memory:.0f} MB', f'less than {MEMORY} MB'))
     return rows, good

@@ -31,6 +31,7 @@ from icd.model.padded_input import PaddedInference, ScoreMaps  # noqa: E402
 from icd.mxnet_setup import autograd, gluon, mx  # noqa: E402
 from icd.train.icd_task import IcdTask  # noqa: E402
 from icd.train.trainer import Trainer  # noqa: E402
+from tests.benchmarks import _figures  # noqa: E402
 
 CLASSES, SUPERPIXELS = 20, 64
 MOST_TIME, MOST_MEMORY, LEAST_GAIN = 1.02, 2.05e9, 1.15
@@ -143,6 +144,7 @@ def report(what, other, seconds):
     medians = [[statistics.median(kind) for kind in zip(*found)] for found in seconds]
     for name, (processor, clock) in zip((what, other), medians):
         print(f'{name:<40} {processor:7.2f} s of the processor, {clock:7.2f} s by the clock', flush=True)
+    _figures.report(what, medians[0][0], 's')
     return medians[0][0] / medians[1][0]
 
 
@@ -173,6 +175,9 @@ def main():
     gain = 1 / report('inference of a batch', 'with all outputs', compare(
         *inference(options.batch_size, options.infer_size, 1.), options.rounds))
     print(f'{"gain":<40} {gain:7.3f} (at least {LEAST_GAIN:.2f})')
+    _figures.report('peak memory of training', memory / 1e9, 'GB', at_most=MOST_MEMORY / 1e9)
+    _figures.report('training step, time', ratio, _figures.RATIO, 'its convolutions alone in Gluon', at_most=MOST_TIME)
+    _figures.report('inference, as fast', gain, _figures.RATIO, 'whole input, all outputs', at_least=LEAST_GAIN)
     return int(not (memory <= MOST_MEMORY and ratio <= MOST_TIME and gain >= LEAST_GAIN))
 
 

@@ -4,6 +4,7 @@ Called by `tests/faults/injection.py` with `failing_calls.c` preloaded: JSON of 
 JSON for each on standard output. A command that hangs ends this process by SIGALRM.
 """
 import ctypes
+import gc
 import io
 import json
 import os
@@ -109,6 +110,7 @@ def main():
     for stage, call, fraction, code in work['faults']:
         if stage not in found:
             found[stage] = undisturbed(stage, work['program'])
+            gc.freeze()         # what the stage imported need not be looked at again and again
         wanted, calls = found[stage]
         fault = call, 1 + int(fraction * calls[call]), code
         print(json.dumps([stage, *fault]), end='\t', flush=True)

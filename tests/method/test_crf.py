@@ -89,13 +89,20 @@ def test_collapsed_is_plain_for_other_parameters(backend, changed):
     assert np.abs(plain - plain_probabilities(image, seed)).max() > 1e-3        # the parameter matters at all
 
 
-def test_collapsed_is_plain_on_images(backend, real_images):
-    folder = os.path.join(real_images, 'parity_voc', 'seeds', 'sal')        # saliency seeds have undefined pixels
+@pytest.fixture(scope='module')
+def of_images(real_images):
+    """Images, seeds and their plain probabilities, which take most of the time of the test."""
+    folder, found = os.path.join(real_images, 'parity_voc', 'seeds', 'sal'), []     # these have undefined pixels
     for name in sorted(os.listdir(folder))[::8]:
         image = cv2.imread(os.path.join(real_images, 'voc_mini', 'JPEGImages', name[:-4] + '.jpg'))[:, :, ::-1].copy()
         seed = cv2.imread(os.path.join(folder, name), cv2.IMREAD_UNCHANGED)
+        found.append((image, seed, plain_probabilities(image, seed)))
+    return found
+
+
+def test_collapsed_is_plain_on_images(backend, of_images):
+    for image, seed, plain in of_images:
         present, probability = crf.seed_probabilities(image, seed, 21, backend=backend)
-        plain = plain_probabilities(image, seed)
         assert np.abs(every_class(present, probability, 21) - plain).max() <= 1e-5
         label = plain.argmax(0)
         label[plain.max(0) < .1] = 255

@@ -50,13 +50,20 @@ def test_dense_is_pydensecrf_for_other_parameters(backend, changed):
     assert np.abs(plain - plain_crf(image, unary)).max() > 1e-3                 # the parameter matters at all
 
 
-@pytest.mark.parametrize('scale', [3, 100])
-def test_dense_is_pydensecrf_on_images(backend, scale, real_images):
-    folder = os.path.join(real_images, 'voc_mini', 'JPEGImages')
+@pytest.fixture(scope='module', params=[3, 100])
+def of_images(request, real_images):
+    """Images, unaries of a scale, and their plain probabilities, which take most of the time of the test."""
+    folder, found = os.path.join(real_images, 'voc_mini', 'JPEGImages'), []
     for number, name in enumerate(sorted(os.listdir(folder))[2::12]):
         image = cv2.imread(os.path.join(folder, name))[:, :, ::-1].copy()
-        unary = scores(number, 21, *image.shape[:2], scale)
-        assert np.abs(crf.dense_crf(image, unary, backend=backend) - plain_crf(image, unary)).max() <= 1e-5
+        unary = scores(number, 21, *image.shape[:2], request.param)
+        found.append((image, unary, plain_crf(image, unary)))
+    return found
+
+
+def test_dense_is_pydensecrf_on_images(backend, of_images):
+    for image, unary, plain in of_images:
+        assert np.abs(crf.dense_crf(image, unary, backend=backend) - plain).max() <= 1e-5
 
 
 @pytest.mark.parametrize('num_labels', [3, 7, 21])

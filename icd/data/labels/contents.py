@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 
+from icd import console
 from icd.data import images, voc
 from icd.data.labels.table import Matcher, Table
 from icd.errors import Problems, UserError
@@ -28,7 +29,7 @@ def contents(table: Table, names: list | None = None) -> dict:
         With all that is wrong, or when the source holds nothing.
     """
     problems, found, matcher = Problems(), {}, Matcher(table)
-    for name in table.entries if names is None else names:
+    for name in console.patient_progress(table.entries if names is None else names, 'image labels'):
         if name in table.copies:
             continue
         try:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 
-from icd import files
+from icd import console, files
 from icd.data import images, listing, voc
 from icd.data.labels.table import Table
 from icd.errors import UserError
@@ -45,7 +45,7 @@ def _classes(folder, pictures):
         label, _, name = path.partition('/')
         by_name.setdefault(os.path.splitext(name)[0], []).append((label, path))
     entries, copies = {}, set()
-    for same in by_name.values():
+    for same in console.patient_progress(by_name.values(), 'images of one name'):
         together = len(same) > 1 and len({_content(os.path.join(folder, path)) for _, path in same}) == 1
         for label, path in same:
             entries[path] = tuple(sorted({other for other, _ in same})) if together else (label,)

@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any, Callable
 
-from icd import files
+from icd import console, files
 from icd.data import images
 from icd.data.labels.table import LARGEST, Table
 from icd.errors import UserError
@@ -15,6 +15,7 @@ from icd.errors import UserError
 _LARGEST_COCO = 2 << 30                 # bytes; instances_train2014.json has 0.45 GB, most of it polygons
 _MOST_VALUES = 12_000_000               # what stays of a file has at most so many commas and brackets
 _LONGEST_NUMBER = 20
+SPEED = 16e6                            # bytes a second, about, of parsing
 # Polygons, run lengths and boxes: nothing but numbers, none of which say what classes an image has.
 _NUMBERS = re.compile(rb'\[(?=[\s\[]*[-\d])[-+\d.eE,\s\[\]]{16,}(?=\s*[,}])')
 _COCO_KEYS = 'images', 'annotations', 'categories'
@@ -63,6 +64,8 @@ def load(path: str, make_object: Callable) -> Any:
 
 
 def _parse(path, data, make_object):
+    if len(data) > console.PATIENCE * SPEED:        # the parser calls nobody, so there is no bar
+        console.log(f'{path}: reading {len(data) / 1e6:.0f} MB of JSON, about {len(data) / SPEED:.0f} s')
     try:
         return json.loads(data.decode('utf-8-sig'), object_pairs_hook=make_object, parse_int=_whole_number)
     except RecursionError:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
+from icd import console
 from icd.data import images, listing, voc
 from icd.errors import UserError
 
@@ -153,4 +154,4 @@ def classes_of(table: Table, names: Sequence[str], class_names: Sequence[str]) -
             return voc.indices(table.read(entry), class_names, table.path_of(entry))
         except UserError as error:
             return error
-    return [one(name) for name in names]
+    return [one(name) for name in console.patient_progress(names, 'image labels')]
