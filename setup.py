@@ -32,6 +32,10 @@ MEAN_FIELD = Extension(
     depends=[f'icd/method/mean_field/{name}.h' for name in ('field', 'lattice', 'mean_field', 'numbering', 'vectors')],
     extra_compile_args=[*EXACT, '-Wno-psabi', '-Wno-maybe-uninitialized'])
 
+# Without it icd.method.merging takes NumPy.
+MERGING = Extension('icd.method._merging', ['icd/method/_merging.cpp'], optional=True, language='c++',
+                    extra_compile_args=EXACT)
+
 # The core of external/superpixel/makeSuperpixel; its inner loops choose their instruction set when they run.
 SUPERPIXEL_CORE = sorted(glob.glob('external/superpixel/src/*.cpp'))
 SUPERPIXEL = Extension(
@@ -48,7 +52,7 @@ setup(
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
     package_data={'icd.viz': ['*.html', '*.css', '*.js']},
-    ext_modules=[MEAN_FIELD, SUPERPIXEL],
+    ext_modules=[MEAN_FIELD, MERGING, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
         'defusedxml>=0.7',

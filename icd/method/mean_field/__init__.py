@@ -21,7 +21,7 @@ _NEVER = np.inf             # energy of a label that never occurs
 
 def _compiled(image, unary, kind, weights, iterations, gaussian, bilateral):
     """Mean-field probabilities (L, H, W) float32; `weights` (L,) float32 times a compatibility is a label's attraction
-    to itself. `unary` is (L, H, W), or (L, 256) with the column of each pixel in `kind` (H, W) uint8, otherwise None."""
+    to itself. `unary` is (L, H, W), or (L, 256), with the column of each pixel in `kind` (H, W) uint8, else None."""
     probability = np.empty((len(unary),) + image.shape[:2], np.float32)
     _mean_field.infer(image, unary, kind, *image.shape[:2], np.float32(gaussian[1]) * weights,
                       np.float32(bilateral[2]) * weights, gaussian[0], bilateral[0], bilateral[1], iterations,

@@ -140,7 +140,8 @@ ICD_INLINE void iterate_fours(const Problem &problem, Lattice<2> &near_points, L
     negative.clear();
     gather(problem.unary, nullptr, problem.kind ? kKinds : size, problem.num_labels, 1, negative);
     const std::uint32_t same[4] = {};
-    const Wide near_attract = join<Wide>(near.attract.get(), same), alike_attract = join<Wide>(alike.attract.get(), same);
+    const Wide near_attract = join<Wide>(near.attract.get(), same);
+    const Wide alike_attract = join<Wide>(alike.attract.get(), same);
 
     for (int iteration = 0;; ++iteration) {
         const bool last = iteration == problem.iterations;
@@ -176,7 +177,7 @@ ICD_INLINE void iterate_fours(const Problem &problem, Lattice<2> &near_points, L
     }
 }
 
-// `Wide` is the widest vector for four labels a pixel, `Vector` that for more, `usual` how many of these 21 labels need.
+// `Wide` is the vector for four labels a pixel, `Vector` that for more, `usual` how many of these 21 labels need.
 template <class Index>
 void choose(const Problem &problem, Lattice<2> &near, Lattice<5> &alike, float *probability) {
 #if ICD_LANES == 16
