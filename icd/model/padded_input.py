@@ -17,7 +17,7 @@ from icd.model.icd_net import ICDNet
 from icd.model.vgg import BLOCKS, VGG16
 from icd.mxnet_setup import HybridBlock, mx
 
-_STEP = 8                           # extents are multiples of this
+_STEP = 4                           # extents are multiples of this; of 2, bits would depend on the batch
 _FILLED = (2, 3)                    # blocks after whose pooling the positions that see only grey are put in place
 
 
@@ -57,7 +57,7 @@ class PaddedInference:
         """
         whole = feature_size(self._side)
         rounded = (-(-length // _STEP) * _STEP for length in self._wanted.positions(fitted, self._side))
-        return tuple(whole if length > whole - _STEP else length for length in rounded)
+        return tuple(min(length, whole) for length in rounded)
 
     def __call__(self, images: mx.nd.NDArray, sizes: list) -> tuple:
         """Begin to compute the maps of some images; nothing is waited for.
@@ -113,12 +113,18 @@ class ScoreMaps(HybridBlock):
         self.class_activation = net.layers.class_activation
         self.feature_norm, self.top_down = net.layers.feature_norm, net.layers.top_down
 
-    def hybrid_forward(self, F, x, *grey_maps):
+    def hybrid_forward(self, F, x, *grey_maps, **parameters):
         conv5_3, lengths = self.backbone(x, *grey_maps), self.backbone.lengths
         pooled = _cut(F, self.class_activation.pool(conv5_3), lengths, self._seen)
         feature = _cut(F, self.feature_norm(conv5_3), lengths, self._seen)
         return tuple(_cut(F, maps, self._seen, self._extents)
-                     for maps in (self.class_activation.classifier(pooled), self.top_down(feature)))
+                     for maps in (self.class_activation.classifier(pooled), self.top_down(feature),
+                                  *self._others(feature, **parameters)))
+
+    @staticmethod
+    def _others(feature):
+        """Further maps (N, C, *seen) of the batch-normalised feature."""
+        return ()
 
 
 class Features(HybridBlock):
