@@ -26,7 +26,6 @@ from icd.method import crf  # noqa: E402
 from tests.method.test_crf import drawing, every_class, plain_crf, plain_probabilities  # noqa: E402
 from tests.method.test_dense_crf import scores  # noqa: E402
 
-
 LIMIT = .05                     # seconds of one core, a seed of 500x375
 
 
