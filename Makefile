@@ -20,7 +20,7 @@ env: $(INSTALLED)
 $(VENV)/bin/python:
 	@sh .ci/make_venv.sh $(VENV)
 
-$(INSTALLED): setup.py pyproject.toml $(wildcard icd/method/mean_field/* external/superpixel/python/* external/superpixel/src/* external/superpixel/include/*) .ci/make_venv.sh .ci/system_packages.sh | $(VENV)/bin/python
+$(INSTALLED): setup.py pyproject.toml $(wildcard icd/method/*.cpp icd/method/mean_field/* external/superpixel/python/* external/superpixel/src/* external/superpixel/include/*) .ci/make_venv.sh .ci/system_packages.sh | $(VENV)/bin/python
 	@sh .ci/system_packages.sh
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'setuptools<81' wheel
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'

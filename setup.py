@@ -25,12 +25,16 @@ ONNX = ['onnx>=1.14', 'onnxruntime>=1.16']
 EXACT = ['-std=c++17', '-O3', '-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math']
 
 # Without it (no compiler, say) icd.method.crf takes pydensecrf. Vectors that are wider than the processor's are never
-# passed to a function, so their ABI (psabi) does not matter.
+# passed to a function, so their ABI (psabi) does not matter; GCC's own header of AVX-512 seems not to initialise them.
 MEAN_FIELD = Extension(
     'icd.method._mean_field', ['icd/method/mean_field/mean_field.cpp', 'icd/method/mean_field/module.cpp'],
     optional=True, language='c++',
-    depends=[f'icd/method/mean_field/{name}.h' for name in ('lattice', 'mean_field', 'vectors')],
-    extra_compile_args=[*EXACT, '-Wno-psabi'])
+    depends=[f'icd/method/mean_field/{name}.h' for name in ('field', 'lattice', 'mean_field', 'numbering', 'vectors')],
+    extra_compile_args=[*EXACT, '-Wno-psabi', '-Wno-maybe-uninitialized'])
+
+# Without it icd.method.merging takes NumPy.
+MERGING = Extension('icd.method._merging', ['icd/method/_merging.cpp'], optional=True, language='c++',
+                    extra_compile_args=EXACT)
 
 # The core of external/superpixel/makeSuperpixel; its inner loops choose their instruction set when they run.
 SUPERPIXEL_CORE = sorted(glob.glob('external/superpixel/src/*.cpp'))
@@ -48,7 +52,7 @@ setup(
     license='MIT',
     packages=find_packages(include=['icd', 'icd.*']),
     package_data={'icd.viz': ['*.html', '*.css', '*.js']},
-    ext_modules=[MEAN_FIELD, SUPERPIXEL],
+    ext_modules=[MEAN_FIELD, MERGING, SUPERPIXEL],
     python_requires='>=3.8,<3.13',
     install_requires=[
         'defusedxml>=0.7',

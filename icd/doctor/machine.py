@@ -107,7 +107,7 @@ def compiled_parts() -> str | Note:
     """The C++ of the package, and the program makeSuperpixel."""
     compiler = 'install g++, then `pip install -e .` again'
     missing = []
-    for module in ('icd._superpixel', 'icd.method._mean_field'):
+    for module in ('icd._superpixel', 'icd.method._mean_field', 'icd.method._merging'):
         try:
             importlib.import_module(module)
         except ImportError:

@@ -20,7 +20,7 @@ _LEAST = 1e-5               # probabilities are clipped here before the logarith
 
 
 def is_compiled() -> bool:
-    """Whether `icd.method._mean_field` is there; without it pydensecrf does the same in about four times the time."""
+    """Whether `icd.method._mean_field` is there; without it pydensecrf does the same in about five times the time."""
     return 'compiled' in mean_field.BACKENDS
 
 
@@ -41,20 +41,25 @@ def largest_side(gaussian: tuple[float, float], bilateral: tuple[float, float, f
 
 
 # --------------------------------------------------------------------------------------------- per-pixel unaries
-def _check_field(image, unary, iterations, gaussian, bilateral, backend):
-    """ValueError for what `dense_crf` cannot compute."""
-    if unary.ndim != 3 or image.shape != unary.shape[1:] + (3,) or not unary.size:
-        raise ValueError(f'image {image.shape} and unary {unary.shape} do not fit: (H, W, 3) and (L, H, W), '
-                         'none of them 0')
-    if image.dtype != np.uint8 or unary.dtype != np.float32:
-        raise ValueError(f'image is {image.dtype} and unary {unary.dtype}: they have to be uint8 and float32')
+def _check_unary(unary, size):
+    """ValueError for what are no energies of the pixels of an image."""
+    if unary.ndim != 3 or unary.shape[1:] != size or not unary.size:
+        raise ValueError(f'image of {size} and unary {unary.shape} do not fit: (H, W, 3) and (L, H, W), none of them 0')
+    if unary.dtype != np.float32:
+        raise ValueError(f'unary is {unary.dtype}: it has to be float32')
     if not all(np.isfinite(energies).all() for energies in unary):      # one label at a time: little memory
         raise ValueError('unary is not finite everywhere: clip probabilities before the logarithm')
+
+
+def _check_field(image, size, iterations, gaussian, bilateral, backend):
+    """ValueError for an image or parameters that `dense_crf` cannot compute with; `size` is that of its unaries."""
+    if image.shape != size + (3,) or image.dtype != np.uint8:
+        raise ValueError(f'image {image.shape} {image.dtype} and labels of {size} do not fit: {size + (3,)} uint8')
     if iterations < 0:
         raise ValueError(f'{iterations} iterations')
     if (len(gaussian), len(bilateral)) != (2, 3) or not np.isfinite(np.float32([*gaussian, *bilateral])).all():
         raise ValueError(f'gaussian {gaussian} and bilateral {bilateral} have to be 2 and 3 finite numbers')
-    side, reach = max(unary.shape[1:]), mean_field.backend(backend).reach
+    side, reach = max(size), mean_field.backend(backend).reach
     if side > largest_side(gaussian, bilateral, backend=backend) or 2 * 255 > reach * bilateral[1]:
         raise ValueError(f'standard deviations {gaussian[0]} and {bilateral[:2]} are too small for an image with '
                          f'a side of {side} pixels')
@@ -115,10 +120,11 @@ def dense_crf(image: np.ndarray, unary: np.ndarray, iterations: int = 10, gaussi
     >>> dense_crf(image, -scores).argmax(0)[0]
     array([0, 0, 0, 0, 1, 1, 1, 1])
     """
-    _check_field(image, unary, iterations, gaussian, bilateral, backend)
+    _check_unary(unary, image.shape[:2])
+    _check_field(image, unary.shape[1:], iterations, gaussian, bilateral, backend)
     infer = mean_field.backend(backend).infer
-    return infer(np.ascontiguousarray(image), np.ascontiguousarray(unary), np.ones(len(unary), np.float32), iterations,
-                 gaussian, bilateral)
+    return infer(np.ascontiguousarray(image), np.ascontiguousarray(unary), None, np.ones(len(unary), np.float32),
+                 iterations, gaussian, bilateral)
 
 
 # ---------------------------------------------------------------------------------------------------------- seeds
@@ -215,10 +221,10 @@ def seed_probabilities(image: np.ndarray, seed: np.ndarray, num_labels: int, con
         weights[-1] = 1 / num_absent
     else:
         table, weights = table[:-1], weights[:-1]
-    unary = table.take(seed, axis=1)
-    _check_field(image, unary, iterations, gaussian, bilateral, backend)
+    _check_field(image, seed.shape, iterations, gaussian, bilateral, backend)
     infer = mean_field.backend(backend).infer
-    probability = infer(np.ascontiguousarray(image), unary, weights, iterations, gaussian, bilateral)
+    probability = infer(np.ascontiguousarray(image), table, np.ascontiguousarray(seed), weights, iterations, gaussian,
+                        bilateral)
     if num_absent:
         probability[-1] /= num_absent
     else:

@@ -165,6 +165,11 @@ class Views:
         """Side of the letterbox at each scale."""
         return tuple(scaled_side(self.side, scale) for scale in self.scales)
 
+    @property
+    def count(self) -> int:
+        """How often a letterbox is seen."""
+        return len(self.scales) * (1 + self.flip)
+
     def mirrored_width(self, fitted: tuple) -> int:
         """Pixels of the letterbox, 8k + 1 from the left, that are mirrored for an image of this height and width."""
         return STRIDE * (enclosing_positions(fitted)[1] - 1) + 1

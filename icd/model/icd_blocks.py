@@ -111,26 +111,6 @@ def apply_sign(score, state):
     return F.stop_gradient(F.broadcast_mul(score, sign))
 
 
-class Calibrated(HybridBlock):
-    """The calibrated bottom-up score of a network that is trained: feature (N, c, h, w) -> (N, C, h, w).
-
-    Parameters
-    ----------
-    net : ICDNet
-        Shares its parameters.
-    """
-
-    def __init__(self, net: HybridBlock):
-        super().__init__(prefix='')
-        self.bottom_up = net.layers.bottom_up
-        self.weight, self.state = net.icd_bu_weight, net.icd_accum_resign_moving_mean
-        for parameter in self.weight, self.state:
-            self.params.update({parameter.name: parameter})
-
-    def hybrid_forward(self, F, feature, weight, state):
-        return apply_sign(self.bottom_up(feature, weight), state)
-
-
 class CalibrationStatistics(HybridBlock):
     """`calibration_statistics` as a block: (score, cam, label) -> (sums, counts)."""
 

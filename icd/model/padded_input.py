@@ -4,9 +4,9 @@ What lies beside the image is grey in every input. Positions that see nothing el
 are computed once, for a grey input; positions that no wanted one sees are left out. The wanted ones come out as they
 do from the whole input.
 
-`PaddedInference` is what others use; `ScoreMaps`, `BottomUpMaps` or `Features` say which maps are wanted. Inside, along
-each axis: *extents* are the positions of the feature map that are wanted, few values in all, so that few graphs serve
-all images; a *plan* says what every layer computes for them; *grey maps* are the maps of a grey input.
+`PaddedInference` is what others use, with `ScoreMaps` or `Features` to say which maps are wanted. Inside, along each
+axis: *extents* are the positions of the feature map that are wanted, few values in all, so that few graphs serve all
+images; a *plan* says what every layer computes for them; *grey maps* are the maps of a grey input.
 """
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 from icd.data.geometry import GREY, STRIDE, enclosing_positions, feature_size, resized_positions
 from icd.model import half
-from icd.model.icd_blocks import Calibrated
 from icd.model.icd_net import ICDNet
 from icd.model.vgg import BLOCKS, VGG16
 from icd.mxnet_setup import HybridBlock, mx
 
-_STEP = 8                           # extents are multiples of this
+_STEP = 4                           # extents are multiples of this; of 2, bits would depend on the batch
 _FILLED = (2, 3)                    # blocks after whose pooling the positions that see only grey are put in place
 
 
@@ -28,7 +27,7 @@ class PaddedInference:
 
     Parameters
     ----------
-    wanted : ScoreMaps, BottomUpMaps or Features
+    wanted : ScoreMaps or Features
         The class: which maps of which network.
     net : ICDNet or VGG16
         Need not be initialised before the first call.
@@ -53,7 +52,7 @@ class PaddedInference:
         """
         whole = feature_size(self._side)
         rounded = (-(-length // _STEP) * _STEP for length in self._wanted.positions(fitted, self._side))
-        return tuple(whole if length > whole - _STEP else length for length in rounded)
+        return tuple(min(length, whole) for length in rounded)
 
     def __call__(self, images: mx.nd.NDArray, sizes: list) -> tuple:
         """Begin to compute the maps of some images; nothing is waited for.
@@ -107,27 +106,20 @@ class ScoreMaps(HybridBlock):
         # Before it come two poolings of 3x3.
         self.backbone = _PaddedVGG16(net.layers.backbone, side, extents, margin=3)
         self.class_activation = net.layers.class_activation
-        self.feature_norm, self.branch = net.layers.feature_norm, self.branch_of(net)
+        self.feature_norm, self.top_down = net.layers.feature_norm, net.layers.top_down
 
-    @staticmethod
-    def branch_of(net):
-        """What makes the second map of the normalised features."""
-        return net.layers.top_down
-
-    def hybrid_forward(self, F, x, *grey_maps):
+    def hybrid_forward(self, F, x, *grey_maps, **parameters):
         conv5_3, lengths = self.backbone(x, *grey_maps), self.backbone.lengths
         pooled = _cut(F, self.class_activation.pool(conv5_3), lengths, self._seen)
         feature = _cut(F, self.feature_norm(conv5_3), lengths, self._seen)
         return tuple(_cut(F, maps, self._seen, self._extents)
-                     for maps in (self.class_activation.classifier(pooled), self.branch(feature)))
-
-
-class BottomUpMaps(ScoreMaps):
-    """`ScoreMaps` with the calibrated bottom-up score in place of the top-down score."""
+                     for maps in (self.class_activation.classifier(pooled), self.top_down(feature),
+                                  *self._others(feature, **parameters)))
 
     @staticmethod
-    def branch_of(net):
-        return Calibrated(net)
+    def _others(feature):
+        """Further maps (N, C, *seen) of the batch-normalised feature."""
+        return ()
 
 
 class Features(HybridBlock):

@@ -227,16 +227,21 @@ def test_compiled_part_refuses_arguments_that_do_not_fit():
     weights = np.zeros(4, np.float32)
 
     def infer(**changed):
-        arguments = dict(image=image, unary=unary, height=2, width=3, near=weights, alike=weights)
+        arguments = dict(image=image, unary=unary, kind=None, height=2, width=3, near=weights, alike=weights)
         arguments.update(changed)
         iterations, written = arguments.pop('iterations', 2), arguments.pop('probability', probability)
         _mean_field.infer(*arguments.values(), 3., 80., 13., iterations, written)
     infer()
     assert np.allclose(probability, .25)
+    kind = dict(unary=np.zeros((4, 256), np.float32), kind=np.zeros((2, 3), np.uint8))
+    probability[:] = 0
+    infer(**kind)
+    assert np.allclose(probability, .25)
     for changed in (dict(height=3), dict(width=0), dict(height=-2, width=-3), dict(image=image[:1].copy()),
                     dict(unary=unary[:3].copy()), dict(near=weights[:3].copy()), dict(alike=weights[:2].copy()),
                     dict(near=weights[:0].copy(), alike=weights[:0].copy()), dict(iterations=-1),
-                    dict(probability=probability[:23].copy())):
+                    dict(probability=probability[:23].copy()),
+                    {**kind, 'kind': kind['kind'][:1].copy()}, {**kind, 'unary': unary}, {**kind, 'kind': None}):
         with pytest.raises(ValueError):
             infer(**changed)
     for changed in (dict(unary=unary.T), dict(image='no array'), dict(probability=bytes(96))):

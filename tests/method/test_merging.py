@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from icd.data import geometry
-from icd.method import merging
+from icd.method import _merging, merging
 from tests.helpers import load_recording, parity_files
 
 
@@ -82,6 +82,14 @@ def test_only_the_enclosing_positions_are_needed():
 
 
 # --------------------------------------------------------------------------------------------------- merging
+@pytest.fixture(params=['compiled', 'NumPy'])
+def backend(request, monkeypatch):
+    """Tests that take it run with each way to merge; the compiled one has to be installed here."""
+    assert merging.is_compiled()
+    if request.param == 'NumPy':
+        monkeypatch.setattr('icd.method.merging._merging', None)
+
+
 def greedy(features, sizes, largest):
     """Merging as it is defined, everything computed anew in every round."""
     features, sizes = [np.array(f, float) for f in features], [float(s) for s in sizes]
@@ -103,7 +111,7 @@ def greedy(features, sizes, largest):
 
 
 @pytest.mark.parametrize('seed', range(40))
-def test_merging_equals_the_plain_greedy_algorithm(seed):
+def test_merging_equals_the_plain_greedy_algorithm(backend, seed):
     rng = np.random.default_rng(seed)
     count, largest = rng.integers(2, 60), rng.integers(1, 20)
     features = np.maximum(rng.standard_normal((count, 6)) + rng.choice([-.5, .5, 5]), 0)    # some are all zeros
@@ -112,7 +120,7 @@ def test_merging_equals_the_plain_greedy_algorithm(seed):
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_of_equal_pairs_the_first_is_merged(seed):
+def test_of_equal_pairs_the_first_is_merged(backend, seed):
     rng = np.random.default_rng(seed)
     groups = 4
     features = np.eye(groups)[rng.integers(0, groups, 40)]          # similarities are exactly 0 and 1
@@ -120,16 +128,40 @@ def test_of_equal_pairs_the_first_is_merged(seed):
     assert (merging.merge(features, sizes, groups + 2) == greedy(features, sizes, groups + 2)).all()
 
 
-def test_in_a_tie_a_merged_superpixel_goes_before_a_later_one():
+def test_in_a_tie_a_merged_superpixel_goes_before_a_later_one(backend):
     # 1 and 2 merge into (1, 1, 0, 0, 2), which is as much like 0 as 3 is, and of the same size.
     features = np.array([(1, 1, 1, 1, 0), (2, 0, 0, 0, 2), (0, 2, 0, 0, 2), (0, 0, 1, 1, -2)])
     assert merging.merge(features, [36, 1, 1, 2], 3).tolist() == [0, 1, 1, 2]
     assert merging.merge(features, [36, 1, 1, 2], 2).tolist() == [0, 0, 0, 1]
 
 
-def test_equal_features_merge_smallest_and_first_superpixels():
+def test_equal_features_merge_smallest_and_first_superpixels(backend):
     labels = merging.merge(np.ones((6, 3)), np.ones(6), 3)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_compiled_and_numpy_merge_alike(monkeypatch):
+    """Group by group, where features are alike and many values are close: the arithmetic is the same."""
+    rng = np.random.default_rng(10)
+    features = 1 + .01 * rng.random((150, 64), np.float32)
+    features[40:60], features[77] = features[39], 0
+    sizes = rng.integers(1, 900, 150)
+    compiled = [merging.merge(features, sizes, largest) for largest in (1, 9, 64)]
+    monkeypatch.setattr('icd.method.merging._merging', None)
+    assert not merging.is_compiled()
+    assert all((merging.merge(features, sizes, n) == one).all() for n, one in zip((1, 9, 64), compiled))
+
+
+def test_compiled_part_refuses_arguments_that_do_not_fit():
+    def arguments(**changed):
+        given = dict(products=np.eye(3), sizes=np.ones(3), largest=1, first=np.arange(3))
+        return {**given, **changed}.values()
+    _merging.merge(*arguments())
+    for changed in (dict(products=np.eye(2)), dict(sizes=np.ones(2)), dict(largest=0), dict(first=np.arange(2))):
+        with pytest.raises(ValueError):
+            _merging.merge(*arguments(**changed))
+    with pytest.raises((BufferError, ValueError, TypeError)):
+        _merging.merge(*arguments(products=np.ones((3, 6))[:, ::2]))
 
 
 @pytest.mark.parametrize('largest', [5, 6, 100])

@@ -160,6 +160,18 @@ def test_previews_show_the_images_their_class_has_now(data, capfd):
     assert 'previews' not in capfd.readouterr().err
 
 
+def test_previews_come_with_the_scores_and_are_the_same_later(data, capfd):
+    infer('first')
+    path = f'first/results/scores_demo/class_{voc.CATEGORIES.index("dog")}.jpg'
+    with_scores, stamp = cv2.imread(path), os.stat(score_map.path('first', 'icd', 'a')).st_mtime_ns
+    assert 'scores for previews' not in capfd.readouterr().err          # each image is computed once
+    os.remove(path)
+    assert run('infer', SMALL) == 0
+    assert 'scores for previews: 100%' in capfd.readouterr().err
+    assert (cv2.imread(path) == with_scores).all()
+    assert os.stat(score_map.path('first', 'icd', 'a')).st_mtime_ns == stamp
+
+
 def test_older_images_of_another_folder_make_new_scores(data):
     before = infer('first')
     shutil.copytree('images', 'others')

@@ -6,76 +6,101 @@
 //
 // All arithmetic is float32 in the order of pydensecrf, so that results are equal to the last bit: sums over many
 // points otherwise differ by 1e-5, since each is rounded.
-#ifndef ICD_LATTICE_H
-#define ICD_LATTICE_H
-
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <type_traits>
-#include <utility>
-#include <vector>
-
-#include "vectors.h"
-
-namespace mean_field {
+//
+// mean_field.cpp includes this once for each set of instructions, in a namespace of its own.
 
 // Points whose simplices are searched together, so that the compiler can use vector registers.
 constexpr int kGroup = 16;
+
+// A group of points as it is read for every filter: for each of their vertices the barycentric weights and numbers,
+// and what makes the filter's answer to ones even.
+template <int D, class Index>
+struct Points {
+    float weight[D + 1][kGroup], norm[kGroup];
+    Index vertex[D + 1][kGroup];
+};
 
 template <int D>
 class Lattice {
 public:
     // `position(start, f)` sets f[i][k] to coordinate i, in standard deviations, of the point start + k, k < kGroup;
-    // zero from num_points on. They are at most 2^18, so that the lattice's fit into its keys.
+    // zero from num_points on. They are at most `farthest`, which is at most 2^18.
     template <class Position>
-    ICD_INLINE Lattice(std::size_t num_points, Position position) : size_(num_points) {
-        // pydensecrf goes on to a multiple of four with points at the origin. They hold nothing, but what is blurred
-        // passes through their vertices.
-        const std::size_t padded = (num_points + 3) / 4 * 4;
-        vertex_.reset(new std::uint32_t[padded * (D + 1)]);
-        weight_.reset(new float[padded * (D + 1)]);
-        find_vertices(padded, position);
-        find_neighbours();
-        std::vector<Slot>().swap(slots_);
+    ICD_INLINE Lattice(std::size_t num_points, Position position, float farthest)
+        : size_(num_points), num_groups_((num_points + kGroup - 1) / kGroup), groups_(num_groups_) {
+        if (9 * farthest + 4 * (D + 1) < std::ldexp(1.f, kBits<std::uint64_t> - 1)) build<std::uint64_t>(position);
+        else build<Longest>(position);
         find_norms();
     }
 
     // Values that `blur`, `splat` and `slice` need of each kind; the first one has to be zero.
-    std::size_t num_values() const { return keys_.size() + 1; }
+    std::size_t num_values() const { return num_values_; }
 
-    // Adds to each of `blocks` vectors x what the points that surround `point` hold, times `attract`.
-    template <class Vector>
-    ICD_INLINE void slice(std::size_t point, const Vector *values, std::size_t blocks, const Vector *attract,
-                          Vector *x) const {
+    // The points, group by group; for 16-bit numbers, which take less time to read, only of up to 2^16 values. They
+    // replace each other, so this is called once.
+    template <class Index>
+    const Points<D, Index> *points() {
+        char *to = reinterpret_cast<char *>(groups_.get());
+        for (std::size_t g = 0; g < num_groups_ && sizeof(Index) < sizeof(std::uint32_t); ++g) {
+            const Points<D, std::uint32_t> from = groups_.get()[g];
+            Points<D, Index> shorter;
+            std::memcpy(shorter.weight, from.weight, sizeof from.weight);
+            std::memcpy(shorter.norm, from.norm, sizeof from.norm);
+            for (int r = 0; r <= D; ++r) std::copy(from.vertex[r], from.vertex[r] + kGroup, shorter.vertex[r]);
+            std::memcpy(to + g * sizeof shorter, &shorter, sizeof shorter);
+        }
+        return reinterpret_cast<const Points<D, Index> *>(to);
+    }
+
+    // Adds to each of `blocks` vectors x what the vertices that surround point k of a group hold, times `attract`.
+    template <class Index, class Vector>
+    static ICD_INLINE void slice(const Points<D, Index> &points, int k, const Vector *values, std::size_t blocks,
+                                 const Vector *attract, Vector *x) {
         const Vector *held[D + 1];
         float weight[D + 1];
         for (int r = 0; r <= D; ++r) {
-            held[r] = values + vertex_[point * (D + 1) + r] * blocks;
-            weight[r] = weight_[point * (D + 1) + r] * kScale;
+            held[r] = values + points.vertex[r][k] * blocks;
+            weight[r] = points.weight[r][k] * kScale;
         }
-        const float norm = norm_[point];
-        for (std::size_t k = 0; k < blocks; ++k) {
-            Vector sum = weight[0] * held[0][k];
-            for (int r = 1; r <= D; ++r) sum += weight[r] * held[r][k];
-            x[k] += attract[k] * (sum * norm);
+        for (std::size_t b = 0; b < blocks; ++b) {
+            Vector sum = weight[0] * held[0][b];
+            for (int r = 1; r <= D; ++r) sum += weight[r] * held[r][b];
+            x[b] += attract[b] * (sum * points.norm[k]);
         }
     }
 
-    template <class Vector>
-    ICD_INLINE void splat(std::size_t point, const Vector *x, std::size_t blocks, Vector *values) const {
-        Vector *held[D + 1];
-        float weight[D + 1];
-        for (int r = 0; r <= D; ++r) {
-            held[r] = values + vertex_[point * (D + 1) + r] * blocks;
-            weight[r] = weight_[point * (D + 1) + r];
+    template <class Index, class Vector>
+    static ICD_INLINE void splat(const Points<D, Index> &points, int k, const Vector *x, std::size_t blocks,
+                                 Vector *values) {
+        for (std::size_t b = 0; b < blocks; ++b) {
+            const Vector value = x[b] * points.norm[k];
+            for (int r = 0; r <= D; ++r) values[points.vertex[r][k] * blocks + b] += points.weight[r][k] * value;
         }
-        const float norm = norm_[point];
-        for (std::size_t k = 0; k < blocks; ++k) {
-            const Vector value = x[k] * norm;
-            for (int r = 0; r <= D; ++r) held[r][k] += weight[r] * value;
+    }
+
+    // `slice` and `splat` of four labels of all points of a group, as many at a time as `Wide` holds.
+    template <class Index, class Wide>
+    static ICD_INLINE void slice_fours(const Points<D, Index> &points, const float4 *values, Wide attract, Wide *x) {
+        constexpr int at_once = lanes<Wide>() / 4;
+        alignas(64) float scaled[D + 1][kGroup];
+        for (int r = 0; r <= D; ++r)
+            for (int k = 0; k < kGroup; ++k) scaled[r][k] = points.weight[r][k] * kScale;
+        for (int k = 0; k < kGroup; k += at_once) {
+            Wide sum = spread<Wide>(scaled[0] + k) * join<Wide>(values, points.vertex[0] + k);
+            for (int r = 1; r <= D; ++r)
+                sum += spread<Wide>(scaled[r] + k) * join<Wide>(values, points.vertex[r] + k);
+            x[k / at_once] += attract * (sum * spread<Wide>(points.norm + k));
+        }
+    }
+
+    template <class Index, class Wide>
+    static ICD_INLINE void splat_fours(const Points<D, Index> &points, const Wide *x, float4 *values) {
+        constexpr int at_once = lanes<Wide>() / 4;
+        for (int k = 0; k < kGroup; k += at_once) {
+            const Wide value = x[k / at_once] * spread<Wide>(points.norm + k);
+            Wide more[D + 1];
+            for (int r = 0; r <= D; ++r) more[r] = spread<Wide>(points.weight[r] + k) * value;
+            add_parts<0>(points, k, more, values);
         }
     }
 
@@ -95,61 +120,50 @@ public:
 
 private:
     // The first D coordinates of a vertex, which sum up to zero with the last one. Each has its bits of one number,
-    // with an offset that keeps it positive, so coordinates are added and compared all at once.
-    __extension__ typedef unsigned __int128 Wide;
-    using Key = typename std::conditional<(D <= 2), std::uint64_t, Wide>::type;
-    using Slot = std::uint32_t;
-    static constexpr int kBits = D <= 2 ? 32 : 25;
-    // Positions of 2^18 give coordinates below 2^23.
-    static_assert(kBits > 24 && kBits * D <= 8 * sizeof(Key), "coordinates have room");
+    // with an offset that keeps it positive, so coordinates are added and compared all at once. They are below nine
+    // times the farthest position, for D = 5, and the D + 1 that the ways to vertices and neighbours are long.
+    __extension__ typedef unsigned __int128 Longest;
+    template <class Key>
+    static constexpr int kBits = sizeof(Key) * 8 / D;
+    static_assert(D <= 5 && kBits<Longest> > 24, "coordinates have room");
     static constexpr float kScale = 1.f / (1 + 1.f / (1 << D));  // makes up for what blurring adds
 
-    static Key unit(int axis) { return axis < D ? static_cast<Key>(1) << (kBits * axis) : 0; }
-    static Key ones() {
+    template <class Key>
+    static constexpr Key unit(int axis) { return axis < D ? static_cast<Key>(1) << (kBits<Key> * axis) : 0; }
+    template <class Key>
+    static constexpr Key ones() {
         Key sum = 0;
-        for (int axis = 0; axis < D; ++axis) sum += unit(axis);
+        for (int axis = 0; axis < D; ++axis) sum += unit<Key>(axis);
         return sum;
     }
+    // From vertex to vertex all coordinates grow by one, and one of them drops by D + 1.
+    template <class Key>
+    static constexpr Key step(int axis) { return ones<Key>() - (D + 1) * unit<Key>(axis); }
 
-    static std::size_t hash(Key key) {
-        const auto high = static_cast<std::uint64_t>(static_cast<Wide>(key) >> 64);
-        const std::uint64_t mixed =
-            (static_cast<std::uint64_t>(key) ^ high * 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
-        return mixed >> 20 ^ mixed >> 40;
+    template <int I, class Index, class Wide>
+    static ICD_INLINE void add_parts(const Points<D, Index> &points, int k, const Wide *more, float4 *values) {
+        for (int r = 0; r <= D; ++r) values[points.vertex[r][k + I]] += part<I>(more[r]);
+        if constexpr (I + 1 < lanes<Wide>() / 4) add_parts<I + 1>(points, k, more, values);
     }
 
-    // Number of a vertex, from 1; 0 when it does not exist.
-    std::uint32_t find(Key key) const {
-        for (std::size_t s = hash(key) & (slots_.size() - 1);; s = (s + 1) & (slots_.size() - 1))
-            if (slots_[s] == 0 || keys_[slots_[s] - 1] == key) return slots_[s];
-    }
-
-    std::uint32_t find_or_add(Key key) {
-        if (const std::uint32_t found = find(key)) return found;
-        keys_.push_back(key);
-        if (2 * keys_.size() > slots_.size()) {
-            slots_.assign(2 * slots_.size(), 0);
-            for (std::size_t v = 0; v < keys_.size(); ++v) enter(v);
-        } else {
-            enter(keys_.size() - 1);
-        }
-        return static_cast<std::uint32_t>(keys_.size());
-    }
-
-    void enter(std::size_t v) {
-        std::size_t s = hash(keys_[v]) & (slots_.size() - 1);
-        while (slots_[s] != 0) s = (s + 1) & (slots_.size() - 1);
-        slots_[s] = static_cast<Slot>(v + 1);
+    template <class Key, class Position>
+    ICD_INLINE void build(Position &position) {
+        Numbering<Key> vertices;
+        find_vertices(vertices, position);
+        num_values_ = vertices.size();
+        find_neighbours(vertices);
     }
 
     // A group of points in the D + 1 coordinates of the lattice's plane: the closest lattice point whose coordinates
-    // are all multiples of D + 1, what is left, in units of D + 1, and the order of what is left, largest first.
+    // are all multiples of D + 1; what is left, in units of D + 1, sorted, largest first; and whose each of these is.
     struct Group {
-        float rest[D + 1][kGroup], closest[D + 1][kGroup], rank[D + 1][kGroup];
+        float closest[D + 1][kGroup], sorted[D + 1][kGroup];
+        std::int32_t axis[D + 1][kGroup];
     };
 
     static ICD_INLINE void locate(const float (&position)[D][kGroup], Group &group) {
-        auto &rest = group.rest, &closest = group.closest, &rank = group.rank;
+        float rest[D + 1][kGroup], rank[D + 1][kGroup];
+        auto &closest = group.closest;
         const float deviation = static_cast<float>(std::sqrt(2. / 3) * (D + 1)), inverse = 1.f / (D + 1);
         float total[kGroup] = {}, off[kGroup] = {};
         for (int i = D; i > 0; --i) {
@@ -184,74 +198,92 @@ private:
                 closest[i][k] += back;
                 rest[i][k] = (rest[i][k] - closest[i][k]) * inverse;
             }
+        for (int r = 0; r <= D; ++r)
+            for (int k = 0; k < kGroup; ++k) {
+                group.sorted[r][k] = rest[0][k], group.axis[r][k] = 0;
+                for (int i = 1; i <= D; ++i) {
+                    const bool here = rank[i][k] == static_cast<float>(r);
+                    group.sorted[r][k] = here ? rest[i][k] : group.sorted[r][k];
+                    group.axis[r][k] = here ? i : group.axis[r][k];
+                }
+            }
     }
 
     // Vertices around each point and their barycentric weights.
-    template <class Position>
-    ICD_INLINE void find_vertices(std::size_t padded, Position position) {
-        slots_.assign(1 << 12, 0);
-        Key known[D + 1] = {};  // the point before often has the same vertices
-        std::uint32_t number[D + 1] = {};
+    template <class Key, class Position>
+    ICD_INLINE void find_vertices(Numbering<Key> &vertices, Position &position) {
+        // pydensecrf goes on to a multiple of four with points at the origin. They hold nothing, but what is blurred
+        // passes through their vertices.
+        const std::size_t padded = (size_ + 3) / 4 * 4;
+        Key steps[D + 1];
+        for (int i = 0; i <= D; ++i) steps[i] = step<Key>(i);
         float f[D][kGroup];
         Group group;
-        for (std::size_t start = 0; start < padded; start += kGroup) {
-            position(start, f);
+        for (std::size_t g = 0; g < num_groups_; ++g) {
+            position(g * kGroup, f);
             locate(f, group);
-            for (std::size_t p = start; p < std::min(start + kGroup, padded); ++p) {
-                float rest[D + 1];
-                Key taken[D + 1], key = ones() << (kBits - 1);
-                for (int i = 0; i <= D; ++i) {
-                    const int rank = static_cast<int>(group.rank[i][p - start]);
-                    rest[rank] = group.rest[i][p - start];
-                    taken[rank] = (D + 1) * unit(i);
-                    key += static_cast<Key>(static_cast<std::int64_t>(group.closest[i][p - start])) * unit(i);
+            auto &points = groups_.get()[g];
+            Key nearest_zero[kGroup];
+            for (Key &key : nearest_zero) key = ones<Key>() << (kBits<Key> - 1);
+            for (int i = 0; i < D; ++i)
+                for (int k = 0; k < kGroup; ++k)
+                    nearest_zero[k] += static_cast<Key>(static_cast<std::int32_t>(group.closest[i][k])) * unit<Key>(i);
+            for (int r = 0; r <= D; ++r)
+                for (int k = 0; k < kGroup; ++k) {
+                    const float weight = r ? group.sorted[D - r][k] - group.sorted[D - r + 1][k]
+                                           : group.sorted[D][k] + (1 - group.sorted[0][k]);
+                    points.weight[r][k] = g * kGroup + k < size_ ? weight : 0;
                 }
-                // From vertex to vertex all coordinates grow by one, and the one with the next least rest drops
-                // by D + 1.
-                for (int r = 0; r <= D; key += ones() - taken[D - r], ++r) {
-                    if (key != known[r]) number[r] = find_or_add(known[r] = key);
-                    vertex_[p * (D + 1) + r] = number[r];
-                    weight_[p * (D + 1) + r] = r ? rest[D - r] - rest[D - r + 1] : rest[D] + (1 - rest[0]);
+            for (int k = 0; k < kGroup; ++k) {
+                Key key = nearest_zero[k], keys[D + 1];
+                std::uint32_t number[D + 1];
+                bool known = true;
+                for (int r = 0; r <= D; key += steps[group.axis[D - r][k]], ++r) {
+                    number[r] = vertices.peek(keys[r] = key);
+                    known &= number[r] != 0;
                 }
+                if (!known && g * kGroup + k < padded)
+                    for (int r = 0; r <= D; ++r)
+                        if (number[r] == 0) number[r] = vertices.find_or_add(keys[r]);
+                for (int r = 0; r <= D; ++r) points.vertex[r][k] = g * kGroup + k < size_ ? number[r] : 0;
             }
         }
     }
 
     // The two neighbours of each vertex along each axis; 0, which holds nothing, for those that do not exist.
-    void find_neighbours() {
-        neighbour_.reset(new std::uint32_t[keys_.size() * 2 * (D + 1)]);
-        std::uint32_t *next = neighbour_.get();
-        for (int axis = 0; axis <= D; ++axis) {
-            const Key step = ones() - (D + 1) * unit(axis);
-            for (const Key key : keys_) {
-                *next++ = find(key - step);
-                *next++ = find(key + step);
+    template <class Key>
+    void find_neighbours(const Numbering<Key> &vertices) {
+        neighbour_.reset(new std::uint32_t[(num_values_ - 1) * 2 * (D + 1)]());
+        std::uint32_t *pairs = neighbour_.get();
+        for (int axis = 0; axis <= D; ++axis, pairs += 2 * (num_values_ - 1))
+            for (std::uint32_t v = 1; v < num_values_; ++v) {
+                const std::uint32_t after = vertices.find(vertices.key(v) + step<Key>(axis));
+                pairs[2 * (v - 1) + 1] = after;
+                if (after) pairs[2 * (after - 1)] = v;
             }
-        }
     }
 
     // The filter's answer to ones is not even; its inverse square root before and after filtering makes it so.
     void find_norms() {
         std::vector<float> first(num_values()), second(num_values());
         float *values = first.data(), *spare = second.data();
-        for (std::size_t i = 0; i < size_ * (D + 1); ++i) values[vertex_[i]] += weight_[i];
+        for (std::size_t g = 0; g < num_groups_; ++g)
+            for (int k = 0; k < kGroup; ++k)
+                for (int r = 0; r <= D; ++r) {
+                    const auto &points = groups_.get()[g];
+                    values[points.vertex[r][k]] += points.weight[r][k];
+                }
         values = blur(values, spare, 1);
-        norm_.reset(new float[size_]);
-        for (std::size_t p = 0; p < size_; ++p) {
-            float sum = 0;
-            for (std::size_t i = p * (D + 1); i < (p + 1) * (D + 1); ++i)
-                sum += weight_[i] * values[vertex_[i]] * kScale;
-            norm_[p] = static_cast<float>(1 / std::sqrt(sum + 1e-20));
+        for (std::size_t g = 0; g < num_groups_; ++g) {
+            auto &points = groups_.get()[g];
+            float sum[kGroup] = {};
+            for (int r = 0; r <= D; ++r)
+                for (int k = 0; k < kGroup; ++k) sum[k] += points.weight[r][k] * values[points.vertex[r][k]] * kScale;
+            for (int k = 0; k < kGroup; ++k) points.norm[k] = static_cast<float>(1 / std::sqrt(sum[k] + 1e-20));
         }
     }
 
-    std::size_t size_;
-    std::unique_ptr<std::uint32_t[]> vertex_, neighbour_;  // D + 1 a point; pairs, axis by axis
-    std::unique_ptr<float[]> weight_, norm_;
-    std::vector<Key> keys_;
-    std::vector<Slot> slots_;
+    std::size_t size_, num_groups_, num_values_ = 0;
+    Vectors<Points<D, std::uint32_t>> groups_;
+    std::unique_ptr<std::uint32_t[]> neighbour_;    // pairs, axis by axis
 };
-
-}  // namespace mean_field
-
-#endif

@@ -9,9 +9,12 @@
 
 namespace mean_field {
 
+constexpr std::size_t kKinds = 256;  // of pixels with the same energies
+
 struct Problem {
     const std::uint8_t *image;  // height x width x 3
-    const float *unary;         // num_labels x height x width energies
+    const float *unary;         // num_labels x height x width energies, or num_labels x kKinds of them
+    const std::uint8_t *kind;   // height x width: which of these each pixel has; otherwise null
     std::size_t num_labels, height, width;
     const float *gaussian;   // num_labels: how much a label attracts itself by the Gaussian term
     const float *bilateral;  // ... and by the bilateral term

@@ -20,34 +20,38 @@ struct BorrowedBuffer {
 };
 
 PyDoc_STRVAR(infer_doc,
-    "infer(image, unary, height, width, gaussian, bilateral, gaussian_xy, bilateral_xy, bilateral_rgb,\n"
+    "infer(image, unary, kind, height, width, gaussian, bilateral, gaussian_xy, bilateral_xy, bilateral_rgb,\n"
     "      iterations, probability)\n--\n\n"
     "Fill `probability` (L, height, width) float32 by mean field.\n\n"
-    "image (height, width, 3) uint8, unary (L, height, width) float32 energies; gaussian (L,) and bilateral (L,)\n"
-    "float32: how much a label attracts itself; the rest are standard deviations in pixels and colour levels,\n"
-    "at least 2^-18 of any coordinate. All arrays are contiguous. Raises ValueError when their sizes do not fit\n"
-    "together.");
+    "image (height, width, 3) uint8, unary (L, height, width) float32 energies; or unary (L, 256) and kind\n"
+    "(height, width) uint8, otherwise None: the column of unary that each pixel has. gaussian (L,) and bilateral\n"
+    "(L,) float32: how much a label attracts itself; the rest are standard deviations in pixels and colour\n"
+    "levels, at least 2^-18 of any coordinate. All arrays are contiguous. Raises ValueError when their sizes do\n"
+    "not fit together.");
 
 PyObject *infer(PyObject *, PyObject *arguments) {
-    BorrowedBuffer image, unary, gaussian, bilateral, probability;
+    BorrowedBuffer image, unary, kind, gaussian, bilateral, probability;
     Py_ssize_t height, width;
     mean_field::Problem problem;
-    if (!PyArg_ParseTuple(arguments, "y*y*nny*y*fffiw*", &image.buffer, &unary.buffer, &height, &width,
-                          &gaussian.buffer, &bilateral.buffer, &problem.gaussian_xy, &problem.bilateral_xy,
-                          &problem.bilateral_rgb, &problem.iterations, &probability.buffer))
+    if (!PyArg_ParseTuple(arguments, "y*y*z*nny*y*fffiw*", &image.buffer, &unary.buffer, &kind.buffer,
+                          &height, &width, &gaussian.buffer, &bilateral.buffer, &problem.gaussian_xy,
+                          &problem.bilateral_xy, &problem.bilateral_rgb, &problem.iterations, &probability.buffer))
         return nullptr;
     problem.height = static_cast<std::size_t>(height);
     problem.width = static_cast<std::size_t>(width);
     problem.num_labels = gaussian.size() / sizeof(float);
     const std::size_t size = problem.height * problem.width, row = problem.num_labels * sizeof(float);
+    const bool fits = kind.buffer.obj ? kind.size() == size && unary.size() == mean_field::kKinds * row
+                                      : unary.size() == size * row;
     if (height < 1 || width < 1 || problem.num_labels < 1 || problem.iterations < 0 || image.size() != 3 * size ||
-        unary.size() != size * row || gaussian.size() != row || bilateral.size() != row ||
+        !fits || gaussian.size() != row || bilateral.size() != row ||
         probability.size() != size * row) {
         PyErr_SetString(PyExc_ValueError, "the arrays' sizes do not fit together");
         return nullptr;
     }
     problem.image = image.as<std::uint8_t>();
     problem.unary = unary.as<float>();
+    problem.kind = kind.as<std::uint8_t>();
     problem.gaussian = gaussian.as<float>();
     problem.bilateral = bilateral.as<float>();
     bool enough_memory = true;
