@@ -186,12 +186,12 @@ void Edges::collect(Weights weights, const Region *regions, Use use) {
     sort({std::max(weights.begin, light_), weights.end});
 }
 
+// Where `count` edges need more room than there is at first, room for all: what stays unused of it costs nothing.
 void Edges::make_room(std::size_t count) {
     if (count <= capacity_) return;
-    capacity_ = std::max(count, 2 * capacity_);
-    Buffer<Edge> larger(2 * capacity_);
-    std::copy(edges_, edges_ + count_, larger.get());
-    larger_ = std::move(larger);
+    capacity_ = static_cast<std::size_t>(kDirections) * width_ * height_;
+    larger_ = Buffer<Edge>(2 * capacity_);
+    std::copy(edges_, edges_ + count_, larger_.get());
     edges_ = larger_.get();
     scratch_ = edges_ + capacity_;
 }
@@ -218,6 +218,7 @@ void Edges::append(std::uint32_t first_pixel) {
 
 // Edges are there as they are listed, so that a stable sort by weight and a sort by all bits do the same.
 void Edges::sort(Weights weights) {
+    if (std::is_sorted(begin(), end())) return;  // of a flat image all edges are alike
     int bits = 2 * kDigits;
     while (bits < 32 && (weights.end - 1 - weights.begin) >> bits != 0) ++bits;
     const Key key = {weights.begin, bits - 2 * kDigits};

@@ -26,7 +26,7 @@ public:
     std::int32_t find(std::int32_t x) {
         // Most are there after two steps, which then cost no branch.
         std::int32_t root = up_[up_[x]];
-        while (up_[root] != root) root = up_[root];
+        while (up_[root] != root) root = up_[root] = up_[up_[root]];
         up_[x] = root;
         return root;
     }
