@@ -118,7 +118,8 @@ void LabelMaps::remove_own_partial(const std::vector<std::string> &names) const 
     }
 }
 
-void LabelMaps::write(const std::string &name, const std::int32_t *labels, int width, int height) const {
+std::unique_ptr<PartialFile> LabelMaps::write(const std::string &name, const std::int32_t *labels, int width,
+                                              int height) const {
     const std::int32_t *const end = labels + static_cast<std::size_t>(width) * height;
     if (std::any_of(labels, end, [](std::int32_t label) { return label > 0xffffff; }))
         throw BadImage(path(name) + ": more superpixels than a PNG's 24 bits can number: choose a larger K");
@@ -131,8 +132,10 @@ void LabelMaps::write(const std::string &name, const std::int32_t *labels, int w
             throw BadImage(target.string() +
                            ": a link leads out of the folder: remove it or take the name off the list");
     }
-    if (const int error = write_atomic(target.string(), bytes)) {
+    std::unique_ptr<PartialFile> file(new PartialFile(target.string()));
+    if (const int error = file->write(bytes)) {
         if (error == ENAMETOOLONG) throw BadImage(target.string() + ": " + reason(error));
         throw UserError(target.string() + ": " + reason(error));
     }
+    return file;
 }

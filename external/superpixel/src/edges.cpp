@@ -111,9 +111,8 @@ constexpr int kStep = 16, kSampled = 8;
 
 constexpr int kPortion = 8;  // pixels that `append` looks at together
 
-std::size_t initial_capacity(std::size_t pixels) {
-    return static_cast<std::size_t>(1.1 * kFractions[0] * kDirections * static_cast<double>(pixels));
-}
+// Groups of more edges that are of use are rare.
+std::size_t initial_capacity(std::size_t pixels) { return pixels + pixels / 2; }
 
 }  // namespace
 
