@@ -82,9 +82,7 @@ Outcome update_map(const Options &options, const ImageFolder &images, const Labe
         record.add(name, identity);
         return Outcome::kKept;
     }
-    std::unique_ptr<PartialFile> file = make_map(options, maps, name, decode_image(path, bytes));
-    record.forget(name);
-    publisher.add({name, identity, std::move(file)});
+    publisher.add({name, identity, make_map(options, maps, name, decode_image(path, bytes))});
     return Outcome::kWritten;
 }
 

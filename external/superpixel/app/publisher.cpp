@@ -50,6 +50,7 @@ void Publisher::publish(const Maps &maps) const {
         const WrittenMap &map = maps[i];
         std::string error;
         try {
+            if (!errors[i]) record_.forget(map.name);
             if (!errors[i]) errors[i] = map.file->publish();
             if (errors[i]) throw UserError(map.file->path() + ": " + reason(errors[i]));
             record_.add(map.name, map.identity);
