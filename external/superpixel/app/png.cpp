@@ -110,8 +110,7 @@ public:
 
     void zeros(std::size_t count) {
         if (count == 0) return;
-        low_ %= kAdler;
-        high_ = (high_ + low_ * (count % kAdler)) % kAdler;
+        high_ += low_ * count;
         add(0);
         ++counts_[0];
         for (--count; count >= kShortest;) {
@@ -128,13 +127,14 @@ public:
 
     void finish() {
         write_block(true);
-        while (filled_ > 0) put_byte();
-        const std::uint32_t sum = static_cast<std::uint32_t>(high_ % kAdler << 16 | low_ % kAdler);
+        for (; filled_ > 0; filled_ -= 8, pending_ >>= 8) out_.push_back(static_cast<unsigned char>(pending_));
+        const std::uint32_t sum = static_cast<std::uint32_t>(high_ << 16 | low_);
         for (int shift = 24; shift >= 0; shift -= 8) out_.push_back(static_cast<unsigned char>(sum >> shift));
     }
 
 private:
     static constexpr std::size_t kMostTokens = 1 << 15;
+    static constexpr std::size_t kHeader = 160, kMostOfToken = 3;  // bytes of a block
     static constexpr std::uint64_t kAdler = 65521;
 
     static const std::array<Length, kLongest + 1> &symbols() {
@@ -147,22 +147,24 @@ private:
         tokens_.push_back(token);
     }
 
-    void put_byte() {
-        out_.push_back(static_cast<unsigned char>(pending_));
-        pending_ >>= 8;
-        filled_ = std::max(filled_ - 8, 0);
-    }
-
+    // At most 32 bits, the lowest first.
     void put(std::uint64_t value, int bits) {
         pending_ |= value << filled_;
         filled_ += bits;
-        while (filled_ >= 8) put_byte();
+        if (filled_ < 32) return;
+        for (int i = 0; i < 4; ++i) next_[i] = static_cast<unsigned char>(pending_ >> 8 * i);
+        next_ += 4;
+        pending_ >>= 32;
+        filled_ -= 32;
     }
 
     // A block with its own code for bytes and lengths, and one distance, of one byte.
     void write_block(bool is_last) {
         counts_[kEndOfBlock] = 1;
         const Code code = make_code(counts_);
+        const std::size_t before = out_.size();
+        out_.resize(before + kHeader + kMostOfToken * (tokens_.size() + 1));
+        next_ = out_.data() + before;
         put(is_last | 2 << 1, 3);
         put(kSymbols - 257, 5);
         put(0, 5);
@@ -183,6 +185,7 @@ private:
                 bits + length.extra_bits + 1);
         }
         put(code.value[kEndOfBlock], code.bits[kEndOfBlock]);
+        out_.resize(next_ - out_.data());
         tokens_.clear();
         counts_ = {};
         low_ %= kAdler;
@@ -192,7 +195,8 @@ private:
     Bytes &out_;
     std::vector<std::uint16_t> tokens_;  // bytes, or kLiterals and the length of a match
     std::array<std::uint32_t, kSymbols> counts_{};
-    std::uint64_t low_ = 1, high_ = 0;  // Adler-32
+    std::uint64_t low_ = 1, high_ = 0;  // Adler-32; its remainders are taken after each block, far from 2^64
+    unsigned char *next_ = nullptr;  // where the next bits go, while a block is written
     std::uint64_t pending_ = 0;
     int filled_ = 0;
 };
@@ -213,7 +217,7 @@ void find_unpredicted(const std::int32_t *row, const std::int32_t *above, int wi
     for (int x = 0; x < width; ++x) {
         const std::int32_t as_left = (row[x] ^ row[x - 1]) | (above[x] ^ above[x - 1]),
                            as_above = (row[x] ^ above[x]) | (row[x - 1] ^ above[x - 1]);
-        found[x] = as_left != 0 && as_above != 0;
+        found[x] = (as_left != 0) & (as_above != 0);
     }
 }
 
@@ -237,12 +241,15 @@ public:
             std::uint64_t any;
             static_assert(sizeof any == kPortion, "a byte a pixel");
             std::memcpy(&any, &found_[x], sizeof any);
-            for (int i = x; any != 0 && i < x + kPortion; ++i)
-                if (found_[i]) {
-                    zeros_ += 3 * static_cast<std::size_t>(i - done);
-                    add_pixel(i + 1);
-                    done = i + 1;
-                }
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+            any = __builtin_bswap64(any);
+#endif
+            for (; any != 0; any &= any - 1) {
+                const int at = x + __builtin_ctzll(any) / 8;
+                zeros_ += 3 * static_cast<std::size_t>(at - done);
+                add_pixel(at + 1);
+                done = at + 1;
+            }
         }
         zeros_ += 3 * static_cast<std::size_t>(width_ - done);
         row_.swap(above_);
