@@ -1,4 +1,4 @@
-"""Label maps of `makeSuperpixel` as files: any reader finds the labels, and a map has its name when it is on the disk."""
+"""Label maps of `makeSuperpixel` as files: any reader finds the labels, and a map is on the disk when it has its name."""
 import os
 import struct
 import zlib
@@ -76,7 +76,8 @@ def test_every_reader_finds_the_labels(method, cut, size, made, tmp_path):
         with open(path, 'rb') as file:
             found = chunks(file.read())
         assert [letters for letters, _ in found] == [b'IHDR', b'tEXt', b'IDAT', b'IEND']
-        assert len(zlib.decompress(found[2][1])) == expected.shape[0] * (3 * expected.shape[1] + 1)    # and its checksum
+        height, width = expected.shape
+        assert len(zlib.decompress(found[2][1])) == height * (3 * width + 1)    # which compares a checksum
     if size == 1 and method == 'graph':
         assert cut(images()['noise'], min_size=1).max() > 65535
 

@@ -56,7 +56,8 @@ std::string partial_of(const std::string &path) {
 PartialFile::PartialFile(std::string path)
     : path_(std::move(path)),
       file_(partial_of(path_), O_WRONLY | O_CREAT | O_EXCL),
-      error_(file_.descriptor >= 0 ? 0 : errno == EEXIST ? EBUSY : errno),  // of another run, where nothing locks folders
+      // EBUSY: it is another run's, where nothing locks folders.
+      error_(file_.descriptor >= 0 ? 0 : errno == EEXIST ? EBUSY : errno),
       is_left_(file_.descriptor >= 0) {}
 
 PartialFile::~PartialFile() {

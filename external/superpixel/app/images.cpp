@@ -72,7 +72,8 @@ constexpr char kMaker[] = "makeSuperpixel ";
 }  // namespace
 
 LabelMaps::LabelMaps(std::string folder, const std::string &settings)
-    : folder_(std::move(folder)), chunk_(png_chunk("tEXt", std::string(kKeyword, sizeof kKeyword) + kMaker + settings)) {}
+    : folder_(std::move(folder)),
+      chunk_(png_chunk("tEXt", std::string(kKeyword, sizeof kKeyword) + kMaker + settings)) {}
 
 std::string LabelMaps::path(const std::string &name) const { return folder_ + "/" + name + ".png"; }
 

@@ -33,7 +33,8 @@ public:
     // Writes label = B + 256 G + 65536 R to what becomes FOLDER/NAME.png.
     // BadImage: labels above 24 bits, a name that cannot be one of a file here. UserError: the disk is full, or the
     // like.
-    std::unique_ptr<PartialFile> write(const std::string &name, const std::int32_t *labels, int width, int height) const;
+    std::unique_ptr<PartialFile> write(const std::string &name, const std::int32_t *labels, int width,
+                                       int height) const;
 
     // Removes what killed runs left half-written where maps of these names go.
     void remove_partial(const std::vector<std::string> &names) const;

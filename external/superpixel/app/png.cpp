@@ -228,7 +228,11 @@ constexpr std::uint8_t kPaeth = 4;
 class Filter {
 public:
     Filter(int width, Deflate &out)
-        : width_(width), out_(out), found_(static_cast<std::size_t>(width) + kPortion), row_(width + 1), above_(width + 1) {}
+        : width_(width),
+          out_(out),
+          found_(static_cast<std::size_t>(width) + kPortion),
+          row_(width + 1),
+          above_(width + 1) {}
 
     void add_row(const std::int32_t *labels) {
         std::copy(labels, labels + width_, &row_[1]);
