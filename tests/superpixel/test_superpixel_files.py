@@ -1,4 +1,4 @@
-"""Label maps of `makeSuperpixel` as files: any reader finds the labels, and a map is on the disk when it has its name."""
+"""Label maps of `makeSuperpixel` as files: any reader finds the labels, and a map on the disk alone has a name."""
 import os
 import struct
 import zlib
