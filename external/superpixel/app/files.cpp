@@ -46,15 +46,6 @@ namespace {
 
 constexpr char kPartial[] = ".part";
 
-int write_bytes(const File &file, const Bytes &bytes) {
-    for (std::size_t done = 0; done < bytes.size();) {
-        const ssize_t put = ::write(file.descriptor, bytes.data() + done, bytes.size() - done);
-        if (put < 0 && errno != EINTR) return errno;
-        if (put > 0) done += static_cast<std::size_t>(put);
-    }
-    return ::fsync(file.descriptor) == 0 || means_no_sync(errno) ? 0 : errno;
-}
-
 }  // namespace
 
 std::string partial_of(const std::string &path) {
@@ -62,15 +53,44 @@ std::string partial_of(const std::string &path) {
     return (whole.parent_path() / ("." + whole.filename().string() + kPartial)).string();
 }
 
+PartialFile::PartialFile(std::string path)
+    : path_(std::move(path)),
+      file_(partial_of(path_), O_WRONLY | O_CREAT | O_EXCL),
+      // EBUSY: it is another run's, where nothing locks folders.
+      error_(file_.descriptor >= 0 ? 0 : errno == EEXIST ? EBUSY : errno),
+      is_left_(file_.descriptor >= 0) {}
+
+PartialFile::~PartialFile() {
+    if (is_left_) ::unlink(partial_of(path_).c_str());
+}
+
+int PartialFile::write(const Bytes &bytes) {
+    if (error_) return error_;
+    for (std::size_t done = 0; done < bytes.size();) {
+        const ssize_t put = ::write(file_.descriptor, bytes.data() + done, bytes.size() - done);
+        if (put < 0 && errno != EINTR) return errno;
+        if (put > 0) done += static_cast<std::size_t>(put);
+    }
+#if defined(__linux__)
+    ::sync_file_range(file_.descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);  // where it cannot, `sync` begins with it
+#endif
+    return 0;
+}
+
+int PartialFile::sync() { return ::fsync(file_.descriptor) == 0 || means_no_sync(errno) ? 0 : errno; }
+
+int PartialFile::publish() {
+    file_.close();  // some file systems do not rename an open file
+    if (::rename(partial_of(path_).c_str(), path_.c_str()) != 0) return errno;
+    is_left_ = false;
+    return 0;
+}
+
 int write_atomic(const std::string &path, const Bytes &bytes) {
-    const std::string partial = partial_of(path);
-    File file(partial, O_WRONLY | O_CREAT | O_EXCL);
-    if (file.descriptor < 0) return errno == EEXIST ? EBUSY : errno;  // of another run, where nothing locks folders
-    int error = write_bytes(file, bytes);
-    file.close();  // some file systems do not rename an open file
-    if (!error && ::rename(partial.c_str(), path.c_str()) != 0) error = errno;
-    if (error) ::unlink(partial.c_str());
-    return error;
+    PartialFile file(path);
+    int error = file.write(bytes);
+    if (!error) error = file.sync();
+    return error ? error : file.publish();
 }
 
 void remove_partial(const std::string &folder, const std::vector<std::string> &endings) {

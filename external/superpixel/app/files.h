@@ -40,7 +40,28 @@ std::string content_of(const std::string &path);
 // FOLDER/.FILE.part, as which a file is written.
 std::string partial_of(const std::string &path);
 
-// Writes FOLDER/.FILE.part, syncs it, and renames it to FOLDER/FILE; 0 or an errno, and then nothing is left.
+// FOLDER/.FILE.part, which is written, synced, and renamed to FOLDER/FILE, each of which returns 0 or an errno. It is
+// removed when it has not got that far.
+class PartialFile {
+public:
+    explicit PartialFile(std::string path);
+    ~PartialFile();
+
+    // The system begins to put the bytes on the disk, and `sync` waits until they are there.
+    int write(const Bytes &bytes);
+    int sync();
+    int publish();
+
+    const std::string &path() const { return path_; }
+
+private:
+    std::string path_;
+    File file_;
+    int error_;
+    bool is_left_ = false;
+};
+
+// All three; then nothing is left where there is an error.
 int write_atomic(const std::string &path, const Bytes &bytes);
 
 // Removes the .FILE.part of killed runs from a folder whose lock this run holds, where FILE ends in one of `endings`.

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "messages.h"
+#include "png.h"
 
 namespace fs = std::filesystem;
 
@@ -68,21 +69,11 @@ constexpr std::size_t kAfterHeader = 8 + 25;  // a PNG's signature and its first
 constexpr char kKeyword[] = "Software";
 constexpr char kMaker[] = "makeSuperpixel ";
 
-std::string big_endian(std::uint32_t value) {
-    std::string bytes;
-    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 255);
-    return bytes;
-}
-
-std::string text_chunk(const std::string &text) {
-    const std::string body = "tEXt" + std::string(kKeyword, sizeof kKeyword) + text;
-    return big_endian(static_cast<std::uint32_t>(body.size() - 4)) + body + big_endian(crc32(body.data(), body.size()));
-}
-
 }  // namespace
 
 LabelMaps::LabelMaps(std::string folder, const std::string &settings)
-    : folder_(std::move(folder)), chunk_(text_chunk(kMaker + settings)) {}
+    : folder_(std::move(folder)),
+      chunk_(png_chunk("tEXt", std::string(kKeyword, sizeof kKeyword) + kMaker + settings)) {}
 
 std::string LabelMaps::path(const std::string &name) const { return folder_ + "/" + name + ".png"; }
 
@@ -128,21 +119,12 @@ void LabelMaps::remove_own_partial(const std::vector<std::string> &names) const 
     }
 }
 
-void LabelMaps::write(const std::string &name, const std::int32_t *labels, int width, int height) const {
-    cv::Mat image(height, width, CV_8UC3);
-    for (int y = 0; y < height; ++y) {
-        uchar *pixel = image.ptr(y);
-        for (int x = 0; x < width; ++x, ++labels, pixel += 3) {
-            if (*labels > 0xffffff)
-                throw BadImage(path(name) + ": more superpixels than a PNG's 24 bits can number: choose a larger K");
-            pixel[0] = static_cast<uchar>(*labels);
-            pixel[1] = static_cast<uchar>(*labels >> 8);
-            pixel[2] = static_cast<uchar>(*labels >> 16);
-        }
-    }
-    Bytes bytes;
-    cv::imencode(".png", image, bytes);
-    bytes.insert(bytes.begin() + kAfterHeader, chunk_.begin(), chunk_.end());
+std::unique_ptr<PartialFile> LabelMaps::write(const std::string &name, const std::int32_t *labels, int width,
+                                              int height) const {
+    const std::int32_t *const end = labels + static_cast<std::size_t>(width) * height;
+    if (std::any_of(labels, end, [](std::int32_t label) { return label > 0xffffff; }))
+        throw BadImage(path(name) + ": more superpixels than a PNG's 24 bits can number: choose a larger K");
+    const Bytes bytes = encode_labels(labels, width, height, chunk_);
 
     const fs::path target = path(name);
     if (target.parent_path() != fs::path(folder_)) {
@@ -151,8 +133,10 @@ void LabelMaps::write(const std::string &name, const std::int32_t *labels, int w
             throw BadImage(target.string() +
                            ": a link leads out of the folder: remove it or take the name off the list");
     }
-    if (const int error = write_atomic(target.string(), bytes)) {
+    std::unique_ptr<PartialFile> file(new PartialFile(target.string()));
+    if (const int error = file->write(bytes)) {
         if (error == ENAMETOOLONG) throw BadImage(target.string() + ": " + reason(error));
         throw UserError(target.string() + ": " + reason(error));
     }
+    return file;
 }

@@ -3,6 +3,7 @@
 #define SUPERPIXEL_IMAGES_H
 
 #include <cstdint>
+#include <memory>
 #include <opencv2/core.hpp>
 #include <string>
 #include <vector>
@@ -29,10 +30,11 @@ public:
     // True when NAME.png is the image itself.
     bool would_replace(const std::string &image, const std::string &name) const;
 
-    // Writes label = B + 256 G + 65536 R to FOLDER/NAME.png, whole or not at all.
+    // Writes label = B + 256 G + 65536 R to what becomes FOLDER/NAME.png.
     // BadImage: labels above 24 bits, a name that cannot be one of a file here. UserError: the disk is full, or the
     // like.
-    void write(const std::string &name, const std::int32_t *labels, int width, int height) const;
+    std::unique_ptr<PartialFile> write(const std::string &name, const std::int32_t *labels, int width,
+                                       int height) const;
 
     // Removes what killed runs left half-written where maps of these names go.
     void remove_partial(const std::vector<std::string> &names) const;

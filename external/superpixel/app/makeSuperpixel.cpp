@@ -5,12 +5,17 @@
 #include <link.h>
 #include <sys/mman.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <opencv2/core/utils/logger.hpp>
 #include <string>
@@ -22,6 +27,7 @@
 #include "messages.h"
 #include "names.h"
 #include "options.h"
+#include "publisher.h"
 #include "record.h"
 #include "superpixel.h"
 
@@ -43,23 +49,22 @@ void on_signal(int signal) {
     std::signal(signal, SIG_DFL);  // a second one ends the program at once
 }
 
-void make_map(const Options &options, const LabelMaps &maps, const Record &record, const std::string &name,
-              const cv::Mat &image) {
+std::unique_ptr<PartialFile> make_map(const Options &options, const LabelMaps &maps, const std::string &name,
+                                      const cv::Mat &image) {
     const superpixel::Image pixels = {image.data, image.cols, image.rows, static_cast<std::ptrdiff_t>(image.step)};
     std::vector<std::int32_t> labels(image.total());
     if (options.method == "graph")
         superpixel::graph_segment(pixels, options.min_size, labels.data());
     else
         superpixel::slic(pixels, options.min_size, options.slic, labels.data());
-    record.forget(name);
-    maps.write(name, labels.data(), image.cols, image.rows);
+    return maps.write(name, labels.data(), image.cols, image.rows);
 }
 
-enum class Outcome { kMade, kKept, kForeign };
+enum class Outcome { kWritten, kKept, kForeign };
 
-// Brings the label map of one image up to date.
+// Brings the label map of one image up to date, as far as the publisher does not.
 Outcome update_map(const Options &options, const ImageFolder &images, const LabelMaps &maps, const Record &record,
-                   const std::string &name) {
+                   const std::string &name, Publisher &publisher) {
     const std::string path = images.path(name);
     if (maps.would_replace(path, name))
         throw BadImage(path + ": its label map would replace it: choose another TARGET_DIR");
@@ -73,46 +78,80 @@ Outcome update_map(const Options &options, const ImageFolder &images, const Labe
     }
     Bytes bytes;
     const Identity identity = read_image(path, bytes);
-    const bool unchanged = recorded && identity.same_content(*recorded);
-    if (!unchanged) make_map(options, maps, record, name, decode_image(path, bytes));
-    record.add(name, identity);
-    return unchanged ? Outcome::kKept : Outcome::kMade;
+    if (recorded && identity.same_content(*recorded)) {
+        record.add(name, identity);
+        return Outcome::kKept;
+    }
+    publisher.add({name, identity, make_map(options, maps, name, decode_image(path, bytes))});
+    return Outcome::kWritten;
 }
 
-// How many images have which outcome so far.
-struct Tally {
-    std::size_t made = 0, kept = 0, foreign = 0, bad = 0;
-    std::string fatal;  // why no image can be made any more
-    std::size_t done() const { return made + kept + bad; }
+// Counts the images and reports them; threads may do so at the same time.
+class Tally {
+public:
+    explicit Tally(std::size_t total) : progress_(total) {}
+
+    void report(const std::string &text) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        progress_.report(text);
+    }
+
+    void bad(const std::string &text) {
+        report(text);
+        count(bad_);
+    }
+
+    void kept(bool is_foreign) {
+        if (is_foreign) ++foreign_;
+        count(kept_);
+    }
+
+    // A map that is published, or why no image can be made any more.
+    void made(const std::string &fatal) {
+        if (fatal.empty()) count(made_);
+        else end(fatal);
+    }
+
+    void end(const std::string &fatal) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (fatal_.empty()) fatal_ = fatal;
+        stop = 1;
+    }
+
+    std::size_t done() const { return made_ + kept_ + bad_; }
+    std::size_t num_bad() const { return bad_; }
+    std::size_t num_foreign() const { return foreign_; }
+    const std::string &fatal() const { return fatal_; }
+    std::string summary() const {
+        return std::to_string(made_) + " made, " + std::to_string(kept_) + " already there, " + std::to_string(bad_) +
+               " bad";
+    }
+
+private:
+    void count(std::atomic<std::size_t> &which) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ++which;
+        progress_.show(done(), kept_);
+    }
+
+    std::mutex mutex_;
+    Progress progress_;
+    std::atomic<std::size_t> made_{0}, kept_{0}, foreign_{0}, bad_{0};
+    std::string fatal_;
 };
 
 // `update_map` that counts and reports. Never throws: exceptions may not leave a parallel loop.
 void process(const Options &options, const ImageFolder &images, const LabelMaps &maps, const Record &record,
-             const std::string &name, Tally &tally, Progress &progress) {
-    std::string bad, fatal;
-    Outcome outcome = Outcome::kMade;
+             const std::string &name, Publisher &publisher, Tally &tally) {
     try {
-        outcome = update_map(options, images, maps, record, name);
+        const Outcome outcome = update_map(options, images, maps, record, name, publisher);
+        if (outcome != Outcome::kWritten) tally.kept(outcome == Outcome::kForeign);
     } catch (const BadImage &error) {
-        bad = error.what();
+        tally.bad(error.what());
     } catch (const std::bad_alloc &) {
-        bad = name + ": not enough memory: try again with --threads 1";
+        tally.bad(name + ": not enough memory: try again with --threads 1");
     } catch (const std::exception &error) {
-        fatal = error.what();
-    }
-#pragma omp critical
-    {
-        if (!fatal.empty()) {
-            tally.fatal = fatal;
-            stop = 1;
-        } else if (!bad.empty()) {
-            ++tally.bad;
-            progress.report(bad);
-        } else {
-            ++(outcome == Outcome::kMade ? tally.made : tally.kept);
-            tally.foreign += outcome == Outcome::kForeign;
-        }
-        progress.show(tally.done(), tally.kept);
+        tally.end(error.what());
     }
 }
 
@@ -136,35 +175,34 @@ int run(const Options &options) {
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
 
-    Progress progress(names.size());
+    Tally tally(names.size());
     const LabelMaps maps(options.target_dir, settings_text(options));
     if (alone) maps.remove_partial(names);
     const Record record(options.target_dir, settings_json(options), shard);
     if (!alone) maps.remove_own_partial(names);     // now nobody else makes these
     if (record.settings_changed())
-        progress.report(options.target_dir + ": made with other settings before: all maps are made again");
+        tally.report(options.target_dir + ": made with other settings before: all maps are made again");
 
-    Tally tally;
     const long long wanted = options.threads > 0 ? options.threads : processors();
     const std::size_t most = std::max<std::size_t>(std::min(names.size(), kMostThreads), 1);
     const int threads = static_cast<int>(std::min(static_cast<std::size_t>(wanted), most));
+    Publisher publisher(record, [&](const std::string &fatal) { tally.made(fatal); });
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (std::size_t i = 0; i < names.size(); ++i)
-        if (!stop) process(options, images, maps, record, names[i], tally, progress);
+        if (!stop) process(options, images, maps, record, names[i], publisher, tally);
+    publisher.finish();
 
-    if (!tally.fatal.empty()) {
-        progress.report(tally.fatal);
+    if (!tally.fatal().empty()) {
+        tally.report(tally.fatal());
         return 2;
     }
     record.finish();
-    if (tally.foreign > 0)
-        progress.report(options.target_dir + ": maps of other programs are kept (" + std::to_string(tally.foreign) +
-                        "): --force replaces them");
+    if (tally.num_foreign() > 0)
+        tally.report(options.target_dir + ": maps of other programs are kept (" + std::to_string(tally.num_foreign()) +
+                     "): --force replaces them");
     const bool interrupted = tally.done() < names.size();
-    progress.report(std::to_string(tally.made) + " made, " + std::to_string(tally.kept) + " already there, " +
-                    std::to_string(tally.bad) + " bad" +
-                    (interrupted ? ", interrupted: run the same command again to continue" : ""));
-    return interrupted ? 128 + caught_signal : tally.bad > 0 ? 1 : 0;
+    tally.report(tally.summary() + (interrupted ? ", interrupted: run the same command again to continue" : ""));
+    return interrupted ? 128 + caught_signal : tally.num_bad() > 0 ? 1 : 0;
 }
 
 // Where OpenCV is built with everything, it brings more than a hundred libraries, and starting the program touches tens
@@ -188,6 +226,16 @@ void give_back_library_pages() {
 #endif
 }
 
+// Images need megabytes for a moment each. What glibc gives back in between, the system clears for the next one again,
+// which takes a sixth of the time; blocks that are larger than those of usual images it still gives back.
+void keep_memory() {
+#if defined(__GLIBC__)
+    constexpr int kMegabyte = 1 << 20;
+    ::mallopt(M_MMAP_THRESHOLD, 16 * kMegabyte);
+    ::mallopt(M_TRIM_THRESHOLD, 32 * kMegabyte);
+#endif
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
@@ -202,6 +250,7 @@ int main(int count, char **arguments) {
             return 0;
         }
         give_back_library_pages();
+        keep_memory();
         return run(options);
     } catch (const std::exception &error) {
         std::fprintf(messages(), "makeSuperpixel: %s\n", error.what());

@@ -69,10 +69,10 @@ private:
         for (std::int32_t above = first(y - 1), run = first(y); run < end(y);) {
             runs_[run].above = above;
             runs_[above].below = run;
-            if (row[runs_[run].start] == row[runs_[above].start - stride]) {
-                const std::int32_t a = earliest(above), b = earliest(run);
-                runs_[std::max(a, b)].piece = std::min(a, b);
-            }
+            // Whether two runs are of one cluster is hard to foresee: both ways take the same steps.
+            const bool same = row[runs_[run].start] == row[runs_[above].start - stride];
+            const std::int32_t a = earliest(above), b = earliest(run), later = std::max(a, b);
+            runs_[later].piece = same ? std::min(a, b) : later;
             const std::int32_t above_end = runs_[above + 1].start, run_end = runs_[run + 1].start;
             above += above_end <= run_end;
             run += run_end <= above_end;
@@ -80,8 +80,10 @@ private:
     }
 
     std::int32_t earliest(std::int32_t run) {
-        while (runs_[run].piece != run) run = runs_[run].piece = runs_[runs_[run].piece].piece;
-        return run;
+        std::int32_t first = runs_[runs_[run].piece].piece;
+        while (runs_[first].piece != first) first = runs_[first].piece = runs_[runs_[first].piece].piece;
+        runs_[run].piece = first;
+        return first;
     }
 
     Buffer<std::int32_t> first_;
@@ -93,35 +95,41 @@ public:
     Pieces(const LabPlanes &lab, Runs &runs, std::int32_t count, const std::int32_t *clusters, const Centre *centres,
            int min_size)
         : min_size_(min_size), count_(count), pieces_(count) {
-        for (std::int32_t p = 0; p < count; ++p) pieces_[p] = {p, 0, {}, kNone, kNone};
-        for (int y = 0; y < lab.height(); ++y)
-            for (std::int32_t run = runs.first(y); run < runs.end(y); ++run)
-                pieces_[runs[run].piece].size += runs[run + 1].start - runs[run].start;
+        for (std::int32_t p = 0; p < count; ++p) pieces_[p] = {p, 0, kNone, {}, {kNone, kNone}, kNone, kNone};
         for (int y = 0; y < lab.height(); ++y) {
-            const std::size_t row = static_cast<std::size_t>(y) * lab.stride();
+            const std::int32_t *row = clusters + static_cast<std::size_t>(y) * lab.stride();
             for (std::int32_t run = runs.first(y); run < runs.end(y); ++run) {
                 Piece &piece = pieces_[runs[run].piece];
-                if (piece.size >= min_size) {
-                    const Centre &centre = centres[clusters[row + runs[run].start]];
-                    piece.colour = {centre.lightness, centre.a, centre.b};
-                } else {
-                    add_colours(lab, row, runs[run].start, runs[run + 1].start, piece);
-                    add_borders(runs, y, run, piece);
-                }
+                piece.size += runs[run + 1].start - runs[run].start;
+                piece.cluster = row[runs[run].start];
             }
         }
-        for (std::int32_t p = 0; p < count; ++p)
-            if (pieces_[p].size < min_size) pieces_[p].colour.scale(1.f / static_cast<float>(pieces_[p].size));
+        Buffer<std::int32_t> small(lab.width());  // runs of small pieces in a row
+        for (int y = 0; y < lab.height(); ++y) {
+            int num_small = 0;
+            for (std::int32_t run = runs.first(y); run < runs.end(y); ++run) {
+                small[num_small] = run;
+                num_small += pieces_[runs[run].piece].size < min_size;
+            }
+            for (int i = 0; i < num_small; ++i) {
+                Piece &piece = pieces_[runs[small[i]].piece];
+                add_colours(lab, static_cast<std::size_t>(y) * lab.stride(), runs[small[i]].start,
+                            runs[small[i] + 1].start, piece);
+                add_borders(runs, y, small[i], piece);
+            }
+        }
+        for (std::int32_t p = 0; p < count; ++p) {
+            Piece &piece = pieces_[p];
+            const Centre &centre = centres[piece.cluster];
+            if (piece.size < min_size)
+                piece.colour.scale(1.f / static_cast<float>(piece.size));
+            else
+                piece.colour = {centre.lightness, centre.a, centre.b};
+        }
     }
 
     void absorb_small_ones() {
-        std::vector<std::uint64_t> smallest_first;
-        for (std::int32_t p = 0; p < count_; ++p)
-            if (pieces_[p].size < min_size_)
-                smallest_first.push_back(static_cast<std::uint64_t>(pieces_[p].size) << 32 | p);
-        std::sort(smallest_first.begin(), smallest_first.end());
-        std::vector<std::int32_t> small(smallest_first.size());
-        for (std::size_t i = 0; i < small.size(); ++i) small[i] = static_cast<std::int32_t>(smallest_first[i]);
+        std::vector<std::int32_t> small = smallest_first();
         // What is still too small after it grew has another turn at the end of the line.
         for (std::size_t i = 0; i < small.size(); ++i) {
             const std::int32_t piece = small[i];
@@ -150,12 +158,29 @@ private:
     struct Piece {
         std::int32_t up;  // the piece it was absorbed by, itself at first
         std::int32_t size;
+        std::int32_t cluster;
         Colour colour;                           // its mean; of a large piece, its cluster's mean
+        std::int32_t latest[2];                  // neighbours whose borders were found last
         std::int32_t first_border, last_border;  // a list in borders_, of small pieces only
     };
     struct Border {
         std::int32_t neighbour, next;
     };
+
+    // The pieces that are too small, by size and then in raster order.
+    std::vector<std::int32_t> smallest_first() const {
+        std::int32_t largest = 0;
+        for (std::int32_t p = 0; p < count_; ++p)
+            if (pieces_[p].size < min_size_) largest = std::max(largest, pieces_[p].size);
+        std::vector<std::int32_t> start(static_cast<std::size_t>(largest) + 2);
+        for (std::int32_t p = 0; p < count_; ++p)
+            if (pieces_[p].size < min_size_) ++start[pieces_[p].size + 1];
+        for (std::int32_t size = 0; size <= largest; ++size) start[size + 1] += start[size];
+        std::vector<std::int32_t> small(start[largest + 1]);
+        for (std::int32_t p = 0; p < count_; ++p)
+            if (pieces_[p].size < min_size_) small[start[pieces_[p].size]++] = p;
+        return small;
+    }
 
     static void add_colours(const LabPlanes &lab, std::size_t row, std::int32_t begin, std::int32_t end, Piece &piece) {
         for (std::size_t at = row + begin; at < row + end; ++at) {
@@ -178,7 +203,9 @@ private:
     }
 
     void add_border(Piece &piece, std::int32_t neighbour) {
-        if (piece.last_border != kNone && borders_[piece.last_border].neighbour == neighbour) return;
+        if (piece.latest[0] == neighbour || piece.latest[1] == neighbour) return;
+        piece.latest[1] = piece.latest[0];
+        piece.latest[0] = neighbour;
         const std::int32_t border = static_cast<std::int32_t>(borders_.size());
         borders_.push_back({neighbour, kNone});
         (piece.first_border == kNone ? piece.first_border : borders_[piece.last_border].next) = border;

@@ -67,22 +67,30 @@ ALWAYS_INLINE void smooth_across_body(const float *const rows[2 * kTaps - 1], in
 BUILD_FOR_EACH(smooth_across, (const float *const rows[2 * kTaps - 1], int width, const Taps &taps, float *out),
                (rows, width, taps, out))
 
-// One channel of `image` to `plane`, smoothed along rows, then across them; the border's pixels are repeated.
-void smooth_channel(const Image &image, int channel, const Taps &taps, float *along, float *plane) {
-    const int width = image.width, height = image.height, border = kTaps - 1;
-    Buffer<float> padded(width + 2 * border);
-    float *row = padded.get() + border;
+constexpr int kBorder = kTaps - 1, kRows = 2 * kBorder + 1;
+
+// Row y of a channel, smoothed along. `padded` has room for a row and the border's pixels, which are repeated.
+void smooth_row(const Image &image, int channel, int y, const Taps &taps, float *padded, float *out) {
+    const int width = image.width;
+    float *const row = padded + kBorder;
+    const std::uint8_t *const pixel = image.bgr + y * image.stride + channel;
+    for (int x = 0; x < width; ++x) row[x] = pixel[3 * x];
+    std::fill(row - kBorder, row, row[0]);
+    std::fill(row + width, row + width + kBorder, row[width - 1]);
+    smooth_along(row, width, taps, out);
+}
+
+// One channel of `image` to `plane`, smoothed along rows, then across them. `along` has room for kRows rows: those that
+// a row of the result depends on.
+void smooth_channel(const Image &image, int channel, const Taps &taps, float *padded, float *along, float *plane) {
+    const int width = image.width, height = image.height;
+    const auto along_row = [&](int y) { return along + static_cast<std::size_t>(y % kRows) * width; };
+    for (int y = 0; y < std::min(kBorder, height); ++y) smooth_row(image, channel, y, taps, padded, along_row(y));
     for (int y = 0; y < height; ++y) {
-        const std::uint8_t *pixel = image.bgr + y * image.stride + channel;
-        for (int x = 0; x < width; ++x) row[x] = pixel[3 * x];
-        std::fill(row - border, row, row[0]);
-        std::fill(row + width, row + width + border, row[width - 1]);
-        smooth_along(row, width, taps, along + static_cast<std::size_t>(y) * width);
-    }
-    for (int y = 0; y < height; ++y) {
-        const float *rows[2 * kTaps - 1];
-        for (int i = -border; i <= border; ++i)
-            rows[i + border] = along + static_cast<std::size_t>(std::clamp(y + i, 0, height - 1)) * width;
+        const int below = y + kBorder;
+        if (below < height) smooth_row(image, channel, below, taps, padded, along_row(below));
+        const float *rows[kRows];
+        for (int i = 0; i < kRows; ++i) rows[i] = along_row(std::clamp(y - kBorder + i, 0, height - 1));
         smooth_across(rows, width, taps, plane + static_cast<std::size_t>(y) * width);
     }
 }
@@ -90,11 +98,11 @@ void smooth_channel(const Image &image, int channel, const Taps &taps, float *al
 }  // namespace
 
 void smooth(const Image &image, float *planes) {
-    const std::size_t count = static_cast<std::size_t>(image.width) * image.height;
+    const std::size_t width = image.width, count = width * image.height;
     const Taps taps = gaussian_taps();
-    Buffer<float> along(count);
+    Buffer<float> padded(width + 2 * kBorder), along(kRows * width);
     for (int channel = 0; channel < 3; ++channel)
-        smooth_channel(image, channel, taps, along.get(), planes + channel * count);
+        smooth_channel(image, channel, taps, padded.get(), along.get(), planes + channel * count);
 }
 
 }  // namespace superpixel
