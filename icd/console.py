@@ -23,6 +23,7 @@ _LIBRARY = re.compile(r'[^ :]*\.(?:so|dylib|dll)[0-9.]*: .*', re.DOTALL)
 _LIBRARIES = {'libGL.so': 'install it (Debian: apt-get install libgl1), or opencv-python-headless in place of '
                           'opencv-python'}
 _NO_THREAD = re.compile("can't start new thread|Resource temporarily unavailable")
+PATIENCE = 2.               # seconds that are no reason for a bar
 
 
 class _Bar(tqdm):
@@ -80,6 +81,13 @@ def progress(iterable: Iterable | None = None, total: int | None = None, desc: s
              unit: str = 'image', initial: int = 0) -> tqdm:
     """A progress bar on standard error with rate and remaining time; where that is a file, a line every half minute."""
     return _Bar(iterable, total=total, desc=desc, unit=unit, initial=initial, dynamic_ncols=True,
+                mininterval=.2 if sys.stderr.isatty() else 30)
+
+
+def patient_progress(iterable: Iterable, desc: str, total: int | None = None, unit: str = 'image') -> tqdm:
+    """`progress` of what is mostly done in an instant: the bar shows when two seconds have passed, and is no part of
+    what a stage is expected to take."""
+    return tqdm(iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True, delay=PATIENCE, leave=False,
                 mininterval=.2 if sys.stderr.isatty() else 30)
 
 

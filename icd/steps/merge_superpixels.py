@@ -60,9 +60,12 @@ def _inputs(options, name):
 
 def _out_of_date(options, outputs, names):
     """Inputs of those of the names whose merged map has to be made, by name."""
-    made_from = {name: _inputs(options, name) for name in names}
-    return {name: inputs for name, inputs in made_from.items()
-            if options.force or not outputs.is_current(name, [_merged(options, name)], inputs)}
+    wanted = {}
+    for name in console.patient_progress(names, 'superpixels that are there'):
+        inputs = _inputs(options, name)
+        if options.force or not outputs.is_current(name, [_merged(options, name)], inputs):
+            wanted[name] = inputs
+    return wanted
 
 
 def check(options: cli.Options, names: list, problems: Problems) -> dict:
@@ -79,7 +82,7 @@ def check(options: cli.Options, names: list, problems: Problems) -> dict:
                 'or check --superpixel-root')
     there = (checks.check_input_folder(problems, '--image-root', options.image_root),
              checks.check_input_folder(problems, '--superpixel-root', options.superpixel_root, make_raw))
-    for name in names if all(there) else ():
+    for name in console.patient_progress(names if all(there) else (), 'sizes'):
         try:
             path = images.single_path(options.image_root, name)
         except UserError as error:

@@ -6,7 +6,7 @@ from typing import ContextManager, Sequence
 
 import numpy as np
 
-from icd import checks, cli, files
+from icd import checks, cli, console, files
 from icd.data import geometry, images, score_map
 from icd.data.inputs import Inputs
 from icd.errors import Problems
@@ -19,10 +19,10 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems) -> int:
     folders = [score_map.folder(options.snapshot, kind) for kind in score_map.KINDS]
     side = geometry.feature_size(options.infer_size)
     checks.check_output_folders(problems, folders, inputs.names)
-    num_labels = dict(zip(inputs.names, inputs.labels.sum(1)))
-    sizes = dict(zip(inputs.names, inputs.sizes))
-    return sum(checks.missing_bytes(folder, '.npy', sizes, lambda name, _: 4 * side * side * num_labels[name])
-               for folder in folders)
+    num_labels = inputs.labels.sum(1)
+    return sum(checks.missing_bytes(folder, '.npy', inputs.names, (
+        4 * side * side * count if size else None for size, count in zip(inputs.sizes, num_labels)))
+        for folder in folders)
 
 
 def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -> Outputs:
@@ -41,7 +41,7 @@ def views(options: cli.Options) -> Views:
 def wanted(options: cli.Options, inputs: Inputs, made: Outputs) -> dict:
     """What the score maps that are out of date are made from, by the index of their image; shards are reported."""
     found = {}
-    for i, name in enumerate(inputs.names):
+    for i, name in enumerate(console.patient_progress(inputs.names, 'scores that are there')):
         made_from = [Value(','.join(map(str, np.flatnonzero(inputs.labels[i])))),
                      Input(images.image_path(options.image_root, name))]
         paths = [score_map.path(options.snapshot, kind, name) for kind in score_map.KINDS]
