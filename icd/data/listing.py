@@ -40,10 +40,16 @@ class _Listing:
         self._by_stem = Lines(b''.join(_by_stem(found)))
         self.by_name = {normal(entry): entry for entry in found if not entry.isascii()}
         end = time.monotonic()
-        self._due = end + _PATIENCE * (end - begin) if end - begin > _QUICK else end
+        self._took = end - begin if end - begin > _QUICK else 0
+        self._due = end + _PATIENCE * self._took
 
     def is_current(self, folder):
-        return self._settled and _changed(folder) == self.changed or time.monotonic() < self._due
+        if time.monotonic() < self._due:
+            return True
+        same = self._settled and _changed(folder) == self.changed
+        if same:                                            # a long one is not asked about once a file
+            self._due = time.monotonic() + self._took
+        return same
 
 
     def of_stem(self, stem):
@@ -74,7 +80,7 @@ _LISTINGS = {}
 
 
 def _listing(folder):
-    path = os.path.abspath(folder)
+    path = os.path.join(os.getcwd(), folder)
     known = _LISTINGS.get(path)
     if known is None or not known.is_current(folder):
         known = _LISTINGS[path] = _Listing(folder)
@@ -83,6 +89,8 @@ def _listing(folder):
 
 def _folder(root, part):
     """The folder `part` (a/b) of `root`, by the names its parts have on disk."""
+    if not part:
+        return root
     path = os.path.join(root, part)
     if part.isascii() or os.path.isdir(path):
         return path

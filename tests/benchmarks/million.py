@@ -7,7 +7,6 @@ recorded as outputs of these names, so that everything is up to date. Ends with 
 than 2 GB, or time grows faster than the number of names to the power of 1.2.
 """
 import argparse
-import collections
 import json
 import math
 import os
@@ -30,10 +29,9 @@ ENOUGH = 10000              # names from which on growth counts: below it is tha
 LINKS = 10000               # names of a file; file systems allow 65,000
 DRAWN = 8
 WIDTH, SIDE = 1 / 32, 33
-# Folders, with the ending of what lies in them; those that are recorded have their record in the second folder.
-LINKED = {'images': ('.jpg', None), 'raw': ('.png', 'raw'), 'merged': ('.png', 'merged'), 'truth': ('.png', None),
-          'snap/results/scores_cam': ('.npy', None), 'snap/results/scores_icd': ('.npy', None),
-          'snap/results/seeds/crf': ('.png', 'snap/results/seeds/crf')}
+# Folders, with the ending of what lies in them; and what is recorded in which.
+LINKED = {'images': '.jpg', 'raw': '.png', 'merged': '.png', 'truth': '.png', 'snap/results/scores_cam': '.npy',
+          'snap/results/scores_icd': '.npy', 'snap/results/seeds/crf': '.png'}
 MADE_FROM = {'raw': ['images'], 'merged': ['images', 'raw'], 'snap/results': ['=', 'images'],
              'snap/results/seeds/crf': ['=', 'images', 'snap/results/scores_icd', 'snap/results/scores_cam']}
 RUN = (f'run_icd.py --image-root images --superpixel-root merged --data-list list.txt --pretrained start.params '
@@ -107,34 +105,36 @@ def write_lists(root, names):
     files.save_bytes(os.path.join(root, 'labels.csv'), ('name,classes\n' + rows).encode())
 
 
-def link(drawn, root, names, first):
-    """Link the files of all names from the `first` on; records are of `drawn`, with this file's dates."""
-    for folder in LINKED:
+def copied(first, last):
+    """Of the names from the `first` to before the `last` one, by their numbers, those whose files they are links to."""
+    return [i - (i - first) % (DRAWN * LINKS) + (i - first) % DRAWN for i in range(first, last)]
+
+
+def link(drawn, root, names, copies, first):
+    """Make the files of all names from the `first` on: copies of what was drawn, and links to the copies."""
+    for folder, ending in LINKED.items():
         for part in files.sub_folders(names[first:]):
             os.makedirs(os.path.join(root, folder, part), exist_ok=True)
-        ending, copy, used = LINKED[folder][0], {}, collections.Counter()
+        paths = [os.path.join(root, folder, name + ending) for name in names]
         for i in range(first, len(names)):
-            source, target = i % DRAWN, os.path.join(root, folder, names[i] + ending)
-            if used[source] % LINKS == 0:
-                copy[source] = target
-                shutil.copyfile(os.path.join(drawn, folder, f'{source}{ending}'), target)
+            if copies[i] == i:
+                shutil.copyfile(os.path.join(drawn, folder, f'{i % DRAWN}{ending}'), paths[i])
             else:
-                os.link(copy[source], target)
-            used[source] += 1
+                os.link(paths[copies[i]], paths[i])
 
 
-def record(drawn, root, names):
+def record(drawn, root, names, copies):
     """Record all names as made from the files that are linked to them now."""
     for folder, sources in MADE_FROM.items():
         shutil.copyfile(os.path.join(drawn, folder, records.SETTINGS), os.path.join(root, folder, records.SETTINGS))
         with open(os.path.join(drawn, folder, records.INPUTS), encoding='ascii') as file:
             before = {name: identities for name, *identities in (line.split() for line in file)}
+        ends = {i: '\t'.join(old if source == '=' else Input(
+            os.path.join(root, source, names[i] + LINKED[source])).recorded_as(old)
+            for source, old in zip(sources, before[str(i % DRAWN)])) for i in set(copies)}
         with open(os.path.join(root, folder, records.INPUTS), 'wb') as file:
-            for i in sorted(range(len(names)), key=names.__getitem__):
-                file.write(records.line(names[i], [
-                    old if source == '=' else Input(
-                        os.path.join(root, source, names[i] + LINKED[source][0])).recorded_as(old)
-                    for source, old in zip(sources, before[str(i % DRAWN)])]))
+            file.writelines(records.line(names[i], [ends[copies[i]]])
+                            for i in sorted(range(len(names)), key=names.__getitem__))
 
 
 def run(command, root):
@@ -165,7 +165,7 @@ def first_batch():
 
 def measure(options, root):
     """Rows of (what, names, processor seconds, seconds, bytes)."""
-    drawn, rows, done = os.path.join(root, 'drawn'), [], 0
+    drawn, rows, copies = os.path.join(root, 'drawn'), [], []
     draw(drawn)
     write_lists(drawn, [str(i) for i in range(DRAWN)])
     for command in (*list(MEASURED.values())[:2], RUN + ['labels.json']):
@@ -177,9 +177,10 @@ def measure(options, root):
     for count in options.names:
         names = [name_of(i, options.two_level) for i in range(count)]
         write_lists(root, names)
-        link(drawn, root, names, done)
-        record(drawn, root, names)
-        done = count
+        done = len(copies)
+        copies += copied(done, count)
+        link(drawn, root, names, copies, done)
+        record(drawn, root, names, copies)
         rows += run_all(options, root, count)
     return rows
 
