@@ -1,5 +1,6 @@
 """Files are whole or not there, also where several runs write into one folder."""
 import errno
+import functools
 import multiprocessing
 import os
 import time
@@ -22,12 +23,13 @@ def test_a_folder_is_asked_for_many_files_at_once(tmp_path, monkeypatch):
     files.save_bytes(str(tmp_path / 'odd\nname'), b'')
     paths = [str(tmp_path / name) for name in (*names, '8\n', 'name', '')]
     expected, asked = [os.path.isfile(path) for path in paths], []
+
+    def call(function, *args, **kwargs):
+        asked.append(function.__name__)
+        return function(*args, **kwargs)
     with monkeypatch.context() as counted:
         for module, name in ((os.path, 'isfile'), (os, 'scandir'), (os, 'stat')):
-            def call(*args, function=getattr(module, name), **kwargs):
-                asked.append(function.__name__)
-                return function(*args, **kwargs)
-            counted.setattr(module, name, call)
+            counted.setattr(module, name, functools.partial(call, getattr(module, name)))
         there = files.Listed()
         found = [path in there for path in paths]
     assert found == expected
