@@ -16,7 +16,7 @@ from icd.data.labels.table import Matcher, Missing, Table, classes_of
 from icd.errors import Problems, UserError
 
 __all__ = ['Matcher', 'Missing', 'Table', 'classes_of', 'read', 'read_source']
-_LONG = 16 << 20                # bytes that take longer than a second to read
+_LONG = 40 << 20                # bytes that take seconds to read
 _REMEDY = 'give one of the sources of image labels that docs/data.md lists'
 
 
