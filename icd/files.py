@@ -129,7 +129,8 @@ def checksum(path: str) -> int:
 # ------------------------------------------------------------------------------------------------------- listings
 class Listed:
     """Which files there are: after the first questions about a folder it is listed, once, and what changes later is
-    not seen. On a network file system a question takes as long as a part of the listing that has a hundred names."""
+    not seen. On a network file system a question takes as long as a part of the listing that has a hundred names.
+    Names beyond ASCII are always asked for: file systems differ in which forms of them are the same."""
 
     def __init__(self):
         self._asked, self._names = {}, {}
@@ -138,7 +139,7 @@ class Listed:
         """Whether there is a file, or a link to one."""
         folder, name = os.path.split(path)
         asked = self._asked.get(folder, 0)
-        if asked < _FEW:
+        if asked < _FEW or not name.isascii():
             self._asked[folder] = asked + 1
             return os.path.isfile(path)
         found = self._names.get(folder)
