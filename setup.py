@@ -62,7 +62,7 @@ setup(
         'opencv-python>=4.5,<4.12',
         'pillow>=8',
         'pydensecrf2>=1.0',
-        'tqdm>=4.50',
+        'tqdm>=4.60',
     ],
     extras_require={
         'cpu': ['mxnet==1.9.1'],

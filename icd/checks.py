@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Callable, Iterable
+from typing import Iterable
 
+from icd import files
 from icd.data import images
 from icd.errors import Problems, UserError
 
@@ -111,16 +112,16 @@ def check_written_files(problems: Problems, written: dict, read: Iterable, folde
         found.setdefault(real, flag)
 
 
-def missing_bytes(folder: str, ending: str, sizes: dict, of_image: Callable) -> int:
+def missing_bytes(folder: str, ending: str, names: Iterable[str], needed: Iterable[float | None]) -> int:
     """About how many bytes the files NAME + `ending` will take in `folder`, of those that are not there yet.
 
     Parameters
     ----------
     folder, ending : str
-    sizes : dict of (int, int) by name
-        Of the images, pixels; None where unknown.
-    of_image : callable
-        Bytes of a file from the name and size of an image.
+    names : iterable of str
+    needed : iterable of float
+        Bytes of each; None of an image of unknown size.
     """
-    return int(sum(4096 + of_image(name, size) for name, size in sizes.items()
-                   if size and not os.path.exists(os.path.join(folder, name + ending))))
+    there = files.Listed()
+    return int(sum(4096 + size for name, size in zip(names, needed)
+                   if size is not None and os.path.join(folder, name + ending) not in there))

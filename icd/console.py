@@ -24,6 +24,7 @@ _LIBRARIES = {'libGL.so': 'install it (Debian: apt-get install libgl1), or openc
                           'opencv-python'}
 PATIENCE = 2.               # seconds that are no reason for a bar
 _NO_THREAD = re.compile("can't start new thread|Resource temporarily unavailable")
+PATIENCE = 2.               # seconds that are no reason for a bar
 
 
 class _Bar(tqdm):

@@ -15,9 +15,11 @@ from icd import console, files, parallel
 from icd.data import images, masks, score_map
 from icd.errors import UserError
 from icd.method import metrics
+from icd.method.image_counts import ImageCounts
 
 _CHUNK = 32                 # names handed to a process at once
 _WORTH_A_PROCESS = 100      # images below which another process takes longer to start than it saves
+_OF_IMAGES = 'lengths', 'classes', 'pixels'     # of `ImageCounts`
 _MISSING = {'truth': 'no such truth', 'pred': 'no such seed', 'versus': 'no such seed'}
 
 
@@ -44,14 +46,15 @@ class Counts:
 
     indices : the images counted
     matrices : summed confusion matrices by role ('pred', 'versus')
-    by_image : class counts by role: a list of (3, classes), in the order of `indices`
+    by_image : class counts by role, in the order of `indices`; until `sort` a list of
+        parts, of a single image the array of its counts
     confidence : summed confidence counts (2, 102), or 0
     problems : (index, what, path, remedy) of the images not counted
     confused : by role, (path, index, other) of the masks whose palette gives an index the colour of another in VOC
     """
     indices: list[int] = field(default_factory=list)
     matrices: dict[str, np.ndarray] = field(default_factory=dict)
-    by_image: dict[str, list | np.ndarray] = field(default_factory=dict)
+    by_image: dict[str, list | ImageCounts] = field(default_factory=dict)
     confidence: np.ndarray | int = 0
     problems: list[tuple] = field(default_factory=list)
     confused: dict[str, list] = field(default_factory=dict)
@@ -65,13 +68,14 @@ class Counts:
             self.confused.setdefault(role, []).extend(found)
         for role, matrix in other.matrices.items():
             self.matrices[role] = self.matrices.get(role, 0) + matrix
-            self.by_image.setdefault(role, []).extend(other.by_image[role])
+            parts = other.by_image[role]
+            self.by_image.setdefault(role, []).extend(parts if isinstance(parts, list) else [parts])
 
     def sort(self):
         """Put images and problems into the order of the list: workers finish in any order."""
         order = np.argsort(self.indices)
         self.indices = [self.indices[i] for i in order]
-        self.by_image = {role: np.stack(counts)[order] for role, counts in self.by_image.items()}
+        self.by_image = {role: ImageCounts.joined(parts).take(order) for role, parts in self.by_image.items()}
         self.problems.sort()
 
 
@@ -150,6 +154,7 @@ def _count_chunk(given, chunk):
     counts = Counts()
     for index, name in chunk:
         counts.add(_count_image(given, index, name))
+    counts.by_image = {role: [ImageCounts.of(np.stack(arrays))] for role, arrays in counts.by_image.items()}
     return counts
 
 
@@ -211,7 +216,8 @@ def save(path: str, counts: Counts, source: str):
     """Write counts as `.npz` without pickles; `source` is what they are `made_from`."""
     arrays = {'indices': np.array(counts.indices, np.int64), 'confidence': np.asarray(counts.confidence)}
     for role in counts.matrices:
-        arrays['matrix_' + role], arrays['images_' + role] = counts.matrices[role], np.stack(counts.by_image[role])
+        arrays['matrix_' + role] = counts.matrices[role]
+        arrays.update({f'{key}_{role}': getattr(counts.by_image[role], key) for key in _OF_IMAGES})
     text = json.dumps({'made_from': source, 'problems': counts.problems, 'confused': counts.confused}, default=int)
     data = io.BytesIO()
     np.savez(data, text=np.array(text), **arrays)
@@ -228,7 +234,8 @@ def load(path: str, source: str) -> Counts | None:
             return None
         roles = [name[len('matrix_'):] for name in arrays if name.startswith('matrix_')]
         return Counts(arrays['indices'].tolist(), {role: arrays['matrix_' + role] for role in roles},
-                      {role: arrays['images_' + role] for role in roles}, arrays['confidence'],
+                      {role: ImageCounts(*(arrays[f'{key}_{role}'] for key in _OF_IMAGES),
+                                         len(arrays['matrix_' + role]) - 1) for role in roles}, arrays['confidence'],
                       [tuple(problem) for problem in text['problems']],
                       {role: [tuple(one) for one in found] for role, found in text['confused'].items()})
     except files.NPZ_DAMAGE:

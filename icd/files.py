@@ -18,11 +18,13 @@ import numpy as np
 
 from icd import console, system_errors
 from icd.errors import UserError
+from icd.lines import Lines
 
 PARTIAL = '.part'
 # What NumPy raises on a file that is no whole .npz.
 NPZ_DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError,
               zipfile.BadZipFile, zlib.error)
+_FEW = 100              # files of a folder that are asked for one by one, before it is listed
 PATIENCE = 5.           # seconds that the children of a killed run need to end
 
 
@@ -122,6 +124,36 @@ def checksum(path: str) -> int:
         for block in iter(lambda: file.read(1 << 24), b''):
             value = zlib.crc32(block, value)
     return value
+
+
+# ------------------------------------------------------------------------------------------------------- listings
+class Listed:
+    """Which files there are: after the first questions about a folder it is listed, once, and what changes later is
+    not seen. On a network file system a question takes as long as a part of the listing that has a hundred names.
+    Names beyond ASCII are always asked for: file systems differ in which forms of them are the same."""
+
+    def __init__(self):
+        self._asked, self._names = {}, {}
+
+    def __contains__(self, path: str):
+        """Whether there is a file, or a link to one."""
+        folder, name = os.path.split(path)
+        asked = self._asked.get(folder, 0)
+        if asked < _FEW or not name.isascii():
+            self._asked[folder] = asked + 1
+            return os.path.isfile(path)
+        found = self._names.get(folder)
+        if found is None:
+            found = self._names[folder] = Lines(b''.join(_names_of_files(folder)))
+        return os.fsencode(name) in found
+
+
+def _names_of_files(folder):
+    """The names of the files in a folder as lines; without those that no list can have."""
+    with contextlib.suppress(OSError), os.scandir(folder or '.') as entries:
+        for entry in entries:
+            if '\n' not in entry.name and '\t' not in entry.name and entry.is_file():
+                yield os.fsencode(entry.name) + b'\n'
 
 
 # ----------------------------------------------------------------------------------------------------- leftovers

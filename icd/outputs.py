@@ -23,6 +23,7 @@ from typing import Collection, Iterable, Sequence
 
 from icd import console, files, records
 from icd.errors import Problems, UserError
+from icd.lines import Lines
 from icd.shards import Shard
 
 
@@ -34,6 +35,8 @@ class Input:
     path : str
         It need not exist.
     """
+
+    __slots__ = 'path', 'stat', '_crc'
 
     def __init__(self, path: str):
         self.path, self.stat, self._crc = path, _stat(path), None
@@ -68,6 +71,8 @@ class Input:
 
 class Value:
     """Something that an output is made from and that is no file; `text` holds no tabs and no line breaks."""
+
+    __slots__ = 'text',
 
     def __init__(self, text: str):
         self.text = text
@@ -112,8 +117,8 @@ def progress(folder: str) -> tuple[str, int]:
     headers = [run.header for run in runs if isinstance(run.header, dict)]
     if not headers:
         return '', 0
-    recorded = {name: bool(identities) for run in runs for name, identities in run.lines}
-    return str(headers[-1].get('made_by') or ''), sum(recorded.values())
+    recorded = Lines(b''.join(run.lines for run in runs)).in_order().count(b'\n')
+    return str(headers[-1].get('made_by') or ''), recorded
 
 
 class Outputs:
@@ -136,20 +141,20 @@ class Outputs:
         self.settings = json.loads(json.dumps(settings))        # as they read back: lists, not tuples
         self._header = {'made_by': made_by, 'settings': self.settings}
         self._record = records.path_of(folder, shard)
-        self._file, self._refreshed = None, {}
+        self._file, self._refreshed, self._there = None, {}, files.Listed()
+        self._read = None
         self._recorded = self._identities()
 
     def _identities(self):
         """Identities by name, of the last line of each: none where it takes the name back or has other settings."""
-        found = {}
-        for run in records.all_runs(self.folder):
-            is_own = run.header == self._header
-            found.update((name, identities if is_own else []) for name, identities in run.lines)
-        return found
+        stamp = records.stamp(self.folder)
+        if not self._read or self._read[0] != stamp:
+            self._read = stamp, records.latest(records.all_runs(self.folder), self._header)
+        return self._read[1]
 
     def check_owner(self, problems: Problems):
         """Record when the folder holds the outputs of another stage: each would take the other's for out of date."""
-        for _, found, _ in records.all_runs(self.folder):
+        for found in records.owners(self.folder):
             if isinstance(found, dict) and found.get('made_by', self.made_by) != self.made_by:
                 problems.add(f"holds the outputs of {found['made_by']}", self.folder, 'choose another folder')
                 return
@@ -166,14 +171,15 @@ class Outputs:
         inputs : sequence of Input or Value
             What it would be made from now, one at least.
         """
-        recorded = self._recorded.get(name)
-        if recorded is None or len(recorded) != len(inputs) or not all(map(os.path.isfile, paths)):
+        line = self._recorded.get(name.encode())
+        recorded = line.decode(errors='replace').split('\t') if line else ()
+        if len(recorded) != len(inputs) or not all(path in self._there for path in paths):
             return False
         if not all(one.is_still(identity) for one, identity in zip(inputs, recorded)):
             return False
         now = [one.recorded_as(identity) for one, identity in zip(inputs, recorded)]
         if now != recorded:                                     # another date: the next run need not read it again
-            self._refreshed[name] = now
+            self._refreshed[name] = records.line(name, now)
         return True
 
     def report_missing(self, names: Sequence[str], wanted: Collection[str]):
@@ -225,7 +231,7 @@ class Outputs:
             # What a killed shard left half-written is removed by the run that comes last: here it may be another's.
             clear = files.nothing_partial(self.folder, sub_folders) if self._shard is None else contextlib.nullcontext()
             with clear, self._opened():
-                forgotten = [records.line(name, ()) for name in names if name in self._recorded]
+                forgotten = [records.line(name, ()) for name in names if name.encode() in self._recorded]
                 with files.named(self._record):
                     records.append(self._file, b''.join(forgotten))
                 yield
@@ -254,7 +260,7 @@ class Outputs:
         """Log which settings are others than those of what is there, unless shards have begun with them."""
         found = records.read_settings(self.folder)
         before = found.get('settings') if isinstance(found, dict) else None
-        if isinstance(before, dict) and found.get('made_by') == self.made_by and not any(made.values()):
+        if isinstance(before, dict) and found.get('made_by') == self.made_by and not made.in_order():
             changed = sorted(key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key))
             console.log(f"{self.folder}: everything is made again because of changed settings: {', '.join(changed)}")
 
@@ -272,9 +278,9 @@ class Outputs:
 
     def _save(self, found):
         """Write the record of identities by name, a line a name in their order, unless it reads so already."""
-        found.update((name, identities) for name, identities in self._refreshed.items()
-                     if found.get(name) == self._recorded[name])
-        data = b''.join(records.line(name, found[name]) for name in sorted(found) if found[name])
+        changed = [line for name, line in self._refreshed.items()
+                   if found.get(name.encode()) == self._recorded.get(name.encode())]
+        data = Lines(b''.join([found.in_order(), *changed])).in_order() if changed else found.in_order()
         if data != records.read(self._record):
             files.save_bytes(self._record, data)
 
@@ -291,7 +297,7 @@ class Outputs:
                 number = 1 + records.all_runs(self.folder)[-1].number
                 with files.named(self._record):
                     records.append(self._file, records.begin_run(self._record, number, self._header) +
-                                   b''.join(map(records.line, self._refreshed, self._refreshed.values())))
+                                   b''.join(self._refreshed.values()))
             yield
         finally:
             os.close(self._file)

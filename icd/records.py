@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Iterable, Iterator, NamedTuple
+import re
+from typing import Iterable, NamedTuple
 
 from icd import files, shards
+from icd.lines import Lines
 from icd.shards import Shard
 
 SETTINGS, INPUTS = 'settings.json', 'inputs.tsv'
 ANY_INPUTS = 'inputs*.tsv'      # also of shards, for glob
 _OF_SHARD, _ENDING = 'inputs-', '.tsv'
+_BEGIN = re.compile(rb'^(?:\t[^\n]*)?\n', re.MULTILINE)     # where a run of a shard begins: a line without a name
 
 
 class Run(NamedTuple):
-    """What a run has recorded: its number, the content of `settings.json`, and lines of a name and identities."""
+    """What a run has recorded: its number, the content of `settings.json`, and whole lines of a name and identities."""
 
     number: int
     header: dict | None
-    lines: list
+    lines: bytes
 
 
 def path_of(folder: str, shard: Shard | None) -> str:
@@ -43,20 +46,43 @@ def read_settings(folder: str) -> dict | None:
 
 def all_runs(folder: str) -> list:
     """Every `Run` on record, the first one first: `inputs.tsv` is older than all shards."""
-    lines = [(name, fields) for name, *fields in _lines(os.path.join(folder, INPUTS))]
+    first = Run(0, read_settings(folder), _whole(read(os.path.join(folder, INPUTS))))
     later = [run for path in of_shards(folder).values() for run in runs(path)]
-    return [Run(0, read_settings(folder), lines), *sorted(later, key=lambda run: run.number)]
+    return [first, *sorted(later, key=lambda run: run.number)]
 
 
 def runs(path: str) -> list:
     """The runs of a shard's record, in order."""
+    text = _whole(read(path))
+    begins = list(_BEGIN.finditer(text))
     found = []
-    for name, *fields in _lines(path):
-        if name and found:
-            found[-1].lines.append((name, fields))
-        elif not name:
-            number, header = fields if len(fields) == 2 and fields[0].isdigit() else ('0', '')
-            found.append(Run(int(number), _parsed(header), []))
+    for begin, after in zip(begins, [*begins[1:], None]):
+        fields = begin.group().decode(errors='replace')[1:-1].split('\t')
+        number, header = fields if len(fields) == 2 and fields[0].isdigit() else ('0', '')
+        found.append(Run(int(number), _parsed(header), text[begin.end():after and after.start()]))
+    return found
+
+
+def latest(found: Iterable[Run], header: dict) -> Lines:
+    """The last line of each name; one of a run with another header takes the name back."""
+    texts = [run.lines if run.header == header else _names_alone(run.lines) for run in found if run.lines]
+    return Lines(texts[0] if len(texts) == 1 else b''.join(texts))
+
+
+def owners(folder: str) -> list:
+    """The content of `settings.json` by every run on record; None where there is none, or it is damaged."""
+    return [read_settings(folder), *(run.header for path in of_shards(folder).values() for run in runs(path))]
+
+
+def stamp(folder: str) -> list:
+    """What changes when a record does: files, sizes and times."""
+    found = []
+    for path in (os.path.join(folder, SETTINGS), os.path.join(folder, INPUTS), *of_shards(folder).values()):
+        try:
+            status = os.stat(path)
+        except OSError:                                     # none
+            continue
+        found.append((path, status.st_ino, status.st_size, status.st_mtime_ns))
     return found
 
 
@@ -87,10 +113,13 @@ def read(path: str) -> bytes:
         return b''
 
 
-def _lines(path) -> Iterator[list]:
-    """The lines of a record, split at the tabs; one that a crash tore is left out."""
-    for text in read(path).decode(errors='replace').split('\n')[:-1]:
-        yield text.split('\t')
+def _whole(text):
+    """The lines of a record without one that a crash tore."""
+    return text if text.endswith(b'\n') else text[:text.rfind(b'\n') + 1]
+
+
+def _names_alone(text):
+    return re.sub(rb'\t[^\n]*', b'', text)
 
 
 def _parsed(text):

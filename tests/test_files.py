@@ -1,5 +1,6 @@
 """Files are whole or not there, also where several runs write into one folder."""
 import errno
+import functools
 import multiprocessing
 import os
 import time
@@ -9,6 +10,30 @@ import pytest
 from icd import files
 from icd.errors import UserError
 from tests.helpers import wait_until
+
+
+def test_a_folder_is_asked_for_many_files_at_once(tmp_path, monkeypatch):
+    names = [f'{folder}{name}' for name in range(300) for folder in ('', 'sub/', 'none/')]
+    for name in names[::4]:
+        if not name.startswith('none'):
+            files.save_bytes(str(tmp_path / name), b'')
+    os.makedirs(str(tmp_path / '299'))
+    os.symlink(str(tmp_path / '0'), str(tmp_path / '298'))
+    os.symlink('nowhere', str(tmp_path / '297'))
+    files.save_bytes(str(tmp_path / 'odd\nname'), b'')
+    paths = [str(tmp_path / name) for name in (*names, '8\n', 'name', '')]
+    expected, asked = [os.path.isfile(path) for path in paths], []
+
+    def call(function, *args, **kwargs):
+        asked.append(function.__name__)
+        return function(*args, **kwargs)
+    with monkeypatch.context() as counted:
+        for module, name in ((os.path, 'isfile'), (os, 'scandir'), (os, 'stat')):
+            counted.setattr(module, name, functools.partial(call, getattr(module, name)))
+        there = files.Listed()
+        found = [path in there for path in paths]
+    assert found == expected
+    assert asked.count('scandir') == 3 and len(asked) < 3 + 2 * (3 * files._FEW + 2)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

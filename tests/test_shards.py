@@ -10,6 +10,7 @@ import pytest
 
 from icd import cli, counting, files, outputs, pipeline_options, segment_options
 from icd.errors import UserError
+from icd.method.image_counts import ImageCounts
 from icd.shards import Shard, own
 from icd.shards import files as files_of
 from icd.steps import run as icd_run
@@ -185,12 +186,14 @@ def test_a_shard_of_an_evaluation_needs_a_file_to_write_beside(in_valid, capfd):
 
 def test_counts_are_read_as_they_were_written(tmp_path):
     path = str(tmp_path / 'counts.npz')
-    counts = counting.Counts([3, 1], {'pred': np.int64([[1, 2 ** 60]])}, {'pred': [np.int64([5]), np.int64([6])]},
-                             np.int64([7]), [(2, 'what', None, '')], {'pred': [('path', np.uint8(4), 5)]})
+    of_images = ImageCounts.of(np.int64([[[5], [6], [7]], [[0], [0], [0]]]))
+    counts = counting.Counts([3, 1], {'pred': np.int64([[1, 2 ** 60], [3, 4]])}, {'pred': of_images}, np.int64([7]),
+                             [(2, 'what', None, '')], {'pred': [('path', np.uint8(4), 5)]})
     counting.save(path, counts, 'source')
     found = counting.load(path, 'source')
-    assert repr(vars(found)) == repr(dict(vars(counts), by_image={'pred': np.int64([[5], [6]])},
-                                          confused={'pred': [('path', 4, 5)]}))
+    assert repr(vars(found.by_image['pred'])) == repr(vars(of_images))
+    assert repr(dict(vars(found), by_image=0)) == repr(dict(vars(counts), by_image=0, confused={
+        'pred': [('path', 4, 5)]}))
     assert counting.load(path, 'another') is None
 
 

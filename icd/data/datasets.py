@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 
 from icd.data import augment, geometry, images, superpixel_map
+from icd.data.image_labels import ImageLabels
 from icd.errors import UserError
 
 VIEW = 2                # first word of the seeds of views; that of orders is another (`icd.data.loader.EpochSampler`)
@@ -104,8 +105,8 @@ class IcdTrainingSet(TrainingSet):
     Parameters
     ----------
     names : sequence of str
-    labels : ndarray (len(names), C) float32
-        1 for classes in the image (`icd.data.voc.read_labels`).
+    labels : ImageLabels or ndarray (len(names), C) float32
+        1 for classes in the image.
     image_root : str
         Folder of images.
     superpixel_root : str or None
@@ -126,11 +127,12 @@ class IcdTrainingSet(TrainingSet):
 
     Batch = IcdBatch
 
-    def __init__(self, names: Sequence[str], labels: np.ndarray, image_root: str, superpixel_root: str | None,
-                 size: int, seed: int, scale: bool = True, mirror: bool = True, cache: str = 'none'):
+    def __init__(self, names: Sequence[str], labels: ImageLabels | np.ndarray, image_root: str,
+                 superpixel_root: str | None, size: int, seed: int, scale: bool = True, mirror: bool = True,
+                 cache: str = 'none'):
         if len(labels) != len(names):
             raise ValueError(f'{len(labels)} labels for {len(names)} names')
-        self.labels = np.ascontiguousarray(labels, np.float32)
+        self.labels = labels
         self._image_root, self._superpixel_root = image_root, superpixel_root
         super().__init__(names, size, seed, scale, mirror, cache)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import numpy as np
-
 from icd import checks, console
 from icd.data import images, labels, superpixel_map, voc
+from icd.data.image_labels import ImageLabels
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
 from icd.shards import Shard, own
@@ -21,7 +20,7 @@ class Inputs:
     ----------
     names : list of str
     class_names : tuple of str
-    labels : ndarray (names, classes) float32
+    labels : ImageLabels (names, classes)
         1 where the image shows the class, else 0.
     sizes : list of (int, int)
         Height and width of the images, pixels; None where anything of an image is missing.
@@ -31,7 +30,7 @@ class Inputs:
 
     names: list
     class_names: tuple
-    labels: np.ndarray
+    labels: ImageLabels
     sizes: list
     notes: tuple = ()
 
@@ -81,18 +80,13 @@ def read_inputs(data_list: str, image_root: str, annotation_root: str, class_nam
     except UserError as error:
         problems.add_error(error)
         problems.raise_if_any()
-    notes, kept = _check_labels(table, names, found, unlabelled, problems) if table else ((), names)
-    rows, sizes = np.zeros((len(kept), len(known)), np.float32), []
-    by_name = dict(zip(names, found))
-    for row, name in zip(rows, kept):
-        if table and isinstance(by_name[name], tuple):
-            row[list(by_name[name])] = 1
-    kept, own_rows = own(kept, shard), own(rows, shard)
-    for name in console.patient_progress(kept, 'image sizes'):
-        size = there and _size(image_root, name, problems)
-        labelled = table and isinstance(by_name[name], tuple)
-        sizes.append(size if labelled and size else None)
-    return Inputs(kept, known, own_rows, sizes, notes + _absent(rows, known))
+    notes, kept = _check_labels(table, names, found, unlabelled, problems) if table else ((), range(len(names)))
+    answers = [one if isinstance(one, tuple) else () for one in found]
+    notes += _absent(known, {c for i in kept for c in answers[i]})
+    kept = own(kept, shard)
+    sizes = _sizes(image_root, [names[i] for i in kept], problems) if there else [None] * len(kept)
+    sizes = [size if table and isinstance(found[i], tuple) else None for i, size in zip(kept, sizes)]
+    return Inputs([names[i] for i in kept], known, ImageLabels.of([answers[i] for i in kept], len(known)), sizes, notes)
 
 
 def _read_table(annotation_root, source, problems):
@@ -111,16 +105,17 @@ def _read_table(annotation_root, source, problems):
 
 
 def _check_labels(table, names, found, unlabelled, problems):
-    """What is to be said of images without classes, and the names that are used; what is wrong goes to `problems`."""
+    """What is to be said of images without classes, and the indices of the names that are used; what is wrong goes to
+    `problems`."""
     kept, without = [], 0
     answers = [one for one in found if not isinstance(one, labels.Missing)]
     nothing = bool(answers) and not any(answers)        # an error is none, but an answer
-    for name, one in zip(names, found):
+    for i, (name, one) in enumerate(zip(names, found)):
         if one == () or unlabelled == 'skip' and isinstance(one, labels.Missing):
             without += 1
             if unlabelled == 'skip':
                 continue
-        kept.append(name)
+        kept.append(i)
         if isinstance(one, UserError):
             problems.add_error(one)
         elif not one and unlabelled == 'refuse' and not nothing:
@@ -139,23 +134,28 @@ def _check_labels(table, names, found, unlabelled, problems):
     return notes, kept
 
 
-def _absent(rows, class_names):
-    """A sentence on classes that no image has."""
-    absent = [name for name, count in zip(class_names, rows.sum(0)) if not count]
-    if not absent or len(absent) == len(class_names):
+def _absent(class_names, held):
+    """A sentence on classes that no image has; `held` are the indices of the others."""
+    absent = [name for c, name in enumerate(class_names) if c not in held]
+    if not absent or not held:
         return ()
     shown = ', '.join(absent[:10]) + (', ...' if len(absent) > 10 else '')
     return (f'{len(absent)} of {len(class_names)} classes are in no image of the list: {shown}',)
 
 
-def _size(image_root, name, problems):
-    """Height and width of an image; None, and a problem, when it is not there once and readable."""
-    try:
-        path = images.single_path(image_root, name)
-    except UserError as error:
-        problems.add_error(error)
-        return None
-    return checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
+def _sizes(image_root, names, problems):
+    """Heights and widths of images; None, and a problem, for one that is not there once and readable."""
+    known = {}                                      # images of one size share one object
+
+    def one(name):
+        try:
+            path = images.single_path(image_root, name)
+        except UserError as error:
+            problems.add_error(error)
+            return None
+        size = checks.check_size(problems, path, None, 'image', 'check --image-root and the list of names')
+        return size and known.setdefault(size, size)
+    return [one(name) for name in console.patient_progress(names, 'image sizes')]
 
 
 def check_superpixels(superpixel_root: str, inputs: Inputs, problems: Problems):

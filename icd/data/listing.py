@@ -5,12 +5,14 @@ that was written on one system is read on another. `external/superpixel/app/list
 """
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import unicodedata
 from typing import Iterator, Sequence
 
 from icd.errors import UserError
+from icd.lines import Lines
 
 _SETTLED = 2_000_000_000    # nanoseconds after which a folder's date tells every change: file systems count coarsely
 _PATIENCE = 20              # a folder that changes all the time is listed for one part of this of the time
@@ -30,26 +32,41 @@ class _Listing:
         begin = time.monotonic()
         self.changed = _changed(folder)
         self._settled = time.time_ns() - self.changed > _SETTLED
-        self.by_stem, self.by_name = {}, {}
         try:
-            found = os.listdir(folder)
+            # What no list can name is left out.
+            found = [entry for entry in os.listdir(folder) if '\n' not in entry and '\t' not in entry]
         except OSError:                                     # nothing there; opening a file of it says what is wrong
-            found = ()
-        for entry in found:
-            stem = normal(os.path.splitext(entry)[0])
-            before = self.by_stem.get(stem)
-            self.by_stem[stem] = entry if before is None else (*_several(before), entry)
-            if not entry.isascii():
-                self.by_name[normal(entry)] = entry
+            found = []
+        self._by_stem = Lines(b''.join(_by_stem(found)))
+        self.by_name = {normal(entry): entry for entry in found if not entry.isascii()}
         end = time.monotonic()
-        self._due = end + _PATIENCE * (end - begin) if end - begin > _QUICK else end
+        self._took = end - begin if end - begin > _QUICK else 0
+        self._due = end + _PATIENCE * self._took
 
     def is_current(self, folder):
-        return self._settled and _changed(folder) == self.changed or time.monotonic() < self._due
+        if time.monotonic() < self._due:
+            return True
+        same = self._settled and _changed(folder) == self.changed
+        if same:                                            # a long one is not asked about once a file
+            self._due = time.monotonic() + self._took
+        return same
 
 
-def _several(found):
-    return found if isinstance(found, tuple) else (found,)
+    def of_stem(self, stem):
+        """The entries of a stem in its normal form."""
+        found = self._by_stem.get(os.fsencode(stem))
+        return os.fsdecode(found).split('\t') if found else []
+
+
+def _by_stem(found):
+    """Lines of a stem and its entries, which are sorted by stem meanwhile."""
+    found.sort(key=_stem)
+    for stem, entries in itertools.groupby(found, _stem):
+        yield os.fsencode('\t'.join([stem, *entries])) + b'\n'
+
+
+def _stem(entry):
+    return normal(os.path.splitext(entry)[0])
 
 
 def _changed(folder):
@@ -63,7 +80,7 @@ _LISTINGS = {}
 
 
 def _listing(folder):
-    path = os.path.abspath(folder)
+    path = os.path.join(os.getcwd(), folder)
     known = _LISTINGS.get(path)
     if known is None or not known.is_current(folder):
         known = _LISTINGS[path] = _Listing(folder)
@@ -72,6 +89,8 @@ def _listing(folder):
 
 def _folder(root, part):
     """The folder `part` (a/b) of `root`, by the names its parts have on disk."""
+    if not part:
+        return root
     path = os.path.join(root, part)
     if part.isascii() or os.path.isdir(path):
         return path
@@ -100,9 +119,7 @@ def find(root: str, name: str, endings: Sequence[str]) -> list:
     """
     part, stem = os.path.split(name)
     folder = _folder(root, part)
-    found = _listing(folder).by_stem.get(normal(stem), ())
-    if isinstance(found, str):
-        return [os.path.join(folder, found)] if os.path.splitext(found)[1].lower() in endings else []
+    found = _listing(folder).of_stem(normal(stem))
     ranked = sorted((endings.index(ending), entry) for entry in found
                     for ending in [os.path.splitext(entry)[1].lower()] if ending in endings)
     return [os.path.join(folder, entry) for _, entry in ranked]

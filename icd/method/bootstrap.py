@@ -6,15 +6,18 @@ from typing import Callable
 import numpy as np
 
 from icd.method import metrics
+from icd.method.image_counts import ImageCounts
+
+_DRAWS = 50             # of the images at a time
 
 
-def paired_bootstrap(counts: np.ndarray, counts_other: np.ndarray, resamples: int = 1000,
+def paired_bootstrap(counts: ImageCounts | np.ndarray, counts_other: ImageCounts | np.ndarray, resamples: int = 1000,
                      seed: int = 0, advance: Callable = lambda count: None) -> np.ndarray:
     """Mean IoU of two predictions on the same random draws of the images.
 
     Parameters
     ----------
-    counts, counts_other : ndarray (n, 3, C)
+    counts, counts_other : ImageCounts or ndarray (n, 3, C)
         `icd.method.metrics.class_counts` of each image, for the one and the other prediction against the same truth.
     resamples : int
         Draws of n images with replacement.
@@ -38,15 +41,20 @@ def paired_bootstrap(counts: np.ndarray, counts_other: np.ndarray, resamples: in
     >>> 0 < low < high
     True
     """
-    both = np.stack([counts, counts_other], 1).astype(np.float64)           # (n, 2, 3, C)
-    n, rng, drawn = len(both), np.random.default_rng(seed), []
-    for first in range(0, resamples, 50):                                    # weights of 50 draws at a time
-        draws = min(50, resamples - first)
-        chosen = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-        weights = np.bincount(chosen.ravel(), minlength=draws * n).reshape(draws, n)
-        sums = weights.astype(np.float64) @ both.reshape(n, -1)
-        drawn.append(metrics.mean_iou(sums.reshape((draws,) + both.shape[1:])))
-        advance(draws)
+    one, other = (counts if isinstance(counts, ImageCounts) else ImageCounts.of(counts)
+                  for counts in (counts, counts_other))
+    n, rng, drawn = len(one), np.random.default_rng(seed), []
+    weights = np.empty((min(_DRAWS, resamples), n), np.float32)              # whole numbers, so sums are exact
+    for first in range(0, resamples, _DRAWS):
+        sums, begin = np.zeros((min(_DRAWS, resamples - first), 2 * 3 * one.num_cls)), 0
+        for row, _ in zip(weights, sums):
+            row[:] = np.bincount(rng.integers(n, size=n), minlength=n)
+        for blocks in zip(one.blocks(), other.blocks()):
+            both = np.stack(blocks, 1).astype(np.float64)                    # (images, 2, 3, C)
+            sums += weights[:len(sums), begin:begin + len(both)].astype(np.float64) @ both.reshape(len(both), -1)
+            begin += len(both)
+        drawn.append(metrics.mean_iou(sums.reshape(-1, 2, 3, one.num_cls)))
+        advance(len(sums))
     return np.concatenate(drawn).T
 
 

@@ -190,8 +190,9 @@ def result(inputs: Inputs, measured: list) -> dict:
         of float; `superpixels` is left out without them), `classes` (indices) and `reasons` (dict of str). `classes`:
         dicts of `name`, `index`, `images`, `agreement`, `share` (fractions), `missing` and `never without`.
     """
-    parts = audit.parts(measured, inputs.labels)
-    usual, bound = audit.usual_shares(measured, inputs.labels), audit.never_alone(inputs.labels)
+    labels = inputs.labels[:]
+    parts = audit.parts(measured, labels)
+    usual, bound = audit.usual_shares(measured, labels), audit.never_alone(labels)
     known = [i for i in range(len(audit.PARTS)) if not np.isnan(parts[:, i]).any()]
     ranks = np.stack([audit.ranks(column) for column in parts.T], axis=1)
     total = audit.mistrust(parts)

@@ -19,14 +19,14 @@ from icd.viz import report, table
 
 def _extra(folder, names):
     """Names of the PNG files in `folder`, and in the folders names lie in, that the list does not have."""
-    found = set()
-    for part in {os.path.dirname(name) for name in names}:
-        try:
-            listed = os.listdir(os.path.join(folder, part))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        found.update(os.path.join(part, f[:-4]) for f in listed if f.endswith('.png') and not f.startswith('.'))
-    return sorted(found - set(names))
+    found, known = [], set(names)
+    for part in files.sub_folders(names):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), \
+                os.scandir(os.path.join(folder, part)) as entries:
+            listed = (os.path.join(part, entry.name[:-len('.png')]) for entry in entries
+                      if entry.name.endswith('.png') and not entry.name.startswith('.'))
+            found += [name for name in listed if name not in known]
+    return sorted(found)
 
 
 def _class_names(options):
@@ -78,7 +78,8 @@ def _classes(options, names, class_names):
 
 def _worst(names, counts, number):
     """The images that differ most: dicts of `name`, `differing` and `mIoU`, in percent, worst first."""
-    differing, of_image = metrics.differing(counts.by_image['pred']), metrics.mean_iou(counts.by_image['pred'])
+    blocks = [(metrics.differing(block), metrics.mean_iou(block)) for block in counts.by_image['pred'].blocks()]
+    differing, of_image = map(np.concatenate, zip(*blocks))
     order = [i for i in np.argsort(-differing, kind='stable')[:number] if differing[i] > 0]
     return [{'name': names[counts.indices[i]], 'differing': float(differing[i]), 'mIoU': float(of_image[i])}
             for i in order]
@@ -90,7 +91,7 @@ def _versus(options, counts, class_names):
     with console.patient_progress((), 'draws', options.resamples, 'draw') as bar:
         pred, versus = bootstrap.paired_bootstrap(counts.by_image['pred'], counts.by_image['versus'],
                                                   options.resamples, options.seed, bar.update)
-    mean = metrics.mean_iou(sum(counts.by_image['pred'])) - result['mIoU']
+    mean = metrics.mean_iou(counts.by_image['pred'].sum()) - result['mIoU']
     result.update(folder=options.versus, difference=float(mean), difference_interval=bootstrap.interval(pred - versus),
                   mIoU_interval=bootstrap.interval(versus), mIoU_interval_pred=bootstrap.interval(pred),
                   level=95, resamples=options.resamples, seed=options.seed)
@@ -157,7 +158,7 @@ def _suspicious(compared, counts, class_names):
                f'has the colour of {other}), and indices count here: icd-masks convert writes the indices that the '
                'colours mean')
     for role in counts.by_image:
-        total = counts.by_image[role].sum(axis=0)
+        total = counts.by_image[role].sum()
         for folder, pixels in ((compared[role], total[2]), (compared['truth'], total[1])):
             present = np.flatnonzero(pixels)
             if len(present) == 1 and len(counts.indices) > 1:
@@ -265,7 +266,7 @@ def run(options: cli.Options) -> dict:
     found = shards.files(*_sums(options)) if options.json else {}
     counts = _count(options, given, names, found)
     _report_problems(counts, names, options.skip_bad)
-    if not counts.by_image['pred'][:, 1].any():
+    if not counts.by_image['pred'].sum()[1].any():
         raise UserError('ignores every pixel of every image (index 255): nothing can be compared with it',
                         options.truth, 'check --truth')
     for line in _suspicious(given.folders, counts, class_names):

@@ -155,9 +155,9 @@ def _check_folders(problems, options, inputs, source):
     if options.colour:
         folders += [drawn for folder in list(folders) for drawn, _ in overlay.drawn_folders(folder)]
     checks.check_output_folders(problems, folders, inputs.names)
-    sizes = dict(zip(inputs.names, inputs.sizes))
-    checks.check_folder(problems, options.out, sum(checks.missing_bytes(
-        folder, '.png', sizes, lambda _, size: size[0] * size[1] / 16) for folder in folders))
+    checks.check_folder(problems, options.out, sum(
+        checks.missing_bytes(folder, '.png', inputs.names, (size and size[0] * size[1] / 16 for size in inputs.sizes))
+        for folder in folders))
 
 
 def check(options: cli.Options, inputs: Inputs, sources: Sequence[Source], problems: Problems):

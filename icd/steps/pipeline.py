@@ -96,7 +96,7 @@ def run(options: cli.Options) -> dict:
         _run_stages(stages, expected.seconds)
         folders = _masks(options)
         gallery.write(os.path.join(options.out, PAGE), gallery.Run(
-            inputs.names, class_names, inputs.labels, options.image_root, folders,
+            inputs.names, class_names, inputs.labels[:], options.image_root, folders,
             [stage.line() for stage in stages]))
     for what, folder in folders.items():
         print(f'{what}: {folder}')

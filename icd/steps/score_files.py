@@ -19,10 +19,10 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems) -> int:
     folders = [score_map.folder(options.snapshot, kind) for kind in score_map.KINDS]
     side = geometry.feature_size(options.infer_size)
     checks.check_output_folders(problems, folders, inputs.names)
-    num_labels = dict(zip(inputs.names, inputs.labels.sum(1)))
-    sizes = dict(zip(inputs.names, inputs.sizes))
-    return sum(checks.missing_bytes(folder, '.npy', sizes, lambda name, _: 4 * side * side * num_labels[name])
-               for folder in folders)
+    num_labels = inputs.labels.sum(1)
+    return sum(checks.missing_bytes(folder, '.npy', inputs.names, (
+        4 * side * side * count if size else None for size, count in zip(inputs.sizes, num_labels)))
+        for folder in folders)
 
 
 def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -> Outputs:

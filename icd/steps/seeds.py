@@ -93,7 +93,7 @@ def _saliency_path(options, name):
 def _inputs(options, name, classes, keys):
     """What the seeds of an image are made from, by (kind, threshold)."""
     found = {'classes': Value(','.join(map(str, classes))), 'image': Input(images.image_path(options.image_root, name))}
-    for kind in sorted({score for key, _ in keys for score in _SCORES[key]}):
+    for kind in _scores_of(keys):
         found[kind] = Input(score_map.path(options.snapshot, kind, name))
     if any(kind == 'sal' for kind, _ in keys):
         found['sal'] = Input(_saliency_path(options, name))
@@ -101,13 +101,23 @@ def _inputs(options, name, classes, keys):
             for key in keys}
 
 
+def _scores_of(keys):
+    """The kinds of scores that seeds are made from."""
+    return sorted({score for kind, _ in keys for score in _SCORES[kind]})
+
+
+def _classes(inputs, index):
+    return tuple(np.flatnonzero(inputs.labels[index]).tolist())
+
+
 # --------------------------------------------------------------------------------------------------- checks
-def _check_job(problems, options, job):
+def _check_image(problems, options, inputs, index, keys):
     """Record what is wrong with the saliency map of one image, and with its size."""
-    if any(kind == 'sal' for kind, _ in job.folders):
-        checks.check_size(problems, _saliency_path(options, job.name), job.size, 'saliency map', _NO_SALIENCY)
-    if job.classes and any(kind in _REFINED for kind, _ in job.folders):
-        check_side(problems, options, job.name, job.size)
+    name, size = inputs.names[index], inputs.sizes[index]
+    if any(kind == 'sal' for kind, _ in keys):
+        checks.check_size(problems, _saliency_path(options, name), size, 'saliency map', _NO_SALIENCY)
+    if any(kind in _REFINED for kind, _ in keys) and inputs.labels[index].any():
+        check_side(problems, options, name, size)
 
 
 def check_side(problems: Problems, options: cli.Options, name: str, size: tuple):
@@ -118,19 +128,21 @@ def check_side(problems: Problems, options: cli.Options, name: str, size: tuple)
                      'scale the image down, or give --crf-gaussian and --crf-bilateral a larger SXY')
 
 
-def _check_scores(problems, options, job):
-    for kind in sorted({score for key, _ in job.folders for score in _SCORES[key]}):
-        score_map.check(problems, score_map.path(options.snapshot, kind, job.name), len(job.classes),
-                        options.infer_size)
+def _out_of_date(options, inputs, outputs, index, keys):
+    """Those of the keys whose seed of an image has to be made."""
+    name = inputs.names[index]
+    made_from = _inputs(options, name, _classes(inputs, index), keys)
+    return tuple(key for key in keys if not outputs[key].is_current(
+        name, [os.path.join(outputs[key].folder, name + '.png')], made_from[key]))
 
 
 def _find_jobs(options, inputs, outputs, problems, scores_come=False):
-    """What has to be done, largest images first; what is missing for it or does not fit goes to `problems`.
+    """What has to be done: (kind, threshold) of the seeds by index of the image, largest images first.
 
-    With `scores_come` the run makes the scores before the seeds: they need not be there yet, and every seed is made
-    from them.
+    What is missing for it or does not fit goes to `problems`. With `scores_come` the run makes the scores before the
+    seeds: they need not be there yet, and every seed is made from them.
     """
-    folders, jobs = seed_folders(options), []
+    folders, found, known = seed_folders(options), {}, {}
     if ('sal', None) in folders and os.path.realpath(options.saliency_root) in map(os.path.realpath, folders.values()):
         problems.add('seeds would overwrite the saliency maps', options.saliency_root,
                      'keep the maps in another folder and give it to --saliency-root')
@@ -139,19 +151,28 @@ def _find_jobs(options, inputs, outputs, problems, scores_come=False):
         del folders['sal', None]            # one line is enough
     for made in outputs.values():
         made.check_owner(problems)
-    names = console.patient_progress(inputs.names, 'seeds that are there')
-    for name, labels, size in zip(names, inputs.labels, inputs.sizes):
-        classes = tuple(np.flatnonzero(labels).tolist())
-        made_from = _inputs(options, name, classes, folders)
-        wanted = {key: folder for key, folder in folders.items() if options.force or scores_come or
-                  not outputs[key].is_current(name, [os.path.join(folder, name + '.png')], made_from[key])}
-        if wanted and size:
-            job = _Job(name, classes, size, wanted, {key: made_from[key] for key in wanted})
-            if not scores_come:
-                _check_scores(problems, options, job)
-            _check_job(problems, options, job)
-            jobs.append(job)
-    return sorted(jobs, key=lambda job: -job.size[0] * job.size[1])
+    for i, name in enumerate(console.patient_progress(inputs.names, 'seeds that are there')):
+        wanted = tuple(folders)
+        if not options.force and not scores_come:
+            wanted = _out_of_date(options, inputs, outputs, i, wanted)
+        if not wanted or not inputs.sizes[i]:
+            continue
+        found[i] = known.setdefault(wanted, wanted)
+        for kind in _scores_of(wanted) if not scores_come else ():
+            score_map.check(problems, score_map.path(options.snapshot, kind, name), len(_classes(inputs, i)),
+                            options.infer_size)
+        _check_image(problems, options, inputs, i, wanted)
+    order = sorted(found, key=lambda i: -inputs.sizes[i][0] * inputs.sizes[i][1])
+    return {i: found[i] for i in order}
+
+
+def _jobs(options, inputs, found):
+    """The jobs that were found, one after another: what a seed is made from is looked at just before it is made."""
+    folders = seed_folders(options)
+    for i, keys in found.items():
+        name, classes = inputs.names[i], _classes(inputs, i)
+        yield _Job(name, classes, inputs.sizes[i], {key: folders[key] for key in keys},
+                   _inputs(options, name, classes, keys))
 
 
 def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tuple = ()) -> int:
@@ -162,9 +183,8 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems, upcoming: tu
         written += [(drawn, ending, 1 / 16 if ending == '.png' else 1 / 3) for folder, _, _ in list(written)
                     for drawn, ending in overlay.drawn_folders(folder)]
     checks.check_output_folders(problems, [folder for folder, _, _ in written], inputs.names)
-    sizes = dict(zip(inputs.names, inputs.sizes))
-    return sum(checks.missing_bytes(folder, ending, sizes, lambda _, size, part=of_pixel: part * size[0] * size[1])
-               for folder, ending, of_pixel in written)
+    return sum(checks.missing_bytes(folder, ending, inputs.names, (
+        size and of_pixel * size[0] * size[1] for size in inputs.sizes)) for folder, ending, of_pixel in written)
 
 
 # ----------------------------------------------------------------------------------------------------- the step
@@ -249,31 +269,31 @@ def run(options: cli.Options, inputs: Inputs) -> bool:
         content of a file turns out to be damaged.
     """
     outputs, problems = _outputs(options, inputs.class_names), Problems()
-    jobs = _find_jobs(options, inputs, outputs, problems)
+    found = _find_jobs(options, inputs, outputs, problems)
     problems.raise_if_any()
     folders, num_process = seed_folders(options), options.num_process or parallel.number_of_cores()
-    if any(key[0] in _REFINED for job in jobs for key in job.folders):
+    if any(kind in _REFINED for keys in set(found.values()) for kind, _ in keys):
         say_uncompiled()
     dark, without = 0, Counter()
     with contextlib.ExitStack() as writing:
         for key, made in outputs.items():
-            names = [job.name for job in jobs if key in job.folders]
+            names = [inputs.names[i] for i, keys in found.items() if key in keys]
             made.report_missing(inputs.names, names)
             writing.enter_context(made.writing(names, files.sub_folders(inputs.names)))
         make = functools.partial(_make, options, inputs.num_classes + 1)
-        for name, identities, is_dark, nothing in parallel.process_map(make, jobs, num_process,
-                                                                       desc='seeds') if jobs else ():
+        for name, identities, is_dark, nothing in parallel.process_map(
+                make, _jobs(options, inputs, found), num_process, len(found), 'seeds') if found else ():
             for key, of_inputs in identities.items():
                 outputs[key].record(name, of_inputs)
             dark += is_dark
             without.update(nothing)
     for key, count in without.items():
-        console.log(f'seeds: {count} of {len(jobs)} in {folders[key]} hold nothing but '
-                    'background, though their images have classes' + _ALL_EMPTY * (count == len(jobs)))
+        console.log(f'seeds: {count} of {len(found)} in {folders[key]} hold nothing but '
+                    'background, though their images have classes' + _ALL_EMPTY * (count == len(found)))
     if dark:
         console.log(f'seeds: {dark} saliency maps of {options.saliency_root} hold no pixel above 2: saliency is 0 to '
                     '255; multiply maps of 0 and 1 by 255')
-    console.log(f"seeds: {f'{len(jobs)} images are done' if jobs else f'all {len(inputs.names)} are up to date'}: "
+    console.log(f"seeds: {f'{len(found)} images are done' if found else f'all {len(inputs.names)} are up to date'}: "
                 f"{', '.join(folders.values())}")
     if options.colour and not options.shard:
         for folder in folders.values():

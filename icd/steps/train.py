@@ -45,7 +45,7 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
     values['num_cls'] = inputs.num_classes
     names = '\n'.join(inputs.names).encode()
     values['data_list'] = f'{zlib.crc32(names):08x}'
-    values['annotation_root'] = f'{zlib.crc32(inputs.labels.tobytes()):08x}'
+    values['annotation_root'] = f'{inputs.labels.checksum():08x}'
     if os.path.isfile(options.pretrained):
         values['pretrained'] = f'{files.checksum(options.pretrained):08x}'
     return json.loads(json.dumps(values))       # as they read back: lists, not tuples

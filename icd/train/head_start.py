@@ -16,6 +16,7 @@ import numpy as np
 
 from icd import console
 from icd.data.datasets import samples
+from icd.data.image_labels import ImageLabels
 from icd.model import data_dependent
 from icd.model.icd_net import ICDNet
 from icd.model.initial import COPIED
@@ -32,7 +33,7 @@ _HIDDEN = 'fc6', 'fc7'
 _ORDER = 4                  # first word of the seeds of the batches
 
 
-def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labels: np.ndarray, seed: int) -> tuple:
+def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labels: ImageLabels, seed: int) -> tuple:
     """Let fc6, fc7 and fc8 of the CAM branch learn from image labels, and start the top-down branch from them.
 
     Parameters
@@ -42,7 +43,7 @@ def from_convolutions(net: ICDNet, given: Iterable[str], dataset: Sequence, labe
     given : iterable of str
         Names of the weights that a file gave.
     dataset : icd.data.datasets.IcdTrainingSet
-    labels : ndarray (images, C) float32
+    labels : ImageLabels (images, C)
         Of all training images.
     seed : int
         Of the images, their order and the dropout.

@@ -9,6 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from icd import console, files
+from icd.data.image_labels import ImageLabels
 from icd.method import calibration
 
 COLUMNS = ('epoch', 'class', 'positive', 'negative', 'margin', 'alone')
@@ -24,16 +25,15 @@ class Margins:
         The table to write.
     class_names : sequence of C str
         Background not counted.
-    labels : ndarray (N, C) float32
-        The image labels of the training, 0 or 1.
+    labels : ImageLabels (N, C)
+        Of the training.
     epochs : int
         Of the whole training.
     """
 
-    def __init__(self, path: str, class_names: Sequence[str], labels: np.ndarray, epochs: int):
+    def __init__(self, path: str, class_names: Sequence[str], labels: ImageLabels, epochs: int):
         self._path, self._class_names, self._epochs = path, tuple(class_names), epochs
-        self._held = labels.sum(0) > 0
-        self._alone = labels[labels.sum(1) == 1].sum(0).astype(int)
+        self._held, self._alone = labels.sum(0) > 0, labels.alone().astype(int)
 
     def before(self) -> list:
         """Lines for the log when a training starts."""

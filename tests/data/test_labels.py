@@ -54,7 +54,7 @@ def test_all_formats_give_the_same_labels(formats, kind):
 def test_a_run_takes_any_of_them(formats, kind):
     problems, asked = Problems(), (str(formats / 'list.txt'), str(formats / 'images'), '', str(formats / 'names.txt'))
     found = inputs.read_inputs(*asked, 3, problems, str(formats / OUT[kind]), 'skip')
-    assert not problems and found.labels.tolist() == MATRIX[:4] and found.names == list(LABELS)[:4]
+    assert not problems and found.labels[:].tolist() == MATRIX[:4] and found.names == list(LABELS)[:4]
     assert found.sizes == [(40, 60)] * 4 and '1 of 5 images have no class and are left out' in found.notes[0]
 
 

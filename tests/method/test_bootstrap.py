@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from icd.method import bootstrap, metrics
+from icd.method import bootstrap, image_counts, metrics
 from tests.method.test_metrics import C, random_masks
 
 
@@ -40,6 +40,19 @@ def test_the_seed_alone_decides_the_draws():
     counts = counts_of(*random_masks(5))
     first, again, other = (bootstrap.paired_bootstrap(counts, counts, 60, seed) for seed in (0, 0, 1))
     assert first.shape == (2, 60) and (first == again).all() and (first != other).any()
+
+
+@pytest.mark.parametrize('count, draws', [(1, 20), (9, 120), (70, 101)])
+def test_draws_are_those_of_whole_arrays_to_the_bit(count, draws, monkeypatch):
+    monkeypatch.setattr(image_counts, '_BLOCK', 16)
+    rng = np.random.default_rng(count)
+    both = rng.integers(0, 1 << 20, (count, 2, 3, 5)) * (rng.random((count, 1, 1, 5)) < .5)
+    again, done = np.random.default_rng(3), []
+    chosen = np.concatenate([again.integers(count, size=(min(50, draws - first), count))
+                             for first in range(0, draws, 50)])
+    expected = np.stack([metrics.mean_iou(both[own].sum(axis=0)) for own in chosen], axis=1)
+    drawn = bootstrap.paired_bootstrap(both[:, 0], both[:, 1], draws, 3, done.append)
+    assert drawn.tobytes() == expected.tobytes() and sum(done) == draws
 
 
 def test_interval_covers_its_level():

@@ -22,6 +22,7 @@ import pytest
 
 from icd import cli, files
 from icd.data import superpixel_map
+from icd.data.image_labels import ImageLabels
 from icd.errors import UserError
 from icd.model.icd_net import STATE, ICDNet
 from icd.model.initial import initialize_missing
@@ -128,7 +129,8 @@ def test_margins_are_those_of_the_checkpoints(undisturbed):
 
 @pytest.mark.parametrize('labels, named', [([[1, 1], [0, 1]], True), ([[1, 0], [0, 1]], False)])
 def test_the_plan_names_classes_that_no_image_holds_alone(data, tmp_path, labels, named):
-    inputs = types.SimpleNamespace(names=['a', 'b'], labels=np.float32(labels), class_names=('face', 'body'))
+    inputs = types.SimpleNamespace(names=['a', 'b'], labels=ImageLabels(np.float32(labels)),
+                                   class_names=('face', 'body'))
     assert ('alone: face.' in train.plan(make_options(data, tmp_path), inputs)) == named
 
 

@@ -4,6 +4,7 @@ import csv
 import numpy as np
 import pytest
 
+from icd.data.image_labels import ImageLabels
 from icd.train.margins import COLUMNS, Margins
 
 CLASSES = 'cow', 'face, of people', 'body', 'boat'
@@ -23,7 +24,7 @@ def rows(path):
 
 
 def margins(path, epochs=3):
-    return Margins(str(path), CLASSES, LABELS, epochs)
+    return Margins(str(path), CLASSES, ImageLabels(LABELS), epochs)
 
 
 def test_the_table_has_a_row_a_class_and_epoch(path):
@@ -67,5 +68,5 @@ def test_classes_that_no_image_holds_alone_are_named_at_the_start(path):
     line, = margins(path).before()
     assert 'alone: face, of people.' in line and '\n' not in line
     assert not any(name in line for name in ('cow', 'boat'))
-    assert Margins(str(path), CLASSES, LABELS[[0, 1, 3]], 3).before() == []
+    assert Margins(str(path), CLASSES, ImageLabels(LABELS[[0, 1, 3]]), 3).before() == []
     assert not path.exists()

@@ -9,12 +9,14 @@ from typing import Sequence
 
 import numpy as np
 
+from icd import console
 from icd.data import images
 from icd.data.labels import arrays, folders, json_files, texts
 from icd.data.labels.table import Matcher, Missing, Table, classes_of
 from icd.errors import Problems, UserError
 
 __all__ = ['Matcher', 'Missing', 'Table', 'classes_of', 'read', 'read_source']
+_LONG = 40 << 20                # bytes that take seconds to read
 _REMEDY = 'give one of the sources of image labels that docs/data.md lists'
 
 
@@ -41,6 +43,8 @@ def read_source(source: str) -> Table:
     if os.path.exists(source) and not os.path.isfile(source):
         raise UserError('neither a folder nor a file', source, _REMEDY)
     start = images.read_bytes(source, _REMEDY, 4096)
+    if os.path.getsize(source) > _LONG:
+        console.log(f'{source}: {os.path.getsize(source) >> 20} MB of image labels are read')
     if start.startswith(b'\x93NUMPY'):
         return arrays.read(source)
     begin = start.decode('utf-8-sig', 'replace').lstrip()[:1]

@@ -108,9 +108,12 @@ def _whole_number(text):
 
 def _names(path, value):
     """The table of `{"name": ["class", ...]}`; a text is one class, whole numbers are indices."""
-    entries = {name: _classes(path, name, labels) for name, labels in value.items()}
-    named = {label for labels in entries.values() for label in labels if isinstance(label, str)}
-    return Table('JSON of names and classes', path, entries, class_names=tuple(sorted(named)))
+    known = {}                                              # images of the same classes share one object
+    for name, labels in value.items():                      # in the dictionary itself: two of a million take a lot
+        classes = _classes(path, name, labels)
+        value[name] = known.setdefault(classes, classes)
+    named = {label for labels in known for label in labels if isinstance(label, str)}
+    return Table('JSON of names and classes', path, value, class_names=tuple(sorted(named)))
 
 
 def _classes(path, name, labels):

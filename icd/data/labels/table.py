@@ -57,9 +57,10 @@ def key_of(name: str) -> str:
     name = name.replace('\\', '/')
     stem, ending = os.path.splitext(name)
     name = stem if ending.lower() in _ENDINGS else name
-    if '/' not in name:
-        return listing.normal(name)
-    return listing.normal('/'.join(part for part in name.split('/') if part not in ('', '.')))
+    if '/' in name:
+        plain = '/'.join(part for part in name.split('/') if part not in ('', '.'))
+        name = name if plain == name else plain             # one text for both, where there are a million
+    return listing.normal(name)
 
 
 def number_of(name: str) -> int | None:
@@ -76,16 +77,20 @@ class Matcher:
     """
 
     def __init__(self, table: Table):
-        self._table, self._entries, self._by_last, self._numbers = table, {}, {}, {}
-        for name, entry in table.entries.items():
+        self._table, self._taken, self._by_last = table, {}, None
+        self._entries, self._more = {}, {}              # by key: an entry, and further ones
+        self._numbers = {name: entry for name, entry in table.entries.items() if isinstance(name, int)}
+        for name, entry in table.entries.items() if len(self._numbers) < len(table.entries) else ():
             if isinstance(name, int):
-                self._numbers[name] = entry
                 continue
             key = key_of(name)
-            self._entries.setdefault(key, []).append(entry)
-            if '/' in key:
-                self._by_last.setdefault(key.rpartition('/')[2], []).append(key)
-        self._taken = {}
+            if key in self._entries:
+                self._more.setdefault(key, []).append(entry)
+            else:
+                self._entries[key] = entry
+
+    def _of_key(self, key):
+        return [self._entries[key], *self._more.get(key, ())] if key in self._entries else []
 
     def find(self, name: str) -> Any:
         """The entry of the image `name` of a list.
@@ -98,7 +103,7 @@ class Matcher:
             When several entries fit that do not agree, or another name of the list has the same entry.
         """
         key = key_of(name)
-        found = self._entries.get(key) or self._by_ends(name, key)
+        found = self._of_key(key) or self._by_ends(name, key)
         if not found and self._numbers:
             number = number_of(key.rpartition('/')[2])
             found = [self._numbers[number]] if number in self._numbers else None
@@ -111,6 +116,11 @@ class Matcher:
         return found[0]
 
     def _by_ends(self, name, key):
+        if self._by_last is None:                       # lists mostly have the source's own names, and need none of it
+            self._by_last = {}
+            for one in self._entries:
+                if '/' in one:
+                    self._by_last.setdefault(one.rpartition('/')[2], []).append(one)
         longer = [one for one in self._by_last.get(key.rpartition('/')[2], ()) if one.endswith('/' + key)]
         parts = key.split('/')
         ends = ('/'.join(parts[i:]) for i in range(1, len(parts)))
@@ -120,7 +130,7 @@ class Matcher:
                 raise UserError(f'the {self._table.kind} has one image for several of the list',
                                 f'{self._table.path} ({self._taken[shorter]}, {name})', 'give it names with folders')
             longer = [shorter]
-        return [entry for one in longer for entry in self._entries[one]]
+        return [entry for one in longer for entry in self._of_key(one)]
 
 
 def classes_of(table: Table, names: Sequence[str], class_names: Sequence[str]) -> list:
@@ -146,12 +156,13 @@ def classes_of(table: Table, names: Sequence[str], class_names: Sequence[str]) -
     if table.number_of_classes not in (None, len(class_names)):
         raise UserError(f'is of {table.number_of_classes} classes, not {len(class_names)}', table.path,
                         'give the names of its classes with --class-names')
-    matcher = Matcher(table)
+    matcher, known = Matcher(table), {}                 # images of the same classes share one object
 
     def one(name):
         try:
             entry = matcher.find(name)
-            return voc.indices(table.read(entry), class_names, table.path_of(entry))
+            found = voc.indices(table.read(entry), class_names, table.path_of(entry))
+            return known.setdefault(found, found)
         except UserError as error:
             return error
     return [one(name) for name in console.patient_progress(names, 'image labels')]

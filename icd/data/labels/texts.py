@@ -55,12 +55,13 @@ def _rows(path, lines, delimiter):
     heading, body = _heading(rows)
     if _is_columns(heading, body):
         return _columns(path, kind, heading, body)
-    entries = {}
+    entries, known = {}, {}                             # images of the same classes share one object
     for number, row in body:
         name, labels = _name_and_classes(path, number, row, heading)
-        entries.setdefault(name, {}).update(dict.fromkeys(labels))
+        classes = tuple(dict.fromkeys([*entries.get(name, ()), *labels]))
+        entries[name] = known.setdefault(classes, classes)
     named = sorted({label for labels in entries.values() for label in labels})
-    return Table(kind, path, {name: tuple(labels) for name, labels in entries.items()}, class_names=tuple(named))
+    return Table(kind, path, entries, class_names=tuple(named))
 
 
 def _binary(cells):
