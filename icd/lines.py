@@ -33,10 +33,11 @@ class Lines:
     def _slot(self, key):
         """Where the position of a key's line is, or belongs."""
         slot, table, text = hash(key) & self._mask, self._table, self._text
+        possible = not (b'\t' in key or b'\n' in key)
         while table[slot]:
             begin = table[slot] - 1
             end = begin + len(key)
-            if text.startswith(key, begin) and text[end] in b'\t\n':
+            if possible and text.startswith(key, begin) and text[end] in b'\t\n':
                 break
             slot = (slot + 1) & self._mask
         return slot

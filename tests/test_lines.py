@@ -25,7 +25,7 @@ def test_lines_are_those_of_a_dictionary(keys):
                  for _ in range(rng.integers(2 * keys))]
         text = b''.join(line + b'\n' for line in lines) + rng.choice(np.array([b'', b'7', b'7\tx'], object))
         found, known = Lines(text), expected(text)
-        for key in [b'%d' % i for i in range(keys + 2)] + [b'', b'1\t', b'1\ta']:
+        for key in [b'%d' % i for i in range(keys + 2)] + [b'', b'1\t', b'1\ta', b'1\n1']:
             assert found.get(key) == (known[key][0] if key in known else None)
             assert (key in found) == (key in known)
         assert list(found) == [line for _, line in known.values()]
