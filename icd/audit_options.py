@@ -1,19 +1,14 @@
 """Options of `icd-audit`; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
-import itertools
-
-from icd import cli
 from icd import option_types as types
-from icd.cli import Option
-
-_OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.RUN.values())}
+from icd.cli import OF_RUN, Option
 
 AUDIT = {
     'Files': [
         Option('--snapshot', './snapshot/icd', 'folder of a run of icd-run, with its score maps', types.path),
         Option('--seed-root', None, 'folder of NAME.png: the seeds (default: SNAPSHOT/results/seeds/crf)', types.path),
-        *(_OF_ICD[flag] for flag in ('--image-root', '--annotation-root', '--labels', '--unlabelled',
+        *(OF_RUN[flag] for flag in ('--image-root', '--annotation-root', '--labels', '--unlabelled',
                                      '--superpixel-root', '--data-list', '--class-names')),
     ],
     'Audit': [
@@ -26,5 +21,5 @@ AUDIT = {
         Option('--worst', 60, 'images to show, and beside them the first three of every class and reason',
                types.number(int, 1, 1000)),
     ],
-    'Machine': [_OF_ICD['--num-process']],
+    'Machine': [OF_RUN['--num-process']],
 }

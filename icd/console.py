@@ -22,7 +22,6 @@ _EXTRAS = {'mxnet': "pip install -e '.[cpu]' for the CPU, '.[cu117]' for GPUs"}
 _LIBRARY = re.compile(r'[^ :]*\.(?:so|dylib|dll)[0-9.]*: .*', re.DOTALL)
 _LIBRARIES = {'libGL.so': 'install it (Debian: apt-get install libgl1), or opencv-python-headless in place of '
                           'opencv-python'}
-PATIENCE = 2.               # seconds that are no reason for a bar
 _NO_THREAD = re.compile("can't start new thread|Resource temporarily unavailable")
 PATIENCE = 2.               # seconds that are no reason for a bar
 

@@ -1,17 +1,12 @@
 """Options of `icd-doctor`; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
-import itertools
-
-from icd import cli
 from icd import option_types as types
-from icd.cli import Option
-
-_OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.RUN.values())}
+from icd.cli import OF_RUN, Option
 
 DOCTOR = {
     'Checks': [
-        _OF_ICD['--gpus'],
+        OF_RUN['--gpus'],
         Option('--folder', '.', 'folder on the disk that outputs will be written to', types.path, metavar='DIR'),
         Option('--no-speed', False, 'leave out how fast devices are'),
         Option('--json', None, 'also write what was found to this file', types.path, metavar='FILE'),

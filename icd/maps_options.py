@@ -1,19 +1,15 @@
 """Every option of `icd-seeds`, once; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
-import itertools
-
-from icd import cli
 from icd import option_types as types
-from icd.cli import Option
+from icd.cli import OF_RUN, Option
 
-_OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.RUN.values())}
 STEPS = tuple(step / 20 for step in range(1, 20))       # of a sweep, where none are given
 
 
 def _options(*flags):
     """Options that are those of `icd-run`."""
-    return [_OF_ICD[flag] for flag in flags]
+    return [OF_RUN[flag] for flag in flags]
 
 
 SEEDS = {

@@ -1,13 +1,9 @@
 """Options of `icd-pipeline`; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
-import itertools
-
-from icd import cli
 from icd import option_types as types
-from icd.cli import Option
+from icd.cli import OF_RUN, Option
 
-_OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.RUN.values())}
 _CHOSEN = ' (default: what suits the images and the machine)'
 
 PIPELINE = {
@@ -20,7 +16,7 @@ PIPELINE = {
         Option('--out', None, 'folder for everything the run writes', types.path, required=True),
         Option('--class-names', None, 'class names, one a line, background left out (default: those of the labels)',
                types.path),
-        _OF_ICD['--pretrained-input'],
+        OF_RUN['--pretrained-input'],
     ],
     'Run': [
         Option('--segment', False, 'then train a segmentation network on the seeds, and predict all images with it'),
@@ -28,8 +24,8 @@ PIPELINE = {
         Option('--batch-size', None, 'images a step, over all devices' + _CHOSEN, types.POSITIVE),
         Option('--num-epoch', None, 'epochs' + _CHOSEN, types.POSITIVE),
         Option('--learning-rate', 1e-3, 'learning rate of the first epoch', types.ABOVE_ZERO),
-        _OF_ICD['--width'], _OF_ICD['--seed'],
+        OF_RUN['--width'], OF_RUN['--seed'],
         Option('--dry-run', False, 'check every input, print the plan and the commands, and stop'),
     ],
-    'Machine': [_OF_ICD['--gpus'], _OF_ICD['--precision'], _OF_ICD['--deterministic'], _OF_ICD['--num-process']],
+    'Machine': [OF_RUN['--gpus'], OF_RUN['--precision'], OF_RUN['--deterministic'], OF_RUN['--num-process']],
 }

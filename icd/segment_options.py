@@ -1,21 +1,18 @@
 """Every option of `icd-segment` and `icd-export`, once; see `icd.cli` for what an option is."""
 from __future__ import annotations
 
-import itertools
-
-from icd import cli
 from icd import option_types as types
-from icd.cli import Option
+from icd.cli import OF_RUN, Option
+from icd.evaluate_options import EVALUATE
 
 NETWORKS = 'vgg16_largefov', 'vgg16_aspp', 'resnet101_largefov', 'resnet101_aspp'
 RECIPES = 'author', 'deeplab'
 _TRAIN = ('train',)
-_OF_ICD = {option.flag: option for option in itertools.chain.from_iterable(cli.RUN.values())}
 
 
 def _options(*flags):
     """Options that are those of `icd-run`."""
-    return [_OF_ICD[flag] for flag in flags]
+    return [OF_RUN[flag] for flag in flags]
 
 
 NETWORK = Option('--network', 'vgg16_largefov', 'backbone and head', str, choices=NETWORKS, changes=_TRAIN)
@@ -135,4 +132,4 @@ EXPORT = {
 }
 
 # Tables by the second word of the command line.
-COMMANDS = {'train': SEGMENT_TRAIN, 'predict': SEGMENT_PREDICT, 'evaluate': cli.EVALUATE, 'submit': SEGMENT_SUBMIT}
+COMMANDS = {'train': SEGMENT_TRAIN, 'predict': SEGMENT_PREDICT, 'evaluate': EVALUATE, 'submit': SEGMENT_SUBMIT}

@@ -4,6 +4,7 @@ import pytest
 
 from icd import cli
 from icd.errors import UserError
+from icd.evaluate_options import EVALUATE
 
 # Names and defaults of the original's command lines.
 ORIGINAL_RUN = {
@@ -62,7 +63,7 @@ def test_a_wrong_option_is_named_in_one_line(arguments, complaint):
 
 
 def test_the_help_shows_defaults_as_they_are_typed():
-    run, evaluate = (' '.join(cli.parser(table, '', '').format_help().split()) for table in (cli.RUN, cli.EVALUATE))
+    run, evaluate = (' '.join(cli.parser(table, '', '').format_help().split()) for table in (cli.RUN, EVALUATE))
     assert '--crf-bilateral' in run and 'term (default: 80,13,10)' in run and 'comma (default: scale,mirror)' in run
     assert evaluate.count('(required)') == 3 and '{none,ram}' in run and '--image-root DIR' in run
     assert not any(value in text for value in ('None', 'False', "('") for text in (run, evaluate))

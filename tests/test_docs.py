@@ -17,6 +17,7 @@ from icd import (
     cli,
     demo_options,
     doctor_options,
+    evaluate_options,
     files,
     maps_options,
     option_page,
@@ -31,7 +32,7 @@ from tests.helpers import PROJECT
 
 PROGRAM = os.path.join(PROJECT, 'external', 'superpixel', 'makeSuperpixel')
 TABLES = {'run_icd.py': cli.RUN, 'icd-run': cli.RUN, 'generate_superpixel.py': cli.SUPERPIXEL,
-          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE, 'icd.demo': demo_options.DEMO,
+          'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': evaluate_options.EVALUATE, 'icd.demo': demo_options.DEMO,
           'icd-pipeline': pipeline_options.PIPELINE, 'icd-doctor': doctor_options.DOCTOR,
           'icd-seeds': maps_options.SEEDS,
           'icd-audit': audit_options.AUDIT,

@@ -25,15 +25,16 @@ ARROWS = {
     'shards': '',
     'option_types': 'shards weights.source_input',
     'weights_options': 'cli option_types',
-    'segment_options': 'cli option_types',
+    'segment_options': 'cli evaluate_options option_types',
     'maps_options': 'cli option_types',
     'pipeline_options': 'cli option_types',
     'doctor_options': 'cli option_types',
     'audit_options': 'cli option_types',
     'demo_options': 'cli option_types',
+    'evaluate_options': 'cli option_types',
     'watch_options': 'cli option_types',
-    'option_page': 'audit_options cli doctor_options maps_options pipeline_options segment_options watch_options '
-                   'weights_options',
+    'option_page': 'audit_options cli doctor_options evaluate_options maps_options pipeline_options segment_options '
+                   'watch_options weights_options',
     'plan': 'data gpu_memory',
     'speed': 'mxnet_setup',
     'parallel': 'console cpu_quota errors',
@@ -44,7 +45,7 @@ ARROWS = {
     'counting': 'console data errors files method.image_counts method.metrics parallel',
     'data': 'checks console errors files lines mxnet_setup parallel shards',
     'method': 'data.geometry errors',
-    'model': 'data.geometry errors method.multi_scale mxnet_setup',
+    'model': 'data.geometry errors method.multi_scale mxnet_setup precision',
     'weights': 'console data errors files model mxnet_setup',
     'doctor': 'cpu_quota data errors files gpu gpu_memory model mxnet_setup parallel plan precision speed superpixels '
               'train weights',
@@ -53,12 +54,12 @@ ARROWS = {
     'viz': 'console data errors files method.calibration',
     'live': 'data errors files outputs records system_errors viz',
     'train': 'console data errors files gpu_memory method model mxnet_setup precision viz weights',
-    'steps': 'audit_options checks cli console counting data doctor doctor_options errors files gpu gpu_memory '
-             'live maps_options method model mxnet_setup onnx_predict option_types outputs parallel pipeline_options '
-             'plan precision predict segment_options shards speed superpixels train viz watch_options weights '
-             'weights_options',
-    'demo': 'cli console data demo_options errors files model mxnet_setup outputs parallel segment_options steps '
-            'superpixels train viz weights',
+    'steps': 'audit_options checks cli console counting data doctor doctor_options errors evaluate_options files gpu '
+             'gpu_memory live maps_options method model mxnet_setup onnx_predict option_types outputs parallel '
+             'pipeline_options plan precision predict segment_options shards speed superpixels train viz '
+             'watch_options weights weights_options',
+    'demo': 'cli console data demo_options errors evaluate_options files model mxnet_setup outputs parallel '
+            'segment_options steps superpixels train viz weights',
 }
 OPEN_NO_FILE = 'model', 'method'
 # What imports MXNet when it is imported; everything else works without.

@@ -11,6 +11,7 @@ import pytest
 from icd import cli, console, files
 from icd.data import inputs, labels, listing
 from icd.errors import Problems
+from icd.evaluate_options import EVALUATE
 from icd.outputs import Input, Outputs, Value
 from icd.shards import Shard
 from icd.steps import evaluate, seeds
@@ -155,9 +156,9 @@ def all_stages(program):
     for stage, more in (('merge', []), ('run', ['--superpixel-root', 'merged', '--labels', 'labels.csv', '--seeds',
                                                 'crf,sal,cam'])):
         assert small_data.run(stage, more) == 0
-    result = evaluate.run(cli.defaults(cli.EVALUATE, pred='snap/results/seeds/crf', truth='truth', list='list.txt',
+    result = evaluate.run(cli.defaults(EVALUATE, pred='snap/results/seeds/crf', truth='truth', list='list.txt',
                                        num_process=1, json='figures.json', resamples=20, versus='truth', worst=2))
-    evaluate.run_shard(cli.defaults(cli.EVALUATE, pred='snap/results/seeds/crf', truth='truth', list='list.txt',
+    evaluate.run_shard(cli.defaults(EVALUATE, pred='snap/results/seeds/crf', truth='truth', list='list.txt',
                                     num_process=1, json='figures.json', shard=Shard(1, 2)))
     return {key: result[key] for key in ('mIoU', 'confusion', 'images', 'extra', 'versus')}
 

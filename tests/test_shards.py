@@ -10,6 +10,7 @@ import pytest
 
 from icd import cli, counting, files, outputs, pipeline_options, segment_options
 from icd.errors import UserError
+from icd.evaluate_options import EVALUATE
 from icd.method.image_counts import ImageCounts
 from icd.shards import Shard, own
 from icd.shards import files as files_of
@@ -18,7 +19,7 @@ from icd.train import launch
 from tests.helpers import PROJECT, segment_data, small_data
 from tests.helpers.small_data import list_files
 
-SHARDED = {'icd-run': cli.RUN, 'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': cli.EVALUATE,
+SHARDED = {'icd-run': cli.RUN, 'icd-superpixel': cli.SUPERPIXEL, 'icd-evaluate': EVALUATE,
            'icd-segment predict': segment_options.SEGMENT_PREDICT}
 REQUIRED = {'icd-evaluate': '--pred p --truth t --list l', 'icd-segment predict': '--image-root i --out o'}
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from icd import cli
+from icd.evaluate_options import EVALUATE
 from icd.steps import evaluate
 
 _FIGURES = ('mIoU', 'IoU', 'precision', 'recall', 'ignored')
@@ -67,7 +68,7 @@ def of_networks(predictions: dict, truth: str, data_list: str, class_names: str,
 
 
 def _evaluated(truth, data_list, class_names, seed, **more):
-    return evaluate.run(cli.defaults(cli.EVALUATE, truth=truth, list=data_list, class_names=class_names, seed=seed,
+    return evaluate.run(cli.defaults(EVALUATE, truth=truth, list=data_list, class_names=class_names, seed=seed,
                                      num_process=1, **more))
 
 

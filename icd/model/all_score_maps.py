@@ -1,4 +1,4 @@
-"""The scores of inference with the bottom-up score besides, for previews."""
+"""The scores of inference with the bottom-up score besides, for previews and an ablation."""
 from __future__ import annotations
 
 from icd.model.icd_net import ICDNet

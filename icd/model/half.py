@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from icd.mxnet_setup import Block, HybridBlock, nn
+from icd.precision import FLOAT32
 
-FLOAT32 = 'float32'
 BYTES = {'float32': 4, 'float16': 2, 'bfloat16': 2}         # of a value
 
 

@@ -11,6 +11,7 @@ from icd import checks, cli, console, counting, files, parallel, shards
 from icd.data import images, labels, voc
 from icd.data.labels import folders
 from icd.errors import Problems, UserError
+from icd.evaluate_options import EVALUATE
 from icd.method import bootstrap, metrics
 from icd.shards import Shard
 from icd.steps import calibration
@@ -192,7 +193,7 @@ def run_shard(options: cli.Options) -> str:
     Parameters
     ----------
     options : Options
-        `icd.cli.EVALUATE`, with `--shard`.
+        `icd.evaluate_options.EVALUATE`, with `--shard`.
 
     Returns
     -------
@@ -244,7 +245,7 @@ def run(options: cli.Options) -> dict:
     Parameters
     ----------
     options : Options
-        `icd.cli.EVALUATE`.
+        `icd.evaluate_options.EVALUATE`.
 
     Returns
     -------
@@ -284,7 +285,7 @@ def run(options: cli.Options) -> dict:
 
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
-    options = cli.parse(cli.EVALUATE, 'icd-evaluate', (__doc__ or '').strip(), arguments)
+    options = cli.parse(EVALUATE, 'icd-evaluate', (__doc__ or '').strip(), arguments)
     if options.shard:
         console.say_written(run_shard(options))
         return

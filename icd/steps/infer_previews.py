@@ -7,7 +7,7 @@ from typing import Sequence
 
 import numpy as np
 
-from icd import cli, console, files, precision
+from icd import cli, console, files
 from icd.data import geometry, images, superpixel_map
 from icd.data.inputs import Inputs
 from icd.model.icd_blocks import SuperpixelRefine, apply_sign
@@ -41,10 +41,7 @@ class Previews:
         if options.shard:
             return
         self._folder = os.path.join(options.snapshot, 'results', 'scores_demo')
-        settings = {'infer_size': options.infer_size, 'no_superpixel': options.no_superpixel, 'weights': checksum,
-                    **precision.setting(options.precision)}
-        if not score_files.views(options).plain:        # those of a network that saw each image once stay as they are
-            settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
+        settings = {'no_superpixel': options.no_superpixel, 'weights': checksum, **score_files.how_seen(options)}
         self._outputs = Outputs(self._folder, 'previews of scores', settings)
         with console.ornament('a preview of scores'):
             self._find_stale()

@@ -11,7 +11,7 @@ from icd.model import deeplab
 from icd.model.initial import set_values
 from icd.model.multi_scale import MultiScale
 from icd.predict import predict
-from icd.weights import load, resnet101
+from icd.weights import load, resnet101_names
 from icd.weights.trained import Trained
 
 
@@ -23,7 +23,7 @@ def check(trained: Trained, gpus: str | None, precision: str):
 
 def _create(trained, precision):
     return deeplab.create(trained.network, len(trained.class_names), trained.width,
-                          resnet_variant=resnet101.variant_of(trained.arrays), precision=precision)
+                          resnet_variant=resnet101_names.variant_of(trained.arrays), precision=precision)
 
 
 def scores(trained: Trained, names: Sequence[str], image_root: str, sizes: Sequence[tuple], side: int,

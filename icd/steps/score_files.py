@@ -27,13 +27,18 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems) -> int:
 
 def outputs(options: cli.Options, inputs: Inputs, width: float, checksum: str) -> Outputs:
     """The score maps of a run, by weights of this width and checksum."""
-    settings = {'infer_size': options.infer_size, 'width': width, 'num_cls': inputs.num_classes, 'weights': checksum,
-                **precision.setting(options.precision)}
-    if not views(options).plain:        # those of a network that saw each image once stay as they are
-        settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
+    settings = {'width': width, 'num_cls': inputs.num_classes, 'weights': checksum, **how_seen(options)}
     if options.infer_branch != 'top-down':
         settings.update(infer_branch=options.infer_branch)
     return Outputs(os.path.join(options.snapshot, 'results'), 'scores', settings, options.shard)
+
+
+def how_seen(options: cli.Options) -> dict:
+    """What the settings of outputs say of how scores are computed: nothing of what is as the original does it."""
+    settings = {'infer_size': options.infer_size, **precision.setting(options.precision)}
+    if not views(options).plain:        # those of a network that saw each image once stay as they are
+        settings.update(infer_scales=options.infer_scales, infer_flip=options.infer_flip)
+    return settings
 
 
 def views(options: cli.Options) -> Views:

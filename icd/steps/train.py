@@ -27,7 +27,17 @@ from icd.viz import curves
 from icd.weights import load, source_input
 
 # Options that were not there at first, and what they are where they change nothing.
-_ADDED = {'pretrained_input': None, 'no_sign_calibration': False, 'precision': half.FLOAT32}
+_LATER = {'pretrained_input': None, 'no_sign_calibration': False, 'precision': half.FLOAT32}
+
+
+def chosen(table: dict, options: cli.Options, later: dict) -> dict:
+    """Values of the options of a table that change a training's numbers, by name.
+
+    Those of `later` came later, and are left out where they have these values, which change nothing: a training from
+    before can be resumed.
+    """
+    values = {name: getattr(options, name) for name in cli.names_of(table, changes='train')}
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 def settings(options: cli.Options, inputs: Inputs) -> dict:
@@ -38,10 +48,7 @@ def settings(options: cli.Options, inputs: Inputs) -> dict:
     dict
         Of JSON values, by the names of options. Files stand as checksums of what they hold.
     """
-    values = {name: getattr(options, name) for name in cli.names_of(cli.RUN, changes='train')}
-    for name, default in _ADDED.items():        # a training from before there was this option can be resumed
-        if values[name] == default:
-            del values[name]
+    values = chosen(cli.RUN, options, _LATER)
     values['num_cls'] = inputs.num_classes
     names = '\n'.join(inputs.names).encode()
     values['data_list'] = f'{zlib.crc32(names):08x}'

@@ -17,6 +17,7 @@ from icd.model import data_dependent, deeplab, half
 from icd.model.initial import set_values
 from icd.model.segmentation_loss import PERIOD
 from icd.segment_options import SEGMENT_TRAIN
+from icd.steps.train import chosen
 from icd.steps.validation import Validation
 from icd.train import distributed, session
 from icd.train.checkpoint import Checkpoints
@@ -124,9 +125,7 @@ def check(options: cli.Options, inputs: Inputs, problems: Problems):
 
 def settings(options: cli.Options, inputs: Inputs) -> dict:
     """What a resumed run must share with the one it continues, as `icd.steps.train.settings` gives it for ICD."""
-    values = {name: getattr(options, name) for name in cli.names_of(SEGMENT_TRAIN, changes='train')}
-    if options.precision == half.FLOAT32:       # a training from before there was this option can be resumed
-        del values['precision']
+    values = chosen(SEGMENT_TRAIN, options, {'precision': half.FLOAT32})
     values['data_list'] = f"{zlib.crc32(chr(10).join(inputs.names).encode()):08x}"
     values['class_names'] = ','.join(inputs.class_names[1:])
     values['seed_root'] = inputs.seeds.checksum

@@ -14,7 +14,7 @@ import numpy as np
 from icd import __version__, files
 from icd.data.geometry import GREY
 from icd.errors import UserError
-from icd.weights import resnet101, trained
+from icd.weights import resnet101_names, trained
 
 OPSET, IR_VERSION = 13, 7       # of 2020: every runtime in use reads them
 # As in icd.model.vgg and icd.model.resnet, which need MXNet: blocks of convolutions with their dilation and the stride
@@ -161,7 +161,7 @@ def _deeplab(graph, network):
     if backbone == 'vgg16':
         x = _double_pooled(graph, _vgg(graph))
         return {'logits': [_classifier(graph, x, ending, rate) for ending, rate in branches]}
-    x = _resnet(graph, resnet101.variant_of(graph.arrays))
+    x = _resnet(graph, resnet101_names.variant_of(graph.arrays))
     heads = [('fc1' + ending, rate) for ending, rate in branches]
     return {'logits': [graph.convolution(x, name, name, dilation=rate) for name, rate in heads]}
 

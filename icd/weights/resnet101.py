@@ -16,23 +16,17 @@ import numpy as np
 
 from icd.weights.converted import Converted, without_prefix
 from icd.weights.resnet101_names import head_name, layout_of, own_name
-from icd.weights.source_input import CAFFE, TORCHVISION, SourceInput
+from icd.weights.source_input import TORCHVISION, SourceInput
 
 _UNITS = (3, 4, 23, 3)                  # bottlenecks of each stage (He et al. 2016)
 _DEPTHS = {(3, 4, 6, 3): 'ResNet-50 or -34', (3, 8, 36, 3): 'ResNet-152', (2, 2, 2, 2): 'ResNet-18'}
 _TAKEN = "take torchvision's resnet101, or resnet101_v1b or resnet101_v1 of GluonCV"
 _SAID = {'v1b': 'strides in the 3x3 convolutions (v1b)', 'v1': 'strides in the 1x1 convolutions (v1)'}
-_KERAS_AXES = 3, 2, 0, 1                # of (rows, columns, inputs, outputs)
 
 
 def required(parameters: list, values: dict) -> list:
     """The names of a network's parameters that pretrained weights must hold: all of the backbone."""
     return [name for name in parameters if name.startswith(('stem_', 'layer'))]
-
-
-def variant_of(names) -> str:
-    """Which `icd.model.resnet.ResNet101` weights belong to, 'v1b' or 'v1', by their names in the network."""
-    return 'v1' if any(name.startswith('layer2_0v1_') for name in names) else 'v1b'
 
 
 def _check(values):
@@ -101,7 +95,7 @@ def convert(arrays: dict, source: SourceInput | None = None) -> Converted:
     -------
     Converted
         The backbone, and classifiers of a DeepLab-v2 where there are some. Names are those of the network's variant,
-        which `variant_of` reads.
+        which `icd.weights.resnet101_names.variant_of` reads.
 
     Raises
     ------
@@ -117,8 +111,7 @@ def convert(arrays: dict, source: SourceInput | None = None) -> Converted:
     for name, array in arrays.items():
         own = own_name(layout, name) or head_name(name)
         if own:
-            turned = layout.name == 'Keras' and array.ndim == 4
-            values[own] = np.asarray(array.transpose(_KERAS_AXES) if turned else array, np.float32)
+            values[own] = np.asarray(array.transpose(layout.axes) if array.ndim == 4 else array, np.float32)
         elif not name.endswith('num_batches_tracked'):
             left.append(name)
     _check(values)
@@ -131,17 +124,9 @@ def convert(arrays: dict, source: SourceInput | None = None) -> Converted:
         folded = fold_input(values['stem_conv0_weight'], values['stem_batchnorm0_running_mean'], read)
         for name, value in zip(('stem_conv0_weight', 'stem_batchnorm0_running_mean'), folded):
             values[name] = np.ascontiguousarray(value, np.float32)
-    variant = _variant(layout, read, arrays)
+    variant = layout.variant_of(arrays, read)
     if variant == 'v1':
         values = {re.sub('^layer2_0_', 'layer2_0v1_', name): value for name, value in values.items()}
     said = [f'ResNet-101 with {_SAID[variant]}', f'in the names of {layout.name}',
             f"input {read} ({'given' if source else 'guessed'})"]
     return Converted(values, ', '.join(said + ([f"left out: {', '.join(left[:4])}"] if left else [])))
-
-
-def _variant(layout, source, names):
-    """Of the network that weights belong to. An input as Caffe's was never that of torchvision's networks."""
-    if layout.name == 'this project':
-        return variant_of(names)
-    of_caffe = (source.largest, source.std) == (CAFFE.largest, CAFFE.std)
-    return 'v1' if of_caffe and layout.name.startswith('torchvision') else layout.variant

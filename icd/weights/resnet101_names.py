@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Callable, Iterable, NamedTuple
 
-from icd.weights import source_input
-from icd.weights.source_input import SourceInput
+from icd.weights.source_input import CAFFE, DEEPLAB, TORCHVISION, SourceInput
 
 # Ends of the names of parameters: as files have them, and here. Those of Keras 3 are numbered.
 _PARTS = {'weight': 'weight', 'bias': 'bias', 'kernel': 'weight', 'gamma': 'gamma', 'beta': 'beta',
@@ -23,16 +22,41 @@ class Layout(NamedTuple):
     patterns : tuple of (pattern, layer)
         What matches a whole name, and a function of the match that gives what is before the parameter's own name here:
         (layer, 'conv' or 'bn', number).
-    variant : str
-        Of the network: see `icd.model.resnet.ResNet101`.
+    variant_of : callable
+        Of the network, 'v1b' or 'v1' (`icd.model.resnet.ResNet101`), by the file's names and the network's input.
     source : SourceInput
         What it was trained with.
+    axes : tuple of int
+        Of a convolution's weights, in the order outputs, inputs, rows, columns.
     """
 
     name: str
     patterns: tuple
-    variant: str
+    variant_of: Callable
     source: SourceInput
+    axes: tuple = (0, 1, 2, 3)
+
+
+def variant_of(names: Iterable[str]) -> str:
+    """Which `icd.model.resnet.ResNet101` weights belong to, 'v1b' or 'v1', by their names in the network."""
+    return 'v1' if any(name.startswith('layer2_0v1_') for name in names) else 'v1b'
+
+
+def _by_names(names, source):
+    return variant_of(names)
+
+
+def _by_input(names, source):
+    """Caffe's weights under torchvision's names: of networks with these names, only they read such an input."""
+    return 'v1' if (source.largest, source.std) == (CAFFE.largest, CAFFE.std) else 'v1b'
+
+
+def _v1b(names, source):
+    return 'v1b'
+
+
+def _v1(names, source):
+    return 'v1'
 
 
 def _caffe_layer(m):
@@ -69,22 +93,22 @@ _KERAS_END = r'/(?:.*/)?' + f'(?:{_PART}|vars/' + r'(?P<index>\d))(?::0)?'
 LAYOUTS = (
     Layout("this project", (
         (r'(?P<layer>stem|layer\d_\d+(?:v1)?(?:_down)?)_(?P<kind>conv|batchnorm)(?P<number>\d)_' + _PART,
-         lambda m: (m['layer'].replace('v1', ''), m['kind'], int(m['number']))),), 'v1b', source_input.TORCHVISION),
+         lambda m: (m['layer'].replace('v1', ''), m['kind'], int(m['number']))),), _by_names, TORCHVISION),
     Layout("torchvision or GluonCV", (
         (r'(?:.*\.)?layer(?P<stage>\d)\.(?P<unit>\d+)\.(?P<kind>conv|bn)(?P<number>\d)\.' + _PART,
          lambda m: (f"layer{m['stage']}_{m['unit']}", m['kind'], int(m['number']) - 1)),
         (r'(?:.*\.)?layer(?P<stage>\d)\.(?P<unit>\d+)\.downsample\.(?P<number>[01])\.' + _PART,
          lambda m: (f"layer{m['stage']}_{m['unit']}_down", ('conv', 'bn')[int(m['number'])], 0)),
-        (r'(?:.*\.)?(?P<kind>conv|bn)1\.' + _PART, _stem)), 'v1b', source_input.TORCHVISION),
+        (r'(?:.*\.)?(?P<kind>conv|bn)1\.' + _PART, _stem)), _by_input, TORCHVISION),
     Layout("GluonCV's networks", (
         (r'(?:.*_)?layers(?P<stage>\d)_(?P<kind>conv|batchnorm)(?P<number>\d+)_' + _PART,
          lambda m: (f"layer{m['stage']}_{int(m['number']) // 3}", m['kind'], int(m['number']) % 3)),
         (r'(?:.*_)?down(?P<stage>\d)_(?P<kind>conv|batchnorm)0_' + _PART,
          lambda m: (f"layer{m['stage']}_0_down", m['kind'], 0)),
-        (r'resnetv1[a-z0-9]*_(?P<kind>conv|batchnorm)0_' + _PART, _stem)), 'v1b', source_input.TORCHVISION),
+        (r'resnetv1[a-z0-9]*_(?P<kind>conv|batchnorm)0_' + _PART, _stem)), _v1b, TORCHVISION),
     Layout("Gluon's networks", (
         (r'(?:.*_)?stage(?P<stage>\d)_(?P<kind>conv|batchnorm)(?P<number>\d+)_' + _PART, _gluon_layer),
-        (r'resnetv1\d*_(?P<kind>conv|batchnorm)0_' + _PART, _stem)), 'v1', source_input.TORCHVISION),
+        (r'resnetv1\d*_(?P<kind>conv|batchnorm)0_' + _PART, _stem)), _v1, TORCHVISION),
     Layout("Gluon", (
         (r'features\.(?P<stage>[4-7])\.(?P<unit>\d+)\.body\.(?P<number>[013467])\.' + _PART,
          lambda m: (f"layer{int(m['stage']) - 3}_{m['unit']}", ('conv', 'bn')[int(m['number']) % 3],
@@ -92,20 +116,20 @@ LAYOUTS = (
         (r'features\.(?P<stage>[4-7])\.(?P<unit>\d+)\.downsample\.(?P<number>[01])\.' + _PART,
          lambda m: (f"layer{int(m['stage']) - 3}_{m['unit']}_down", ('conv', 'bn')[int(m['number'])], 0)),
         (r'features\.(?P<number>[01])\.' + _PART, lambda m: ('stem', ('conv', 'bn')[int(m['number'])], 0))),
-        'v1', source_input.TORCHVISION),
+        _v1, TORCHVISION),
     Layout("Caffe", (
         (r'(?:.*[./])?(?P<kind>res|bn|scale)(?P<stage>[2-5])(?P<unit>[abc])(?P<number>\d*)_branch'
          r'(?P<branch>1|2[abc])[._/]' + _PART, _caffe_layer),
         (r'(?:.*[./])?(?P<kind>conv1|bn_conv1|scale_conv1)[._/]' + _PART,
-         lambda m: ('stem', 'conv' if m['kind'] == 'conv1' else 'bn', 0))), 'v1', source_input.CAFFE),
+         lambda m: ('stem', 'conv' if m['kind'] == 'conv1' else 'bn', 0))), _v1, CAFFE),
     Layout("deeplab-pytorch", (
         (r'(?:.*\.)?layer(?P<stage>[2-5])\.block(?P<unit>\d+)\.(?P<what>reduce|conv3x3|increase|proj|shortcut)\.'
          r'(?P<kind>conv|bn)\.' + _PART, _deeplab_pytorch_layer),
-        (r'(?:.*\.)?layer1\.conv1\.(?P<kind>conv|bn)\.' + _PART, _stem)), 'v1', source_input.DEEPLAB),
+        (r'(?:.*\.)?layer1\.conv1\.(?P<kind>conv|bn)\.' + _PART, _stem)), _v1, DEEPLAB),
     Layout("Keras", (
         (r'(?:.*/)?conv(?P<stage>[2-5])_block(?P<unit>\d+)_(?P<number>[0-3])_(?P<kind>conv|bn)' + _KERAS_END,
          _keras_layer),
-        (r'(?:.*/)?conv1_(?P<kind>conv|bn)' + _KERAS_END, _stem)), 'v1', source_input.CAFFE))
+        (r'(?:.*/)?conv1_(?P<kind>conv|bn)' + _KERAS_END, _stem)), _v1, CAFFE, (3, 2, 0, 1)))
 # Names of networks that compute something else.
 _OTHERS = (
     (r'(?:.*\.)?conv1\.[0-9]\.weight|resnetv1[a-z0-9]*_conv[1-9]_weight|(?:.*\.)?stem\.\d.*',

@@ -5,7 +5,7 @@ import re
 
 from icd.model import deeplab
 from icd.model.initial import initialize_missing
-from icd.weights import load, pretrained, resnet101
+from icd.weights import load, pretrained, resnet101_names
 from icd.weights.source_input import SourceInput
 
 
@@ -33,7 +33,7 @@ def resnet_variant(network: str, path: str, source: SourceInput | None = None) -
     """
     if not network.startswith('resnet101') or path == 'none':
         return 'v1b'
-    return resnet101.variant_of(pretrained.read(path, 'resnet101', source).values)
+    return resnet101_names.variant_of(pretrained.read(path, 'resnet101', source).values)
 
 
 def read_start(net: deeplab.DeepLab, path: str, icd: str | None = None,

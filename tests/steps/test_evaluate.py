@@ -12,6 +12,7 @@ from PIL import ImageFile
 from icd import cli, counting, files, parallel
 from icd.data import masks, score_map, voc
 from icd.errors import UserError
+from icd.evaluate_options import EVALUATE
 from icd.method import bootstrap, metrics
 from icd.steps import evaluate
 from icd.steps import labels as command
@@ -55,7 +56,7 @@ def options(folder, **values):
     paths = {key: str(folder / value) for key, value in dict(
         pred='pred', truth='truth', list='list.txt', class_names='classes.txt').items()}
     paths.update(values)
-    return cli.defaults(cli.EVALUATE, **paths)
+    return cli.defaults(EVALUATE, **paths)
 
 
 def expected(masks, of=1, names=NAMES):
@@ -141,7 +142,7 @@ def test_real_seeds_have_the_figures_of_gluoncv(real_images):
     from gluoncv.utils.metrics import SegmentationMetric
     paths = dict(pred='parity_voc/seeds/sal', truth='voc_mini/SegmentationClassAug', list='voc_mini/list.txt')
     paths = {key: os.path.join(real_images, path) for key, path in paths.items()}
-    result = evaluate.run(cli.defaults(cli.EVALUATE, **paths))
+    result = evaluate.run(cli.defaults(EVALUATE, **paths))
     metric = SegmentationMetric(21)
     for name in voc.read_list(paths['list']):
         truth, pred = (masks.read_mask(os.path.join(paths[role], name + '.png')) for role in ('truth', 'pred'))
@@ -462,8 +463,8 @@ def test_predictions_with_and_without_the_crf_are_compared(tmp_path):
         masks.save_mask(str(tmp_path / folder / 'a.png'), mask)
     (tmp_path / 'list.txt').write_text('a\n')
     given = dict(truth=str(tmp_path / 'truth'), list=str(tmp_path / 'list.txt'), num_cls=2, num_process=1)
-    result = evaluate.run(cli.defaults(cli.EVALUATE, pred=str(tmp_path / 'out'), **given))
+    result = evaluate.run(cli.defaults(EVALUATE, pred=str(tmp_path / 'out'), **given))
     assert result['pred'].endswith('out/crf') and result['versus']['folder'].endswith('out/raw')
     assert result['mIoU'] == 100 and abs(result['versus']['mIoU'] - (50 + 200 / 3) / 2) < 1e-9
-    alone = evaluate.run(cli.defaults(cli.EVALUATE, pred=str(tmp_path / 'out' / 'raw'), **given))
+    alone = evaluate.run(cli.defaults(EVALUATE, pred=str(tmp_path / 'out' / 'raw'), **given))
     assert 'versus' not in alone and alone['mIoU'] == result['versus']['mIoU']

@@ -7,6 +7,7 @@ from PIL import Image
 
 from icd import cli, console
 from icd.data import masks
+from icd.evaluate_options import EVALUATE
 from icd.steps import evaluate
 from icd.steps import masks as command
 
@@ -77,7 +78,7 @@ def test_what_cannot_be_converted_is_one_line(arguments, message, data, capsys):
 @pytest.mark.parametrize('truth, said', [
     ('index', 0), ('reordered', 'reordered: 3 masks have the colours of VOC at other indices (reordered/a.png: index')])
 def test_a_palette_in_another_order_is_told_of(truth, said, data, capsys):
-    options = cli.defaults(cli.EVALUATE, pred='index', truth=truth, list='list.txt', num_process=1)
+    options = cli.defaults(EVALUATE, pred='index', truth=truth, list='list.txt', num_process=1)
     mean = evaluate.run(options)['mIoU']
     printed = capsys.readouterr().err
     assert ('icd-masks convert' in printed) == bool(said) and (not said or said in printed)
@@ -87,9 +88,9 @@ def test_a_palette_in_another_order_is_told_of(truth, said, data, capsys):
 def test_masks_of_one_value_are_told_of(data, capsys):
     for name in NAMES:
         save('same', name, Image.fromarray(np.full((9, 14), 5, np.uint8)))
-    evaluate.run(cli.defaults(cli.EVALUATE, pred='same', truth='index', list='list.txt', num_process=1))
+    evaluate.run(cli.defaults(EVALUATE, pred='same', truth='index', list='list.txt', num_process=1))
     assert 'same: all masks hold nothing but bottle' in capsys.readouterr().err
-    evaluate.run(cli.defaults(cli.EVALUATE, pred='index', truth='same', list='list.txt', num_process=1))
+    evaluate.run(cli.defaults(EVALUATE, pred='index', truth='same', list='list.txt', num_process=1))
     assert 'same: all masks hold nothing but bottle' in capsys.readouterr().err
-    evaluate.run(cli.defaults(cli.EVALUATE, pred='index', truth='index', list='list.txt', num_process=1))
+    evaluate.run(cli.defaults(EVALUATE, pred='index', truth='index', list='list.txt', num_process=1))
     assert 'nothing but' not in capsys.readouterr().err

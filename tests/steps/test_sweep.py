@@ -8,6 +8,7 @@ import pytest
 
 from icd import cli, files
 from icd.data import masks
+from icd.evaluate_options import EVALUATE
 from icd.steps import evaluate
 from tests.steps.test_map_seeds import irn, run
 
@@ -23,7 +24,7 @@ def table(path):
 
 
 def evaluated(pred, truth):
-    return evaluate.run(cli.defaults(cli.EVALUATE, pred=pred, truth=truth, list='list.txt', num_process=1))['mIoU']
+    return evaluate.run(cli.defaults(EVALUATE, pred=pred, truth=truth, list='list.txt', num_process=1))['mIoU']
 
 
 def test_figures_are_those_of_the_seeds(swept, capfd):

@@ -14,6 +14,7 @@ from icd.train import checkpoint, loss_scaling
 from icd.train.checkpoint import Checkpoints
 from icd.train.loss_scaling import START, LossScaler, Scaling
 from icd.train.trainer import Sgd, Trainer, create_kvstore
+from tests.helpers import results
 from tests.train import toy
 
 DEVICES = [mx.cpu(0), mx.cpu(1)]
@@ -155,15 +156,6 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def weights_of(folder):
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(('.params', '.states')):
-            with open(os.path.join(folder, name), 'rb') as file:
-                found[name] = file.read()
-    return found
-
-
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """Folder of a training of 15 steps, of which those of `toy.OVERFLOWS` are skipped."""
@@ -200,7 +192,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits_with_its_scale(who
     found = Checkpoints(folder, 'toy').newest()
     assert found.position == (1, 2, 7) and found.scaling == Scaling(2. ** 14, 6 - toy.OVERFLOWS[1], 2)
     toy.train(folder, precision='float16')
-    assert weights_of(folder) == weights_of(whole)
+    assert results(folder) == results(whole)
     kept = 'step', 'loss', 'loss_scale', 'skipped_steps'
     assert [[row[name] for name in kept] for row in rows_of(folder)] == [
         [row[name] for name in kept] for row in rows_of(whole)]
@@ -219,6 +211,6 @@ def test_a_training_without_finite_gradients_ends_with_one_line(tmp_path, monkey
 
 def test_without_float16_checkpoints_and_log_are_as_before(tmp_path):
     toy.train(str(tmp_path))
-    assert b'loss_scaling' not in weights_of(str(tmp_path))['toy-0002.states']
+    assert b'loss_scaling' not in results(str(tmp_path))['toy-0002.states']
     assert 'loss_scale' not in rows_of(str(tmp_path))[0]
     assert checkpoint.read(str(tmp_path / 'toy-0002.params')).scaling is None

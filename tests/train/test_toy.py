@@ -10,20 +10,10 @@ import pytest
 
 from icd.errors import UserError
 from icd.train.checkpoint import Checkpoints
-from tests.helpers import PROJECT
+from tests.helpers import PROJECT, results
 from tests.train import toy
 
 FIGURES = ['epoch', 'batch', 'step', 'learning_rate', 'loss', 'accuracy', 'score_max']
-
-
-def weights_of(folder):
-    """Contents of all files of weights and states, by name."""
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(('.params', '.states')):
-            with open(os.path.join(folder, name), 'rb') as file:
-                found[name] = file.read()
-    return found
 
 
 def log_of(folder):
@@ -61,12 +51,12 @@ def test_killed_training_resumes_to_the_same_bits(whole, tmp_path):
     assert Checkpoints(folder, 'toy').newest().position == (1, 2, 7)
     done = run()
     assert done.returncode == 0 and 'from epoch 1, batch 2' in done.stderr
-    assert weights_of(folder) == weights_of(whole) and log_of(folder) == log_of(whole)
+    assert results(folder) == results(whole) and log_of(folder) == log_of(whole)
 
 
 def test_workers_change_no_bits(whole, tmp_path):
     toy.train(str(tmp_path), workers=2, log_frequency=4)
-    assert weights_of(str(tmp_path)) == weights_of(whole)
+    assert results(str(tmp_path)) == results(whole)
 
 
 def test_measured_sums_are_over_the_whole_batch(tmp_path, monkeypatch):
@@ -101,7 +91,7 @@ def test_a_non_finite_figure_ends_training_with_one_line(tmp_path, monkeypatch):
         F.broadcast_div(F.sum(score), labelled * 0), F.sum(score) / 0, F.sum(label), F.max(score)))
     with pytest.raises(UserError, match='^training diverged .loss (inf|-inf|nan).*: give a smaller --learning-rate$'):
         toy.train(str(tmp_path))
-    assert weights_of(str(tmp_path)) == {}
+    assert results(str(tmp_path)) == {}
 
 
 def test_weights_that_are_not_finite_end_the_training_at_the_next_log_line(tmp_path, monkeypatch):

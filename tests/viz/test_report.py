@@ -12,6 +12,7 @@ import pytest
 
 from icd import cli, files
 from icd.data import masks
+from icd.evaluate_options import EVALUATE
 from icd.steps import evaluate
 from icd.viz import plots, report
 from tests.helpers.browser import opened
@@ -49,7 +50,7 @@ def compare(folder, **values):
     paths = {'pred': 'pred', 'truth': 'truth', 'list': 'list.txt', 'class_names': 'classes.txt'}
     made = dict({key: str(folder / path) for key, path in paths.items()}, resamples=30)
     made.update(values)
-    return evaluate.run(cli.defaults(cli.EVALUATE, **made))
+    return evaluate.run(cli.defaults(EVALUATE, **made))
 
 
 @pytest.fixture(scope='module')

@@ -128,7 +128,7 @@ def test_layers_are_recognised_by_name(ours, names):
     assert set(converted.values) == set(ours)
     assert all((converted.values[name] == ours[name]).all() for name in ours)
     assert converted.description.endswith('left out: fc.weight') and 'num_batches' not in converted.description
-    assert resnet101.variant_of(converted.values) == 'v1b' and '3x3 convolutions (v1b)' in converted.description
+    assert resnet101_names.variant_of(converted.values) == 'v1b' and '3x3 convolutions (v1b)' in converted.description
 
 
 @pytest.mark.parametrize('names', NAMES_V1)
@@ -139,7 +139,7 @@ def test_layouts_with_strides_in_the_1x1_convolutions(ours, names):
     assert len(arrays) == len(ours)
     converted = resnet101.convert(arrays, CAFFE if 'of caffe' in names else None)
     found = {name.replace('layer2_0v1_', 'layer2_0_'): value for name, value in converted.values.items()}
-    assert set(found) == set(ours) and resnet101.variant_of(converted.values) == 'v1'
+    assert set(found) == set(ours) and resnet101_names.variant_of(converted.values) == 'v1'
     kept = [name for name in ours if not name.startswith('stem_')]
     assert all((found[name] == ours[name]).all() for name in kept)
     assert '1x1 convolutions (v1)' in converted.description

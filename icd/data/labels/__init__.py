@@ -43,13 +43,13 @@ def read_source(source: str) -> Table:
     if os.path.exists(source) and not os.path.isfile(source):
         raise UserError('neither a folder nor a file', source, _REMEDY)
     start = images.read_bytes(source, _REMEDY, 4096)
+    begin = start.decode('utf-8-sig', 'replace').lstrip()[:1]
+    if begin and begin in '{[':
+        return json_files.read(source)          # says by itself how long it takes
     if os.path.getsize(source) > _LONG:
         console.log(f'{source}: {os.path.getsize(source) >> 20} MB of image labels are read')
     if start.startswith(b'\x93NUMPY'):
         return arrays.read(source)
-    begin = start.decode('utf-8-sig', 'replace').lstrip()[:1]
-    if begin and begin in '{[':
-        return json_files.read(source)
     if begin == '<':
         raise UserError('one XML file', source, 'give the folder of all annotations')
     if start[:2] in (b'PK', b'\x1f\x8b') or start[:1] == b'\x80':
