@@ -40,7 +40,7 @@ MERGING = Extension('icd.method._merging', ['icd/method/_merging.cpp'], optional
 SUPERPIXEL_CORE = sorted(glob.glob('external/superpixel/src/*.cpp'))
 SUPERPIXEL = Extension(
     'icd._superpixel', ['external/superpixel/python/module.cpp'] + SUPERPIXEL_CORE, optional=True, language='c++',
-    depends=glob.glob('external/superpixel/src/*.h') + ['external/superpixel/include/superpixel.h'],
+    depends=glob.glob('external/superpixel/src/*.h') + glob.glob('external/superpixel/include/*.h'),
     include_dirs=['external/superpixel/include'], extra_compile_args=EXACT)
 
 setup(

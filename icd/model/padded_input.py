@@ -35,6 +35,12 @@ class PaddedInference:
         Side of the input, 8k + 1.
     keeps_memory : bool
         Whether a graph keeps the memory it computes in for the next call, which is faster.
+
+    Examples
+    --------
+    >>> network = PaddedInference(ScoreMaps, net, 513)                           # doctest: +SKIP
+    >>> loader = InferenceLoader(..., group=network.group)                       # doctest: +SKIP
+    >>> for batch, maps in predict(loader, network, devices): ...                # doctest: +SKIP
     """
 
     def __init__(self, wanted: type, net: HybridBlock, side: int, keeps_memory: bool = True):

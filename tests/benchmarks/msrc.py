@@ -158,6 +158,16 @@ class Benchmark:
                  kinds, '--cam-threshold', ','.join(THRESHOLDS))
         return lambda kind: os.path.join(snapshot, 'results', 'seeds', kind)
 
+    def raw_cam(self, name):
+        """Make seeds of CAM before the CRF, at all thresholds; the function that gives the folder of one."""
+        out = self.out_file(name, 'results', 'cam')
+        self.run(f'raw seeds of CAM {name}', script('icd-seeds'), '--from-maps',
+                 score_map.folder(self.out_file(name), 'cam'), '--image-root', self.data_file('JPEGImages'), '--labels',
+                 self.data_file('labels.json', 'Annotations'), '--data-list', self.data_file('train.txt'),
+                 '--class-names', self.data_file(*CLASS_NAMES), '--threshold', ','.join(THRESHOLDS), '--seeds', 'raw',
+                 '--out', out)
+        return lambda threshold: os.path.join(out, 'raw_' + threshold)
+
     def draw(self, folder, best):
         """Draw OUT/seeds.jpg: of every class the first image, whatever came of it."""
         names = voc.read_list(self.data_file('train.txt'))
@@ -184,6 +194,10 @@ class Benchmark:
                    for name, seed in zip(names, self.seeds)}
         found = {kind: [self.evaluate(f'{name} {kind}', folders[name](kind), 'train.txt')['mIoU'] for name in names]
                  for kind in kinds}
+        raw = [self.raw_cam(name) for name in names]
+        found.update({f'cam_{threshold}, before the CRF': [
+            self.evaluate(f'{name} cam_{threshold} raw', folder(threshold), 'train.txt')['mIoU']
+            for name, folder in zip(names, raw)] for threshold in THRESHOLDS})
         best = max(kinds[2:], key=lambda kind: np.mean(found[kind]))
         agreement = [[self.evaluate(f'{name} {kind} against crf', folders[name](kind), 'train.txt',
                                     folders[name]('crf'))['mIoU'] for kind in kinds[2:]] for name in names]
@@ -245,7 +259,7 @@ class Benchmark:
                       f'{max(raw, crf) / truth:.2f} of the network of the truth (at least {PART:.2f})']
         seconds = {key[8:]: value for key, value in self.done.items() if key.startswith('seconds ')}
         lines += ['', '| stage | minutes | memory, GB |', '|---|---|---|']
-        lines += [f"| {stage} | {value / 60:.1f} | {self.done.get('memory ' + stage, 0) / 1e9:.1f} |"
+        lines += [f"| {stage} | {value / 60:.1f} | {self.done['memory ' + stage] / 1e9:.1f} |"
                   for stage, value in seconds.items()]
         return '\n'.join(lines), kept
 

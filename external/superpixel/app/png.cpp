@@ -7,6 +7,7 @@
 #include <queue>
 #include <vector>
 
+#include "flags.h"
 #include "record.h"
 
 // A general encoder passes over three bytes a pixel several times. Almost all of them are what PNG's Paeth filter
@@ -221,7 +222,6 @@ void find_unpredicted(const std::int32_t *row, const std::int32_t *above, int wi
     }
 }
 
-constexpr int kPortion = 8;  // pixels that are skipped together
 constexpr std::uint8_t kPaeth = 4;
 
 // Rows of labels with a 0 in front, the one above the image as well.
@@ -230,7 +230,7 @@ public:
     Filter(int width, Deflate &out)
         : width_(width),
           out_(out),
-          found_(static_cast<std::size_t>(width) + kPortion),
+          found_(static_cast<std::size_t>(width) + superpixel::kFlagsRead),
           row_(width + 1),
           above_(width + 1) {}
 
@@ -241,20 +241,12 @@ public:
         out_.literal(kPaeth);
         zeros_ = 0;
         int done = 0;
-        for (int x = 0; x < width_; x += kPortion) {
-            std::uint64_t any;
-            static_assert(sizeof any == kPortion, "a byte a pixel");
-            std::memcpy(&any, &found_[x], sizeof any);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-            any = __builtin_bswap64(any);
-#endif
-            for (; any != 0; any &= any - 1) {
-                const int at = x + __builtin_ctzll(any) / 8;
-                zeros_ += 3 * static_cast<std::size_t>(at - done);
-                add_pixel(at + 1);
-                done = at + 1;
-            }
-        }
+        superpixel::for_each_flag(found_.data(), width_, [&](int flag) {
+            const int at = flag / 8;
+            zeros_ += 3 * static_cast<std::size_t>(at - done);
+            add_pixel(at + 1);
+            done = at + 1;
+        });
         zeros_ += 3 * static_cast<std::size_t>(width_ - done);
         row_.swap(above_);
     }

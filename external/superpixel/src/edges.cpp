@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "flags.h"
 #include "simd.h"
 
 namespace superpixel {
@@ -109,8 +110,6 @@ constexpr double kLight = .001;
 // Weights are counted in steps of so many bits, on every kSampled-th row.
 constexpr int kStep = 16, kSampled = 8;
 
-constexpr int kPortion = 8;  // pixels that `append` looks at together
-
 // Groups of more edges that are of use are rare.
 std::size_t initial_capacity(std::size_t pixels) { return pixels + pixels / 2; }
 
@@ -123,7 +122,7 @@ Edges::Edges(const float *planes, int width, int height, Edge *room)
       height_(height),
       bits_(static_cast<std::size_t>(kDirections) * width),
       useful_(width),
-      portions_(static_cast<std::size_t>(width) + kPortion),
+      portions_(static_cast<std::size_t>(width) + kFlagsRead),
       capacity_(initial_capacity(static_cast<std::size_t>(width) * height)),
       edges_(room),
       scratch_(room + capacity_),
@@ -199,19 +198,11 @@ void Edges::make_room(std::size_t count) {
 void Edges::append(std::uint32_t first_pixel) {
     make_room(count_ + static_cast<std::size_t>(kDirections) * width_);
     Edge *to = edges_ + count_;
-    for (int x = 0; x < width_; x += kPortion) {
-        std::uint64_t flags;
-        static_assert(sizeof flags == kPortion, "a byte a pixel");
-        std::memcpy(&flags, &portions_[x], sizeof flags);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        flags = __builtin_bswap64(flags);
-#endif
-        for (; flags != 0; flags &= flags - 1) {
-            const int at = __builtin_ctzll(flags), pixel = x + at / 8, direction = at % 8;
-            *to++ = static_cast<Edge>(bits_[static_cast<std::size_t>(direction) * width_ + pixel]) << 32 |
-                    ((first_pixel + pixel) * kDirections + direction);
-        }
-    }
+    for_each_flag(portions_.data(), width_, [&](int at) {
+        const int pixel = at / 8, direction = at % 8;
+        *to++ = static_cast<Edge>(bits_[static_cast<std::size_t>(direction) * width_ + pixel]) << 32 |
+                ((first_pixel + pixel) * kDirections + direction);
+    });
     count_ = to - edges_;
 }
 
