@@ -36,6 +36,14 @@ def test_a_folder_is_asked_for_many_files_at_once(tmp_path, monkeypatch):
     assert asked.count('scandir') == 3 and len(asked) < 3 + 2 * (3 * files._FEW + 2)
 
 
+def test_names_beyond_ascii_are_asked_for_after_the_listing_too(tmp_path):
+    there = files.Listed()
+    assert not any(str(tmp_path / f'{i}.png') in there for i in range(files._FEW + 1))
+    for name in 'late.png', 'später.png':
+        (tmp_path / name).write_bytes(b'')
+    assert str(tmp_path / 'late.png') not in there and str(tmp_path / 'später.png') in there
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = str(tmp_path / 'deep' / 'a.txt')
     files.save_bytes(path, b'old')

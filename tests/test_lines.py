@@ -45,3 +45,10 @@ def test_a_line_takes_little_more_than_its_bytes():
     used, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert b'00042' in kept and used < 40 * 2000 and peak < 50 * 2000
+
+
+def test_a_line_or_several_are_no_key():
+    """However keys are hashed, which is another way in every process."""
+    for i in range(200):
+        found = Lines(b'%d\tx\n7\ty\n' % i)
+        assert b'%d\tx' % i not in found and b'%d\tx\n7' % i not in found and b'%d' % i in found

@@ -135,6 +135,13 @@ def test_in_a_tie_a_merged_superpixel_goes_before_a_later_one(backend):
     assert merging.merge(features, [36, 1, 1, 2], 2).tolist() == [0, 0, 0, 1]
 
 
+def test_in_a_tie_an_earlier_superpixel_goes_before_a_merged_one(backend):
+    # As above, with the one that 0 is as much like in front.
+    features = np.array([(1, 1, 1, 1, 0), (0, 0, 1, 1, -2), (2, 0, 0, 0, 2), (0, 2, 0, 0, 2)])
+    assert merging.merge(features, [36, 2, 1, 1], 3).tolist() == [0, 1, 2, 2]
+    assert merging.merge(features, [36, 2, 1, 1], 2).tolist() == [0, 0, 1, 1]
+
+
 def test_equal_features_merge_smallest_and_first_superpixels(backend):
     labels = merging.merge(np.ones((6, 3)), np.ones(6), 3)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]

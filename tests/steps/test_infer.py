@@ -11,7 +11,7 @@ import pytest
 from icd import cli, files
 from icd.data import geometry, images, score_map, superpixel_map, voc
 from icd.data.augment import letterbox
-from icd.model.icd_net import ICDNet
+from icd.model.icd_net import STATE, ICDNet
 from icd.steps import score_files
 from icd.weights import load, mxnet_params
 from tests.helpers.small_data import ANNOTATION, run
@@ -158,6 +158,27 @@ def test_previews_show_the_images_their_class_has_now(data, capfd):
     assert cv2.imread(dog).shape[0] < with_a and 'previews of scores: 100%' in capfd.readouterr().err
     assert run('infer', SMALL) == 0
     assert 'previews' not in capfd.readouterr().err
+
+
+def test_a_turned_class_has_turned_bottom_up_scores_and_previews(data):
+    """All classes with one sign of the calibration, and with the other."""
+    weights, found, rows = mxnet_params.read('snap/vgg16_icd-0000.params'), [], []
+    for snapshot, state in ('as it is', (1, 0)), ('turned', (0, 1)):
+        changed = {name: np.tile(np.float32(state), (20, 1)) if name.endswith(STATE) else array
+                   for name, array in weights.items()}
+        mxnet_params.write('snap/vgg16_icd-0000.params', changed)
+        found.append(infer(snapshot, '--infer-branch', 'bottom-up'))
+        rows.append(cv2.imread(f"{snapshot}/results/scores_demo/class_{voc.CATEGORIES.index('person')}.jpg").astype(int))
+    for kind, name in found[0]:
+        same = 1 if kind == 'cam' else -1
+        assert found[0][kind, name].any() and (found[1][kind, name] == same * found[0][kind, name]).all()
+    width = (rows[0].shape[1] + 4) // 9         # image, then positive and negative part of four scores
+    one, other = ([row[:, i * width:(i + 1) * width - 4] for i in range(9)] for row in rows)
+
+    def differ(a, b):
+        return abs(a - b).mean() > 3            # more than JPEG does
+    assert not differ(one[1], other[1]) and not differ(one[7], other[7])
+    assert not differ(one[3], other[4]) and not differ(one[4], other[3]) and differ(one[3], other[3])
 
 
 def test_previews_come_with_the_scores_and_are_the_same_later(data, capfd):
