@@ -3,6 +3,7 @@ import doctest
 import os
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -117,6 +118,22 @@ def test_without_pairwise_terms_the_result_is_the_softmax(backend):
     image, unary = drawing(8)[0], scores(8, 5, 60, 70)
     for changed in (dict(iterations=0), dict(gaussian=(3, 0), bilateral=(80, 13, 0))):
         assert np.abs(crf.dense_crf(image, unary, backend=backend, **changed) - softmax(unary)).max() <= 1e-6
+
+
+def test_sure_unaries_take_no_longer():
+    # Their probabilities come near to the smallest number, below which some processors take a hundred times as long.
+    image, seconds = drawing(4, 120, 150)[0], {}
+    for scale in (1, 20) * 3:
+        unary = scores(4, 21, 120, 150, scale)
+        start = time.process_time()
+        crf.dense_crf(image, unary, backend='compiled')
+        seconds[scale] = min(time.process_time() - start, seconds.get(scale, np.inf))
+    assert seconds[20] < 1.7 * seconds[1]
+
+
+def test_numbers_elsewhere_may_be_as_small_as_before():
+    crf.dense_crf(drawing(4)[0], scores(4, 21, 60, 70), backend='compiled')
+    assert np.float32(2e-38) * np.float32(.01) > 0
 
 
 def test_edges_are_followed(backend):
