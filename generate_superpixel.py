@@ -2,12 +2,7 @@
 """Merge raw superpixels to at most 64 an image; `--help` lists the options."""
 import sys
 
-try:
-    from icd.steps.merge_superpixels import command
-except ModuleNotFoundError as error:
-    print(f'generate_superpixel.py: the package {error.name} is not installed: `make env`, then `. .venv/bin/activate`',
-          file=sys.stderr)
-    sys.exit(2)
+from icd import commands
 
 if __name__ == '__main__':
-    sys.exit(command())
+    sys.exit(commands.superpixel())

@@ -393,7 +393,7 @@ def test_scripts_name_missing_packages(tmp_path):
 def test_a_missing_package_is_named(module, valid, tmp_path):
     hide = (f'class Hidden:\n    def find_spec(self, name, path, target=None):\n        if name == {module!r}:\n'
             f'            raise ModuleNotFoundError("No module named {module}", name=name)\n')
-    code = f'import sys\n{hide}sys.meta_path.insert(0, Hidden())\nfrom icd.steps import run\nsys.exit(run.command())'
+    code = f'import sys\n{hide}sys.meta_path.insert(0, Hidden())\nfrom icd import commands\nsys.exit(commands.run())'
     done = subprocess.run([sys.executable, '-c', code] + COMMANDS['train'][1], cwd=valid, capture_output=True,
                           env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(
                               os.path.abspath(__file__)))))

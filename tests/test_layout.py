@@ -12,6 +12,7 @@ from tests.helpers import PROJECT
 # Room (a folder of `icd`, or a module next to the folders): what its modules may import of the others.
 ARROWS = {
     'errors': '',
+    'commands': '',
     'cpu_quota': '',
     'lines': '',
     'superpixels': 'errors',

@@ -20,7 +20,7 @@ from importlib.metadata import distribution
 for entry in distribution('icd-seeds').entry_points:
     sys.argv = [entry.name, '--help']
     try:
-        entry.load()()
+        assert entry.load()() == 0
     except SystemExit as leaving:
         assert not leaving.code
 sys.argv = ['icd.demo', '--help']
@@ -139,7 +139,7 @@ def test_installed_commands_make_and_evaluate_seeds(away, tmp_path):
 
     away('run_icd.py', *'--only-gen-seeds --data-list list.txt --image-root images --annotation-root annotations '
          '--snapshot snap --infer-size 49 --num-process 1'.split())
-    away('-c', 'import sys; from icd.steps.evaluate import command; sys.exit(command())',
+    away('-c', 'import sys; from icd import commands; sys.exit(commands.evaluate())',
          *'--pred snap/results/seeds/crf --truth truth --list list.txt --num-process 1 --html report.html '
          '--image-root images'.split())
     assert set(np.unique(cv2.imread(str(tmp_path / 'snap/results/seeds/crf/a.png'), -1))) >= {0, 12}

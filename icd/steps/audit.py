@@ -277,10 +277,5 @@ def main(arguments: list):
     console.say_written(options.html, options.csv)
 
 
-def command() -> int:
-    """Console script `icd-audit`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

@@ -28,7 +28,7 @@ _LONGEST = 600.             # seconds that the checks of a kind may take
 _HANGS = 'see what else runs on the machine (nvidia-smi, top), or name other devices by --gpus'
 _CHECKS = ('import importlib, sys; from icd import console; sys.exit(console.run_command('
            'lambda arguments: importlib.import_module("icd.doctor.device").main(arguments)))')
-_COMMAND = 'import sys; from icd.steps.{} import command; sys.exit(command())'
+_COMMAND = 'import sys; from icd import commands; sys.exit(commands.start("icd.steps.{}"))'
 # Of the checks of numbers: no tensor cores, whose convolutions round to 10 bits, and the same bits each time.
 _EXACT = {'NVIDIA_TF32_OVERRIDE': '0', **gpu.DETERMINISTIC}
 _CLASSES, _IMAGES, _SIDE = ('bright', 'dark'), 8, 72
@@ -204,8 +204,3 @@ def main(arguments: list):
     """Run the command with a list of command-line arguments; `SystemExit` with 1 where something does not hold."""
     if any(one.state == FAILED for one in run(parse(arguments))):
         raise SystemExit(1)
-
-
-def command() -> int:
-    """Entry point of `icd-doctor`: its exit code."""
-    return console.run_command(main)

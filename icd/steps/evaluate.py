@@ -293,10 +293,5 @@ def main(arguments: list):
     console.say_written(options.json, options.html)
 
 
-def command() -> int:
-    """Console script `icd-evaluate`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

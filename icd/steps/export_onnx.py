@@ -52,8 +52,3 @@ def parse(arguments: list) -> cli.Options:
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     run(parse(arguments))
-
-
-def command() -> int:
-    """Entry point of `icd-export`: its exit code."""
-    return console.run_command(main)

@@ -83,10 +83,5 @@ def _convert(options, found, class_names):
         print(f"classes in the order of {options.class_names or ', '.join(class_names)}")
 
 
-def command() -> int:
-    """Console script `icd-labels`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

@@ -70,10 +70,5 @@ def _convert(source, out, colours, name):
     return None
 
 
-def command() -> int:
-    """Console script `icd-masks`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

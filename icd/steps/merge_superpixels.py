@@ -293,8 +293,3 @@ def main(arguments: list):
     """Read the command line and run the step."""
     run(cli.parse(cli.SUPERPIXEL, 'icd-superpixel',
                   'Merge raw superpixels to at most 64 an image, by the features of a pretrained VGG16.', arguments))
-
-
-def command() -> int:
-    """Entry point: the exit code of `main`."""
-    return console.run_command(main)

@@ -16,7 +16,7 @@ from typing import Any, Callable
 from icd import cli
 from icd.train import launch
 
-_COMMAND = 'import sys; from {0} import command; sys.argv[0] = {1!r}; sys.exit(command())'
+_COMMAND = 'import sys; from icd import commands; sys.argv[0] = {1!r}; sys.exit(commands.start({0!r}))'
 
 
 def needed(gpus: str | None) -> bool:

@@ -273,8 +273,3 @@ def _save_lines(path, lines):
 def main(arguments: list):
     """Run the pipeline that the command line asks for."""
     run(cli.parse(PIPELINE, 'icd-pipeline', 'From labelled images to masks.', arguments))
-
-
-def command() -> int:
-    """Entry point of `icd-pipeline`: its exit code."""
-    return console.run_command(main)

@@ -78,8 +78,3 @@ def plan(options: cli.Options, names: tuple, modules: list, inputs: Inputs) -> s
     lines = ['options: ' + (cli.command_line(cli.RUN, options) or '(the defaults)'),
              f"stages: {', '.join(names)}, {len(inputs.names)} images, in {options.snapshot}"]
     return '\n'.join(lines + [module.plan(options, inputs) for module in modules if hasattr(module, 'plan')])
-
-
-def command() -> int:
-    """Entry point of `icd-run`: its exit code."""
-    return console.run_command(main)

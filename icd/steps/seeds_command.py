@@ -50,10 +50,5 @@ def main(arguments: list):
     console.say_written(options.csv, options.plot)
 
 
-def command() -> int:
-    """Console script `icd-seeds`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

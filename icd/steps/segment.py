@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 
-from icd import __version__, console, gpu
+from icd import __version__, gpu
 from icd.errors import UserError
 
 STAGES = {              # module of each, and what it does
@@ -42,8 +42,3 @@ def main(arguments: list):
         if '--deterministic' in arguments:      # before the stage imports MXNet
             gpu.make_deterministic()
         importlib.import_module(STAGES[first][0]).main(arguments[1:])
-
-
-def command() -> int:
-    """Entry point of `icd-segment`: its exit code."""
-    return console.run_command(main)

@@ -80,10 +80,5 @@ def main(arguments: list):
     run(cli.parse(WATCH, 'icd-watch', (__doc__ or '').strip(), arguments))
 
 
-def command() -> int:
-    """Console script `icd-watch`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

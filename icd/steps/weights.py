@@ -209,10 +209,5 @@ def main(arguments: list):
     print(_COMMANDS[command](options))
 
 
-def command() -> int:
-    """Console script `icd-weights`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    raise SystemExit(command())
+    raise SystemExit(console.run_command(main))

@@ -18,8 +18,8 @@ import time
 from icd import console
 from icd.errors import UserError
 
-COMMAND = 'import sys; from icd.steps.run import command; sys.argv[0] = "icd-run"; sys.exit(command())'
-SEGMENT = 'import sys; from icd.steps.segment import command; sys.argv[0] = "icd-segment"; sys.exit(command())'
+COMMAND = 'import sys; from icd import commands; sys.argv[0] = "icd-run"; sys.exit(commands.run())'
+SEGMENT = 'import sys; from icd import commands; sys.argv[0] = "icd-segment"; sys.exit(commands.segment())'
 PATIENCE = 10.          # seconds a process gets to end by itself
 
 
@@ -170,10 +170,5 @@ def main(arguments):
         raise SystemExit(code if code > 0 else 2)
 
 
-def command() -> int:
-    """Console script `icd-launch`: returns the exit code."""
-    return console.run_command(main)
-
-
 if __name__ == '__main__':
-    sys.exit(command())
+    sys.exit(console.run_command(main))

@@ -193,7 +193,7 @@ PIPELINE = '--image-root images --labels annotations --pretrained pretrained.par
 def test_deterministic_sets_its_variables_before_mxnet_is_imported(in_valid, tmp_path, module, arguments):
     (tmp_path / 'fake').mkdir()
     (tmp_path / 'fake/mxnet.py').write_text(SHOWN)
-    code = f'import sys; from {module} import command; sys.exit(command())'
+    code = f'import sys; from icd import commands; sys.exit(commands.start({module!r}))'
     names = [name for name in os.environ if name not in gpu.DETERMINISTIC]
     environment = {**{name: os.environ[name] for name in names},
                    'PYTHONPATH': os.pathsep.join([str(tmp_path / 'fake'), PROJECT])}

@@ -125,7 +125,7 @@ private:
 }  // namespace
 
 void infer(const Problem &problem, float *probability) {
-    const SubnormalsAreZero scope{};
+    [[maybe_unused]] const SubnormalsAreZero scope{};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
