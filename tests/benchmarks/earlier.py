@@ -66,18 +66,14 @@ for _ in sys.stdin:
 
 
 def earlier_code(commit):
-    """Folder of a commit's code, built."""
+    """Folder of a commit's code, built; None where there is no such commit."""
     folder = os.path.join(PROJECT, '.bench-earlier', commit)
     if not os.path.isdir(folder):
-        making = folder + '.part'
-        shutil.rmtree(making, ignore_errors=True)
-        os.makedirs(making)
-        archive = subprocess.Popen(['git', 'archive', commit], cwd=PROJECT, stdout=subprocess.PIPE)
-        subprocess.check_call(['tar', '-x', '-C', making], stdin=archive.stdout)
-        if archive.wait():
-            shutil.rmtree(making)
-            sys.exit(f'no commit {commit} in the Git history of {PROJECT}')
-        os.rename(making, folder)
+        with tempfile.TemporaryDirectory() as making:
+            archive = os.path.join(making, 'code.tar')
+            if subprocess.call(['git', 'archive', '--output', archive, commit], cwd=PROJECT):
+                return None
+            shutil.unpack_archive(archive, folder)
     for root in (folder, PROJECT):
         subprocess.check_call([sys.executable, 'setup.py', '-q', 'build_ext', '--inplace'], cwd=root)
         subprocess.check_call(['make', '-s', '-C', os.path.join(root, 'external', 'superpixel'), 'makeSuperpixel',
@@ -238,7 +234,11 @@ def main():
     parser.add_argument('--weights', metavar='FILE', help="ImageNet's VGG16, for the stages")
     parser.add_argument('--count', type=int, default=38, help='images of the stages (default: %(default)s)')
     options = parser.parse_args()
-    roots = dict(zip(CODES, (earlier_code(options.commit), PROJECT)))
+    earlier = earlier_code(options.commit)
+    if not earlier:
+        print(f'no commit {options.commit} in the Git history of {PROJECT}: nothing is compared')
+        return 0
+    roots = dict(zip(CODES, (earlier, PROJECT)))
     print(f'medians of the processor\'s time: {options.commit}, now, ratio')
     with tempfile.TemporaryDirectory() as folder:
         kept = [compare_functions(roots, folder, options.rounds), compare_program(roots, folder, 5)]
