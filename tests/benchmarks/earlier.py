@@ -39,12 +39,14 @@ import numpy as np
 def module(*names):
     for name in names:
         try:
-            return importlib.import_module(name)
+            found = importlib.import_module(name)
         except ImportError:
-            pass
+            continue
+        if found.__file__.startswith(root + '/icd/'):           # an installed package lends what is missing here
+            return found
     raise ImportError(names)
 
-what, path = sys.argv[1:]
+root, what, path = sys.argv[1:]
 with np.load(path) as file:
     given = dict(file)
 module('icd.parallel', 'icd.runtime').keep_freed_memory()
@@ -124,7 +126,7 @@ def compare_functions(roots, folder, rounds):
     commands = {(method, code): [os.path.join(root, 'external', 'superpixel', 'build', 'benchmark'), image, method, k]
                 for method, k in (('slic', str(superpixels.SLIC_K[600])), ('graph', '75'))
                 for code, root in roots.items()}
-    commands.update({(name, code): ['env', 'PYTHONPATH=' + root, sys.executable, '-c', ONCE, name, path]
+    commands.update({(name, code): ['env', 'PYTHONPATH=' + root, sys.executable, '-c', ONCE, root, name, path]
                      for name, path in arrays(folder).items() for code, root in roots.items()})
     kept = True
     for name in dict.fromkeys(name for name, _ in commands):
