@@ -11,6 +11,7 @@
 namespace superpixel {
 
 constexpr float kLabUnit = 64;  // stored steps in one unit of lightness
+constexpr int kLargestLab = 1 << 14;  // values are below it, and not below its negative
 constexpr int kLanes = 16;      // rows are padded to a multiple of so many pixels, and
 constexpr int kPadRows = 16;    // columns to a multiple of so many
 

@@ -58,21 +58,16 @@ Centre seed(const LabPlanes &lab, int x, int y) {
 }
 
 // ------------------------------------------------------------------------------------------------- rounds
-double total(const float values[kLanes]) {
-    double sum = 0;
-    for (int i = 0; i < kLanes; ++i) sum += values[i];
-    return sum;
-}
-
 // Moves every centre to its pixels' mean. Returns how far they moved on average (city-block distance, pixels).
 double move_centres(const Sums *sums, Centre *centres, int count) {
     double moved = 0;
     for (int c = 0; c < count; ++c) {
-        const double pixels = total(sums[c].count);
-        if (pixels == 0) continue;
-        const auto mean = [&](const float *values) { return static_cast<float>(total(values) / pixels); };
-        const Centre centre = {mean(sums[c].lightness), mean(sums[c].a), mean(sums[c].b), mean(sums[c].x),
-                               mean(sums[c].y)};
+        const Sums &sum = sums[c];
+        if (sum.count() == 0) continue;
+        const auto mean = [&sum](std::int64_t total) {
+            return static_cast<float>(static_cast<double>(total) / static_cast<double>(sum.count()));
+        };
+        const Centre centre = {mean(sum.lightness()), mean(sum.a()), mean(sum.b()), mean(sum.x()), mean(sum.y())};
         moved += std::fabs(centre.x - centres[c].x) + std::fabs(centre.y - centres[c].y);
         centres[c] = centre;
     }
