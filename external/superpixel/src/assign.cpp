@@ -99,6 +99,26 @@ ALWAYS_INLINE void load(const std::int16_t *from, typename Register<kBytes>::Int
     widen(from, std::make_index_sequence<Register<kBytes>::kCount>(), to);
 }
 
+// AVX-512 adds and chooses by a mask in one instruction, others choose in several.
+template <int kBytes, class Integers = typename Register<kBytes>::Integers>
+ALWAYS_INLINE void add_where(const Integers &mask, const Integers &v, Integers &sum) {
+    if constexpr (kBytes == 64)
+        sum = mask ? sum + v : sum;
+    else
+        sum += mask & v;
+}
+
+// `candidate` is larger than what `owner` holds.
+template <int kBytes, class Integers = typename Register<kBytes>::Integers>
+ALWAYS_INLINE void take_where(const Integers &mask, std::int32_t candidate, Integers &owner) {
+    if constexpr (kBytes == 32) {
+        const Integers taken = mask & candidate;
+        owner = taken > owner ? taken : owner;
+    } else {
+        owner = mask ? Integers{} + candidate : owner;
+    }
+}
+
 // As many columns of a tile as a register holds.
 template <int kBytes>
 struct TileSlice {
@@ -125,20 +145,23 @@ ALWAYS_INLINE void find_nearest(TileSlice<kBytes> &slice, int top, int step, con
         b[row] = __builtin_convertvector(slice.b[row], Floats);
     }
     using Rows = Register<4 * kTileRows>::Floats;
-    Rows rows;
-    for (int row = 0; row < kTileRows; ++row) rows[row] = static_cast<float>(row * step);
+    Rows tops, rows;
+    for (int row = 0; row < kTileRows; ++row) {
+        tops[row] = static_cast<float>(top);
+        rows[row] = static_cast<float>(row * step);
+    }
     for (const std::int32_t *candidate = first; candidate != last; ++candidate) {
         const Centre &centre = centres[*candidate];
         const Floats dx = slice.x - centre.x;
         const Floats along = nearness * dx * dx;
-        const Rows dy = rows + (static_cast<float>(top) - centre.y);
+        const Rows dy = rows + (tops - centre.y);
         Rows across = dy * dy * nearness;
-        asm("" : "+m"(across));  // read from memory, each is broadcast by the addition itself
+        asm("" : "+m"(across));  // in memory, from where reading a value for all lanes costs no instruction
 #pragma GCC unroll 8
         for (int row = 0; row < kTileRows; ++row) {
             const Floats dl = lightness[row] - centre.lightness, da = a[row] - centre.a, db = b[row] - centre.b;
             const Floats distance = (along + across[row]) + dl * dl + (da * da + db * db);
-            owner[row] = distance < smallest[row] ? Integers{} + *candidate : owner[row];
+            take_where<kBytes>(distance < smallest[row], *candidate, owner[row]);
             smallest[row] = distance < smallest[row] ? distance : smallest[row];
         }
     }
@@ -154,13 +177,14 @@ ALWAYS_INLINE void disown_padding(TileSlice<kBytes> &slice, int top, int step, c
     }
 }
 
-// Two sums over the pixels of a tile fit in 32 bits. Below is that of a plane's values, counted from -kLargestLab; above
-// that of ones, of columns or of rows.
+// Two sums over the pixels of a tile fit in 31 bits: below that of a plane's values, which are counted from
+// -kLargestLab, above that of ones, of rows or of columns.
 constexpr int kValueBits = 21;
 static_assert(kTileRows * kLanes * (2 * kLargestLab - 1) < 1 << kValueBits, "values of a tile fit");
 static_assert(kTileRows * kLanes * (kLanes - 1) / 2 < 1 << (31 - kValueBits), "columns of a tile fit");
+static_assert(kLanes * kTileRows * (kTileRows - 1) / 2 * kMostStep < 1 << (31 - kValueBits), "rows of a tile fit");
 
-// Makes the values of the slice what is added up. `columns`: of its lanes, as such numbers.
+// Gives the slice's values what is summed up above them. `columns` is that of its lanes.
 template <int kBytes>
 ALWAYS_INLINE void pack(TileSlice<kBytes> &slice, const typename Register<kBytes>::Integers &columns, int step) {
 #pragma GCC unroll 8
@@ -171,7 +195,7 @@ ALWAYS_INLINE void pack(TileSlice<kBytes> &slice, const typename Register<kBytes
     }
 }
 
-// In each four lanes, adds the last two to the first two, of `v` and of `w`, and makes pairs of one of `v` and one of `w`.
+// Of each four lanes v0 to v3 and w0 to w3 makes v0 + v2, w0 + w2, v1 + v3, w1 + w3.
 template <class Integers, std::size_t... kIndex>
 ALWAYS_INLINE void fold(const Integers &v, const Integers &w, std::index_sequence<kIndex...>, Integers &to) {
     constexpr std::size_t kLength = sizeof...(kIndex);
@@ -211,9 +235,9 @@ ALWAYS_INLINE void add_tile(const TileSlice<kBytes> *slices, int top, int left, 
         for (int row = 0; row < kTileRows; ++row) {
             const TileSlice<kBytes> &slice = slices[i];
             const Integers own = slice.owner[row] == centre;
-            lightness = own ? lightness + slice.lightness[row] : lightness;
-            a = own ? a + slice.a[row] : a;
-            b = own ? b + slice.b[row] : b;
+            add_where<kBytes>(own, slice.lightness[row], lightness);
+            add_where<kBytes>(own, slice.a[row], a);
+            add_where<kBytes>(own, slice.b[row], b);
         }
     // Lightness, b in even columns, a, b in odd columns.
     constexpr auto lanes = std::make_index_sequence<Register<kBytes>::kCount>();

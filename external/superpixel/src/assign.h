@@ -11,7 +11,9 @@
 
 namespace superpixel {
 
-// Sums over the pixels of a cluster, with the parts they come in when a tile is added.
+constexpr int kMostStep = 4;
+
+// Sums over the pixels of a cluster, in the parts that a tile is added in. They are exact: whole numbers of 64 bits.
 struct alignas(32) Sums {
     std::int64_t count() const { return positions[0]; }
     std::int64_t lightness() const { return values[0] - kLargestLab * count(); }
@@ -32,7 +34,7 @@ class Candidates {
 public:
     Candidates(const LabPlanes &lab, int num_centres, double reach);
 
-    // `step`: image rows from one that is looked at to the next, 1, 2 or 4.
+    // `step`: image rows from one that is looked at to the next, a power of two up to kMostStep.
     void update(const Centre *centres, int count, int step);
 
     int columns() const { return columns_; }

@@ -76,8 +76,8 @@ double move_centres(const Sums *sums, Centre *centres, int count) {
 
 // Rows from one that is looked at to the next with `rounds` to go. A cluster must have a few of them.
 int row_step(int rounds, double side) {
-    const int step = rounds > kHalfOfRows ? 4 : rounds > kAllRows ? 2 : 1;
-    return std::min(step, side < 8 ? 1 : side < 16 ? 2 : 4);
+    const int step = rounds > kHalfOfRows ? kMostStep : rounds > kAllRows ? 2 : 1;
+    return std::min(step, side < 8 ? 1 : side < 16 ? 2 : kMostStep);
 }
 
 // When the centres have settled, the rounds that look at the same rows are done.
