@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
+#include <utility>
 
 #include "simd.h"
 
@@ -12,6 +14,11 @@ namespace {
 
 constexpr int kTileRows = 4;
 
+// How many of `tiles` tiles, of so many pixels, a window reaches into at most.
+double most_tiles(double reach, int pixels, int tiles) {
+    return std::min(std::floor(2 * reach / pixels) + 2, static_cast<double>(tiles));
+}
+
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------- candidates
@@ -19,37 +26,56 @@ Candidates::Candidates(const LabPlanes &lab, int num_centres, double reach)
     : columns_(lab.stride() / kLanes),
       most_rows_(lab.padded_height() / kTileRows),
       reach_(static_cast<float>(reach)),
-      begin_(static_cast<std::size_t>(columns_) * most_rows_ + 2),
-      centres_(capacity(num_centres, reach)) {}
+      tiles_(num_centres),
+      changes_((static_cast<std::size_t>(columns_) + 1) * (most_rows_ + 1)),
+      begin_(static_cast<std::size_t>(columns_) * most_rows_ + 1),
+      centres_(static_cast<std::size_t>(most_tiles(reach, kLanes, columns_) *
+                                        most_tiles(reach, kTileRows, most_rows_)) *
+               num_centres) {}
 
 void Candidates::update(const Centre *centres, int count, int step) {
     step_ = step;
     rows_ = most_rows_ / step;
-    const std::size_t tiles = static_cast<std::size_t>(columns_) * rows_;
-    std::fill(begin_.get(), begin_.get() + tiles + 2, 0);
-    // Counts begin one entry late, so that filling, which moves every start to its end, makes it the next tile's.
-    std::int32_t *const start = begin_.get() + 1, *const all = centres_.get();
-    for (int c = 0; c < count; ++c) for_each_tile(centres[c], [start](std::size_t tile) { ++start[tile + 1]; });
-    for (std::size_t tile = 0; tile < tiles; ++tile) start[tile + 1] += start[tile];
-    for (int c = 0; c < count; ++c)
-        for_each_tile(centres[c], [start, all, c](std::size_t tile) { all[start[tile]++] = c; });
-}
-
-std::size_t Candidates::capacity(int num_centres, double reach) const {
-    const double across = std::min(std::floor(2 * reach / kLanes) + 2, static_cast<double>(columns_));
-    const double down = std::min(std::floor(2 * reach / kTileRows) + 2, static_cast<double>(most_rows_));
-    return static_cast<std::size_t>(across * down) * num_centres;
-}
-
-template <class Visit>
-void Candidates::for_each_tile(const Centre &centre, Visit visit) const {
-    const int columns = columns_;  // what `visit` writes could be a member, for all the compiler knows
-    const int left = static_cast<int>(std::max(centre.x - reach_, 0.f)) / kLanes;
-    const int right = std::min(static_cast<int>(centre.x + reach_) / kLanes, columns - 1);
-    const int top = static_cast<int>(std::max(centre.y - reach_, 0.f)) / (kTileRows * step_);
-    const int bottom = std::min(static_cast<int>(centre.y + reach_) / (kTileRows * step_), rows_ - 1);
-    for (int row = top; row <= bottom; ++row)
-        for (int column = left; column <= right; ++column) visit(static_cast<std::size_t>(row) * columns + column);
+    // Locals, because what is written could be a member, for all the compiler knows.
+    const int columns = columns_, rows = rows_, shift = __builtin_ctz(kTileRows * step);
+    const float reach = reach_;
+    Tiles *const tiles = tiles_.get();
+    std::int32_t *const changes = changes_.get(), *const all = centres_.get();
+    // A corner of a centre's tiles changes how many centres the tiles to its right and below have.
+    const std::size_t width = static_cast<std::size_t>(columns) + 1;
+    std::fill(changes, changes + width * (rows + 1), 0);
+    for (int c = 0; c < count; ++c) {
+        const Centre &centre = centres[c];
+        const Tiles own = {static_cast<int>(std::max(centre.x - reach, 0.f)) / kLanes,
+                           std::min(static_cast<int>(centre.x + reach) / kLanes + 1, columns),
+                           static_cast<int>(std::max(centre.y - reach, 0.f)) >> shift,
+                           std::min((static_cast<int>(centre.y + reach) >> shift) + 1, rows)};
+        tiles[c] = own;
+        ++changes[own.top * width + own.left];
+        --changes[own.top * width + own.right];
+        --changes[own.bottom * width + own.left];
+        ++changes[own.bottom * width + own.right];
+    }
+    // Starts lie one entry late, so that filling, which moves every start to its end, makes it the next tile's.
+    std::int32_t *const start = begin_.get() + 1;
+    std::int32_t next = 0;
+    begin_[0] = 0;
+    for (int row = 0; row < rows; ++row) {
+        std::int32_t *const here = changes + row * width, *const below = here + width;
+        for (int column = 0, centres_here = 0; column < columns; ++column) {
+            below[column] += here[column];
+            centres_here += here[column];
+            start[static_cast<std::size_t>(row) * columns + column] = next;
+            next += centres_here;
+        }
+    }
+    for (int c = 0; c < count; ++c) {
+        const Tiles own = tiles[c];
+        for (int column = own.left; column < own.right; ++column) {
+            std::int32_t *at = start + static_cast<std::size_t>(own.top) * columns + column;
+            for (int row = own.top; row < own.bottom; ++row, at += columns) all[(*at)++] = c;
+        }
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- assignment
@@ -60,22 +86,37 @@ struct Register {
     static constexpr int kCount = kBytes / 4;
     typedef float Floats __attribute__((vector_size(kBytes)));
     typedef std::int32_t Integers __attribute__((vector_size(kBytes)));
-    typedef std::int16_t Halves __attribute__((vector_size(kBytes / 2)));
 };
 
-template <int kBytes>
-ALWAYS_INLINE void load(const std::int16_t *from, typename Register<kBytes>::Floats &to) {
-    typename Register<kBytes>::Halves values;
-    std::memcpy(&values, from, sizeof values);
-    to = __builtin_convertvector(values, typename Register<kBytes>::Floats);
+// Value by value, because GCC makes one instruction of this, and several of a conversion of vectors.
+template <class Integers, std::size_t... kIndex>
+ALWAYS_INLINE void widen(const std::int16_t *from, std::index_sequence<kIndex...>, Integers &to) {
+    to = Integers{from[kIndex]...};
 }
 
-template <class Vector>
-ALWAYS_INLINE void add_to(float *to, const Vector &v) {
-    Vector sum;
-    std::memcpy(&sum, to, sizeof sum);
-    sum += v;
-    std::memcpy(to, &sum, sizeof sum);
+template <int kBytes>
+ALWAYS_INLINE void load(const std::int16_t *from, typename Register<kBytes>::Integers &to) {
+    widen(from, std::make_index_sequence<Register<kBytes>::kCount>(), to);
+}
+
+// AVX-512 adds and chooses by a mask in one instruction, others choose in several.
+template <int kBytes, class Integers = typename Register<kBytes>::Integers>
+ALWAYS_INLINE void add_where(const Integers &mask, const Integers &v, Integers &sum) {
+    if constexpr (kBytes == 64)
+        sum = mask ? sum + v : sum;
+    else
+        sum += mask & v;
+}
+
+// `candidate` is larger than what `owner` holds.
+template <int kBytes, class Integers = typename Register<kBytes>::Integers>
+ALWAYS_INLINE void take_where(const Integers &mask, std::int32_t candidate, Integers &owner) {
+    if constexpr (kBytes == 32) {
+        const Integers taken = mask & candidate;
+        owner = taken > owner ? taken : owner;
+    } else {
+        owner = mask ? Integers{} + candidate : owner;
+    }
 }
 
 // As many columns of a tile as a register holds.
@@ -83,8 +124,8 @@ template <int kBytes>
 struct TileSlice {
     using Floats = typename Register<kBytes>::Floats;
     using Integers = typename Register<kBytes>::Integers;
-    Floats x, lightness[kTileRows], a[kTileRows], b[kTileRows];
-    Integers owner[kTileRows];
+    Floats x;
+    Integers lightness[kTileRows], a[kTileRows], b[kTileRows], owner[kTileRows];
 };
 
 // The centre of the smallest distance, the first of equal ones, for every pixel of the slice.
@@ -93,25 +134,34 @@ ALWAYS_INLINE void find_nearest(TileSlice<kBytes> &slice, int top, int step, con
                                 const std::int32_t *last, const Centre *centres, float nearness) {
     using Floats = typename Register<kBytes>::Floats;
     using Integers = typename Register<kBytes>::Integers;
-    Floats smallest[kTileRows];
+    Floats smallest[kTileRows], lightness[kTileRows], a[kTileRows], b[kTileRows];
     Integers owner[kTileRows];
+#pragma GCC unroll 8
     for (int row = 0; row < kTileRows; ++row) {
         smallest[row] = Floats{} + std::numeric_limits<float>::max();
         owner[row] = Integers{};
+        lightness[row] = __builtin_convertvector(slice.lightness[row], Floats);
+        a[row] = __builtin_convertvector(slice.a[row], Floats);
+        b[row] = __builtin_convertvector(slice.b[row], Floats);
+    }
+    using Rows = Register<4 * kTileRows>::Floats;
+    Rows tops, rows;
+    for (int row = 0; row < kTileRows; ++row) {
+        tops[row] = static_cast<float>(top);
+        rows[row] = static_cast<float>(row * step);
     }
     for (const std::int32_t *candidate = first; candidate != last; ++candidate) {
         const Centre &centre = centres[*candidate];
         const Floats dx = slice.x - centre.x;
         const Floats along = nearness * dx * dx;
-        const float dy = static_cast<float>(top) - centre.y;
+        const Rows dy = rows + (tops - centre.y);
+        Rows across = dy * dy * nearness;
+        asm("" : "+m"(across));  // in memory, from where reading a value for all lanes costs no instruction
 #pragma GCC unroll 8
         for (int row = 0; row < kTileRows; ++row) {
-            const float row_dy = dy + static_cast<float>(row * step);
-            const float across = row_dy * row_dy * nearness;
-            const Floats dl = slice.lightness[row] - centre.lightness, da = slice.a[row] - centre.a,
-                         db = slice.b[row] - centre.b;
-            const Floats distance = (along + across) + dl * dl + (da * da + db * db);
-            owner[row] = distance < smallest[row] ? Integers{} + *candidate : owner[row];
+            const Floats dl = lightness[row] - centre.lightness, da = a[row] - centre.a, db = b[row] - centre.b;
+            const Floats distance = (along + across[row]) + dl * dl + (da * da + db * db);
+            take_where<kBytes>(distance < smallest[row], *candidate, owner[row]);
             smallest[row] = distance < smallest[row] ? distance : smallest[row];
         }
     }
@@ -127,39 +177,94 @@ ALWAYS_INLINE void disown_padding(TileSlice<kBytes> &slice, int top, int step, c
     }
 }
 
+// Two sums over the pixels of a tile fit in 31 bits: below that of a plane's values, which are counted from
+// -kLargestLab, above that of ones, of rows or of columns.
+constexpr int kValueBits = 21;
+static_assert(kTileRows * kLanes * (2 * kLargestLab - 1) < 1 << kValueBits, "values of a tile fit");
+static_assert(kTileRows * kLanes * (kLanes - 1) / 2 < 1 << (31 - kValueBits), "columns of a tile fit");
+static_assert(kLanes * kTileRows * (kTileRows - 1) / 2 * kMostStep < 1 << (31 - kValueBits), "rows of a tile fit");
+
+// Gives the slice's values what is summed up above them. `columns` is that of its lanes.
 template <int kBytes>
-ALWAYS_INLINE void add_slice(const TileSlice<kBytes> &slice, int top, int step, std::int32_t candidate, int at,
-                             Sums &to) {
-    using Floats = typename Register<kBytes>::Floats;
-    using Integers = typename Register<kBytes>::Integers;
-    Floats lightness{}, a{}, b{};
-    Integers count{}, rows{};
+ALWAYS_INLINE void pack(TileSlice<kBytes> &slice, const typename Register<kBytes>::Integers &columns, int step) {
 #pragma GCC unroll 8
     for (int row = 0; row < kTileRows; ++row) {
-        const Integers own = slice.owner[row] == candidate;  // all bits set, -1, where it is so
-        lightness += reinterpret_cast<Floats>(own & reinterpret_cast<Integers>(slice.lightness[row]));
-        a += reinterpret_cast<Floats>(own & reinterpret_cast<Integers>(slice.a[row]));
-        b += reinterpret_cast<Floats>(own & reinterpret_cast<Integers>(slice.b[row]));
-        count -= own;
-        rows += own & row;
+        slice.lightness[row] += kLargestLab + (1 << kValueBits);
+        slice.a[row] += kLargestLab + (row * step << kValueBits);
+        slice.b[row] += columns;
     }
-    const Floats pixels = __builtin_convertvector(count, Floats);
-    add_to(to.lightness + at, lightness);
-    add_to(to.a + at, a);
-    add_to(to.b + at, b);
-    add_to(to.x + at, pixels * slice.x);
-    add_to(to.y + at,
-           pixels * static_cast<float>(top) + __builtin_convertvector(rows, Floats) * static_cast<float>(step));
-    add_to(to.count + at, pixels);
+}
+
+// Of each four lanes v0 to v3 and w0 to w3 makes v0 + v2, w0 + w2, v1 + v3, w1 + w3.
+template <class Integers, std::size_t... kIndex>
+ALWAYS_INLINE void fold(const Integers &v, const Integers &w, std::index_sequence<kIndex...>, Integers &to) {
+    constexpr std::size_t kLength = sizeof...(kIndex);
+    to = __builtin_shuffle(v, w, Integers{(kIndex / 4 * 4 + kIndex % 4 / 2 + kIndex % 2 * kLength)...}) +
+         __builtin_shuffle(v, w, Integers{(kIndex / 4 * 4 + kIndex % 4 / 2 + kIndex % 2 * kLength + 2)...});
+}
+
+using FourIntegers = Register<16>::Integers;
+
+template <int kBytes>
+ALWAYS_INLINE void add_fours(const typename Register<kBytes>::Integers &v, FourIntegers &sum) {
+    if constexpr (kBytes == sizeof sum) {
+        sum = v;
+    } else {
+        typename Register<kBytes / 2>::Integers halves[2];
+        std::memcpy(halves, &v, sizeof v);
+        add_fours<kBytes / 2>(halves[0] + halves[1], sum);
+    }
+}
+
+ALWAYS_INLINE void add_to(std::int64_t *to, const FourIntegers &v) {
+    typedef std::int64_t FourLong __attribute__((vector_size(32)));
+    FourLong sum;
+    std::memcpy(&sum, to, sizeof sum);
+    sum += FourLong{v[0], v[1], v[2], v[3]};  // value by value as in `load`
+    std::memcpy(to, &sum, sizeof sum);
+}
+
+// Adds what a centre owns of a tile.
+template <int kBytes>
+ALWAYS_INLINE void add_tile(const TileSlice<kBytes> *slices, int top, int left, std::int32_t centre, Sums &to) {
+    using Integers = typename Register<kBytes>::Integers;
+    Integers lightness{}, a{}, b{};
+#pragma GCC unroll 4
+    for (int i = 0; i < kLanes / Register<kBytes>::kCount; ++i)
+#pragma GCC unroll 8
+        for (int row = 0; row < kTileRows; ++row) {
+            const TileSlice<kBytes> &slice = slices[i];
+            const Integers own = slice.owner[row] == centre;
+            add_where<kBytes>(own, slice.lightness[row], lightness);
+            add_where<kBytes>(own, slice.a[row], a);
+            add_where<kBytes>(own, slice.b[row], b);
+        }
+    // Lightness, b in even columns, a, b in odd columns.
+    constexpr auto lanes = std::make_index_sequence<Register<kBytes>::kCount>();
+    fold(lightness, a, lanes, a);
+    fold(a, b, lanes, b);
+    FourIntegers sum;
+    add_fours<kBytes>(b, sum);
+    const FourIntegers positions = sum >> kValueBits;
+    add_to(to.values, sum & ((1 << kValueBits) - 1));
+    add_to(to.positions, positions);
+    to.left += static_cast<std::int64_t>(left) * positions[0];
+    to.top += static_cast<std::int64_t>(top) * positions[0];
 }
 
 template <int kBytes>
 ALWAYS_INLINE void assign_tiles_body(const LabPlanes &lab, const Candidates &candidates, const Centre *centres,
                                      float nearness, std::int32_t *clusters, Sums *sums) {
     using R = Register<kBytes>;
+    constexpr int kSlices = kLanes / R::kCount;
     typename R::Floats lane;
-    for (int i = 0; i < R::kCount; ++i) lane[i] = static_cast<float>(i);
-    TileSlice<kBytes> slice;
+    typename R::Integers columns[kSlices];
+    for (int i = 0; i < R::kCount; ++i) {
+        lane[i] = static_cast<float>(i);
+        for (int slice = 0; slice < kSlices; ++slice)
+            columns[slice][i] = kLargestLab + ((slice * R::kCount + i) << kValueBits);
+    }
+    TileSlice<kBytes> slices[kSlices];
     const int step = candidates.step();
     const std::size_t stride = static_cast<std::size_t>(lab.stride()) * step;
     for (int tile_row = 0; tile_row < candidates.rows(); ++tile_row)
@@ -167,10 +272,15 @@ ALWAYS_INLINE void assign_tiles_body(const LabPlanes &lab, const Candidates &can
             const std::size_t tile = static_cast<std::size_t>(tile_row) * candidates.columns() + tile_column;
             const std::int32_t *const first = candidates.begin(tile), *const last = candidates.end(tile);
             if (first == last) continue;  // every centre moved away: pixels keep what they have
-            const int top = tile_row * kTileRows * step;
-            for (int left = tile_column * kLanes; left < (tile_column + 1) * kLanes; left += R::kCount) {
-                const std::size_t at = static_cast<std::size_t>(top) * lab.stride() + left;  // the slice's first
-                slice.x = lane + static_cast<float>(left);
+            const int top = tile_row * kTileRows * step, left = tile_column * kLanes;
+            const bool padded = left + kLanes > lab.width() || top + kTileRows * step > lab.height();
+#pragma GCC unroll 4
+            for (int i = 0; i < kSlices; ++i) {
+                TileSlice<kBytes> &slice = slices[i];
+                const int column = left + i * R::kCount;
+                const std::size_t at = static_cast<std::size_t>(top) * lab.stride() + column;  // the slice's first
+                slice.x = lane + static_cast<float>(column);
+#pragma GCC unroll 8
                 for (int row = 0; row < kTileRows; ++row) {
                     load<kBytes>(lab.lightness() + at + row * stride, slice.lightness[row]);
                     load<kBytes>(lab.a() + at + row * stride, slice.a[row]);
@@ -180,11 +290,12 @@ ALWAYS_INLINE void assign_tiles_body(const LabPlanes &lab, const Candidates &can
                 for (int row = 0; row < kTileRows; ++row)
                     std::memcpy(clusters + at + row * stride, &slice.owner[row], sizeof slice.owner[row]);
                 if (!sums) continue;
-                if (left + R::kCount > lab.width() || top + kTileRows * step > lab.height())
-                    disown_padding<kBytes>(slice, top, step, lab);
-                for (const std::int32_t *candidate = first; candidate != last; ++candidate)
-                    add_slice<kBytes>(slice, top, step, *candidate, left % kLanes, sums[*candidate]);
+                if (padded) disown_padding<kBytes>(slice, top, step, lab);
+                pack<kBytes>(slice, columns[i], step);
             }
+            if (!sums) continue;
+            for (const std::int32_t *candidate = first; candidate != last; ++candidate)
+                add_tile<kBytes>(slices, top, left, *candidate, sums[*candidate]);
         }
 }
 BUILD_FOR_EACH(assign_tiles,

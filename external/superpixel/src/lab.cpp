@@ -74,7 +74,7 @@ ALWAYS_INLINE void smooth_across_body(const float *__restrict above, const float
                                       const float *__restrict below, int width, std::int16_t *__restrict out) {
     for (int x = 0; x < width; ++x) {
         const float value = (1.f / 6) * (above[x] + below[x]) + (4.f / 6) * row[x];
-        out[x] = static_cast<std::int16_t>(static_cast<std::int32_t>(value + 16384.5f) - 16384);
+        out[x] = static_cast<std::int16_t>(static_cast<std::int32_t>(value + (kLargestLab + .5f)) - kLargestLab);
     }
 }
 BUILD_FOR_EACH(smooth_across, (const float *above, const float *row, const float *below, int width, std::int16_t *out),
@@ -97,13 +97,16 @@ LabPlanes::LabPlanes(const Image &image)
     for (int y = 0; y <= height_; ++y) {
         if (y < height_) {
             const std::uint8_t *pixel = image.bgr + y * image.stride;
-            for (int channel = 0; channel < 3; ++channel) {
-                float *row = channels.get() + channel * padded;
-                for (int x = 0; x < width_; ++x) row[x] = linear[pixel[3 * x + channel]];
-                std::fill(row + width_, row + stride_, row[width_ - 1]);
+            float *const blue = channels.get(), *const green = blue + padded, *const red = green + padded;
+#pragma GCC unroll 4
+            for (int x = 0; x < width_; ++x) {
+                blue[x] = linear[pixel[3 * x]];
+                green[x] = linear[pixel[3 * x + 1]];
+                red[x] = linear[pixel[3 * x + 2]];
             }
+            for (float *row : {blue, green, red}) std::fill(row + width_, row + stride_, row[width_ - 1]);
             float *const l = lab.get() + kLanes, *const a = l + padded, *const b = a + padded;
-            lab_row(channels.get() + 2 * padded, channels.get() + padded, channels.get(), stride_, l, a, b);
+            lab_row(red, green, blue, stride_, l, a, b);
             for (int plane = 0; plane < 3; ++plane) {
                 float *row = l + plane * padded;
                 row[-1] = row[0];

@@ -10,9 +10,10 @@
 
 namespace superpixel {
 
-constexpr float kLabUnit = 64;  // stored steps in one unit of lightness
-constexpr int kLanes = 16;      // rows are padded to a multiple of so many pixels, and
-constexpr int kPadRows = 16;    // columns to a multiple of so many
+constexpr float kLabUnit = 64;        // stored steps in one unit of lightness
+constexpr int kLargestLab = 1 << 14;  // stored values are below it, and not below its negative
+constexpr int kLanes = 16;            // rows are padded to a multiple of so many pixels, and
+constexpr int kPadRows = 16;          // columns to a multiple of so many
 
 // Lightness, a and b (CIE 1976, white of D65, sRGB with its gamma) in steps of 1 / kLabUnit, chroma (a and b)
 // stretched by 1.5, slightly smoothed. The padding repeats the last pixel of rows and columns.

@@ -58,21 +58,16 @@ Centre seed(const LabPlanes &lab, int x, int y) {
 }
 
 // ------------------------------------------------------------------------------------------------- rounds
-double total(const float values[kLanes]) {
-    double sum = 0;
-    for (int i = 0; i < kLanes; ++i) sum += values[i];
-    return sum;
-}
-
 // Moves every centre to its pixels' mean. Returns how far they moved on average (city-block distance, pixels).
 double move_centres(const Sums *sums, Centre *centres, int count) {
     double moved = 0;
     for (int c = 0; c < count; ++c) {
-        const double pixels = total(sums[c].count);
-        if (pixels == 0) continue;
-        const auto mean = [&](const float *values) { return static_cast<float>(total(values) / pixels); };
-        const Centre centre = {mean(sums[c].lightness), mean(sums[c].a), mean(sums[c].b), mean(sums[c].x),
-                               mean(sums[c].y)};
+        const Sums &sum = sums[c];
+        if (sum.count() == 0) continue;
+        const auto mean = [&sum](std::int64_t total) {
+            return static_cast<float>(static_cast<double>(total) / static_cast<double>(sum.count()));
+        };
+        const Centre centre = {mean(sum.lightness()), mean(sum.a()), mean(sum.b()), mean(sum.x()), mean(sum.y())};
         moved += std::fabs(centre.x - centres[c].x) + std::fabs(centre.y - centres[c].y);
         centres[c] = centre;
     }
@@ -81,8 +76,8 @@ double move_centres(const Sums *sums, Centre *centres, int count) {
 
 // Rows from one that is looked at to the next with `rounds` to go. A cluster must have a few of them.
 int row_step(int rounds, double side) {
-    const int step = rounds > kHalfOfRows ? 4 : rounds > kAllRows ? 2 : 1;
-    return std::min(step, side < 8 ? 1 : side < 16 ? 2 : 4);
+    const int step = rounds > kHalfOfRows ? kMostStep : rounds > kAllRows ? 2 : 1;
+    return std::min(step, side < 8 ? 1 : side < 16 ? 2 : kMostStep);
 }
 
 // When the centres have settled, the rounds that look at the same rows are done.

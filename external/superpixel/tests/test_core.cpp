@@ -229,6 +229,18 @@ void test_absorption() {
     }
 }
 
+// Sums over a hundred thousand pixels are exact, too: here a value in the last place decides a tie.
+void test_large_superpixels() {
+    context = "large superpixels";
+    std::mt19937 random(1);
+    const TestImage drawn = draw(800, 700, 4, random);
+    const Method slic = [](const Image &i, int k, std::int32_t *l) { return superpixel::slic(i, k, {}, l); };
+    const Labels labels = run(slic, drawn.image(), 40000);
+    check(labels == plain_slic(drawn, 40000, {}), "plain SLIC gives the same labels");
+    check(same_with_each_instruction_set(slic, drawn.image(), 40000, labels),
+          "every instruction set gives the same labels");
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
@@ -239,6 +251,7 @@ int main(int count, char **arguments) {
     test_edge();
     test_flat();
     test_absorption();
+    test_large_superpixels();
     test_random_images(images, seed);
     std::printf("%s: %d random images and the known answers\n", failures ? "FAILED" : "passed", images);
     return failures ? 1 : 0;
