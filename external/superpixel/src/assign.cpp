@@ -5,7 +5,6 @@
 #include <cstring>
 #include <limits>
 #include <utility>
-#include <utility>
 
 #include "simd.h"
 
@@ -195,12 +194,24 @@ ALWAYS_INLINE void pack(TileSlice<kBytes> &slice, const typename Register<kBytes
     }
 }
 
+// Lanes of v, then of w, by their numbers. What Clang has is in GCC from version 12 on.
+template <class Integers, std::size_t... kNumber>
+ALWAYS_INLINE void pick(const Integers &v, const Integers &w, std::index_sequence<kNumber...>, Integers &to) {
+#if defined(__clang__)
+    to = __builtin_shufflevector(v, w, kNumber...);
+#else
+    to = __builtin_shuffle(v, w, Integers{kNumber...});
+#endif
+}
+
 // Of each four lanes v0 to v3 and w0 to w3 makes v0 + v2, w0 + w2, v1 + v3, w1 + w3.
 template <class Integers, std::size_t... kIndex>
 ALWAYS_INLINE void fold(const Integers &v, const Integers &w, std::index_sequence<kIndex...>, Integers &to) {
     constexpr std::size_t kLength = sizeof...(kIndex);
-    to = __builtin_shuffle(v, w, Integers{(kIndex / 4 * 4 + kIndex % 4 / 2 + kIndex % 2 * kLength)...}) +
-         __builtin_shuffle(v, w, Integers{(kIndex / 4 * 4 + kIndex % 4 / 2 + kIndex % 2 * kLength + 2)...});
+    Integers first, second;
+    pick(v, w, std::index_sequence<(kIndex / 4 * 4 + kIndex % 4 / 2 + kIndex % 2 * kLength)...>(), first);
+    pick(v, w, std::index_sequence<(kIndex / 4 * 4 + kIndex % 4 / 2 + kIndex % 2 * kLength + 2)...>(), second);
+    to = first + second;
 }
 
 using FourIntegers = Register<16>::Integers;
