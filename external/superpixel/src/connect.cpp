@@ -1,130 +1,91 @@
 #include "connect.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
+
+#include "runs.h"
+#include "simd.h"
 
 namespace superpixel {
 namespace {
 
 constexpr std::int32_t kNone = -1;
-
-// Pixels of one cluster next to each other in a row: from column `start` to the start of the next run.
-struct Run {
-    std::int32_t start;
-    std::int32_t piece;         // while pieces are searched for: an earlier run of the same piece, or this one
-    std::int32_t above, below;  // the last runs of the rows above and below that share a column with this one
-};
-
-// All runs in raster order. Those of row y are in [first(y), end(y)), and runs[end(y)] starts where the row ends.
-class Runs {
-public:
-    Runs(const LabPlanes &lab, const std::int32_t *clusters)
-        : first_(static_cast<std::size_t>(lab.height()) + 1), runs_(count(lab, clusters)) {
-        std::int32_t next = 0;
-        for (int y = 0; y < lab.height(); ++y) {
-            const std::int32_t *row = clusters + static_cast<std::size_t>(y) * lab.stride();
-            first_[y] = next;
-            runs_[next] = {0, next, kNone, kNone};
-            ++next;
-            for (int x = 1; x < lab.width(); ++x) {
-                runs_[next] = {x, next, kNone, kNone};
-                next += row[x] != row[x - 1];
-            }
-            runs_[next] = {lab.width(), next, kNone, kNone};
-            ++next;
-        }
-        first_[lab.height()] = next;
-    }
-
-    std::int32_t first(int y) const { return first_[y]; }
-    std::int32_t end(int y) const { return first_[y + 1] - 1; }
-    Run &operator[](std::int32_t run) { return runs_[run]; }
-
-    // Numbers the connected pieces in raster order of their first pixels, in Run::piece. Returns how many.
-    std::int32_t number_pieces(const LabPlanes &lab, const std::int32_t *clusters) {
-        for (int y = 1; y < lab.height(); ++y)
-            join_rows(y, clusters + static_cast<std::size_t>(y) * lab.stride(), lab.stride());
-        std::int32_t pieces = 0;
-        for (int y = 0; y < lab.height(); ++y)
-            for (std::int32_t run = first(y); run < end(y); ++run)
-                runs_[run].piece = runs_[run].piece == run ? pieces++ : runs_[runs_[run].piece].piece;
-        return pieces;
-    }
-
-private:
-    static std::size_t count(const LabPlanes &lab, const std::int32_t *clusters) {
-        std::size_t runs = 0;
-        for (int y = 0; y < lab.height(); ++y) {
-            const std::int32_t *row = clusters + static_cast<std::size_t>(y) * lab.stride();
-            std::int32_t changes = 2;
-            for (int x = 1; x < lab.width(); ++x) changes += row[x] != row[x - 1];
-            runs += changes;
-        }
-        return runs;
-    }
-
-    // Walks along row y and the row above, over pairs of runs that share a column.
-    void join_rows(int y, const std::int32_t *row, int stride) {
-        for (std::int32_t above = first(y - 1), run = first(y); run < end(y);) {
-            runs_[run].above = above;
-            runs_[above].below = run;
-            // Whether two runs are of one cluster is hard to foresee: both ways take the same steps.
-            const bool same = row[runs_[run].start] == row[runs_[above].start - stride];
-            const std::int32_t a = earliest(above), b = earliest(run), later = std::max(a, b);
-            runs_[later].piece = same ? std::min(a, b) : later;
-            const std::int32_t above_end = runs_[above + 1].start, run_end = runs_[run + 1].start;
-            above += above_end <= run_end;
-            run += run_end <= above_end;
-        }
-    }
-
-    std::int32_t earliest(std::int32_t run) {
-        std::int32_t first = runs_[runs_[run].piece].piece;
-        while (runs_[first].piece != first) first = runs_[first].piece = runs_[runs_[first].piece].piece;
-        runs_[run].piece = first;
-        return first;
-    }
-
-    Buffer<std::int32_t> first_;
-    Buffer<Run> runs_;
-};
+constexpr std::int32_t kUnknown = std::numeric_limits<std::int32_t>::max();  // a piece after all others
 
 class Pieces {
 public:
-    Pieces(const LabPlanes &lab, Runs &runs, std::int32_t count, const std::int32_t *clusters, const Centre *centres,
-           int min_size)
-        : min_size_(min_size), count_(count), pieces_(count) {
-        for (std::int32_t p = 0; p < count; ++p) pieces_[p] = {p, 0, kNone, {}, {kNone, kNone}, kNone, kNone};
-        for (int y = 0; y < lab.height(); ++y) {
-            const std::int32_t *row = clusters + static_cast<std::size_t>(y) * lab.stride();
-            for (std::int32_t run = runs.first(y); run < runs.end(y); ++run) {
-                Piece &piece = pieces_[runs[run].piece];
-                piece.size += runs[run + 1].start - runs[run].start;
-                piece.cluster = row[runs[run].start];
-            }
+    Pieces(const LabPlanes &lab, const Runs &runs, int min_size)
+        : lab_(lab),
+          runs_(runs),
+          min_size_(min_size),
+          begin_(static_cast<std::size_t>(runs.count()) + 1),
+          piece_(runs.count()),
+          up_(static_cast<std::size_t>(runs.count()) + 1),
+          same_(static_cast<std::size_t>(lab.width()) + 1) {}
+
+    // Numbers pieces in the order of their first pixels. Of those that grow together further down, the first one stands
+    // for all.
+    ALWAYS_INLINE void find(const std::int32_t *clusters, const Centre *centres) {
+        Buffer<std::int32_t> size(static_cast<std::size_t>(runs_.count()) + 1);
+        Buffer<std::int32_t> cluster(static_cast<std::size_t>(runs_.count()) + 1);
+        std::int32_t run = 0, count = 0;
+        std::fill(piece_.get(), piece_.get() + runs_.count(), kUnknown);
+        for (int y = 0; y < lab_.height(); ++y) {
+            if (y > 0) join_row(y);
+            const std::int32_t *const row = clusters + static_cast<std::size_t>(y) * lab_.stride();
+            std::int32_t last_piece = count, last_x = 0;
+            size[last_piece] = 0;
+            for (int i = 0, words = runs_.words(); i < words; ++i)
+                for (std::uint64_t starts = runs_.starts(y)[i]; starts != 0; starts &= starts - 1, ++run) {
+                    const int x = i * kWord + lowest_bit(starts);
+                    begin_[run] = y * lab_.width() + x;
+                    size[last_piece] += x - last_x;
+                    // Whether a run begins a piece is hard to foresee: both ways take the same steps.
+                    const std::int32_t known = piece_[run];
+                    up_[count] = count;
+                    size[count] = 0;
+                    cluster[count] = row[x];
+                    last_piece = piece_[run] = std::min(known, count);
+                    last_x = x;
+                    count += known == kUnknown;
+                }
+            size[last_piece] += lab_.width() - last_x;
         }
-        Buffer<std::int32_t> small(lab.width());  // runs of small pieces in a row
-        for (int y = 0; y < lab.height(); ++y) {
-            int num_small = 0;
-            for (std::int32_t run = runs.first(y); run < runs.end(y); ++run) {
-                small[num_small] = run;
-                num_small += pieces_[runs[run].piece].size < min_size;
-            }
-            for (int i = 0; i < num_small; ++i) {
-                Piece &piece = pieces_[runs[small[i]].piece];
-                add_colours(lab, static_cast<std::size_t>(y) * lab.stride(), runs[small[i]].start,
-                            runs[small[i] + 1].start, piece);
-                add_borders(runs, y, small[i], piece);
-            }
-        }
+        begin_[run] = lab_.width() * lab_.height();
+        count_ = count;
+        pieces_ = Buffer<Piece>(count);
         for (std::int32_t p = 0; p < count; ++p) {
+            const Centre &centre = centres[cluster[p]];
+            pieces_[p] = {{centre.lightness, centre.a, centre.b}, 0, p, kNone, 0, 0};
+            up_[p] = up_[up_[p]];
+            pieces_[up_[p]].size += size[p];
+        }
+    }
+
+    // Finds neighbours and mean colours of small pieces.
+    ALWAYS_INLINE void look_around() {
+        const std::vector<SmallRun> runs = list_small();
+        std::size_t pixels = 0;
+        for (const std::int32_t p : small_) pixels += pieces_[p].size;
+        borders_ = Buffer<std::int32_t>(2 * (pixels + runs.size()) + 1);
+        std::int32_t *end = borders_.get();
+        for (const std::int32_t p : small_) {
             Piece &piece = pieces_[p];
-            const Centre &centre = centres[piece.cluster];
-            if (piece.size < min_size)
-                piece.colour.scale(1.f / static_cast<float>(piece.size));
-            else
-                piece.colour = {centre.lightness, centre.a, centre.b};
+            piece.first_border = static_cast<std::int32_t>(end - borders_.get());
+            Colour sum = {0, 0, 0};
+            std::int32_t known = p;
+            for (std::int32_t i = piece.first_run; i != kNone; i = runs[i].next) {
+                const std::int32_t *const before = end;
+                end = add_neighbours(p, runs[i].run, runs[i].y, known, end);
+                known = end > before ? *before : known;
+                add_colours(runs[i].run, runs[i].y, sum);
+            }
+            piece.end_border = static_cast<std::int32_t>(end - borders_.get());
+            const float scale = 1.f / static_cast<float>(piece.size);
+            piece.colour = {sum.lightness * scale, sum.a * scale, sum.b * scale};
         }
     }
 
@@ -133,7 +94,7 @@ public:
         // What is still too small after it grew has another turn at the end of the line.
         for (std::size_t i = 0; i < small.size(); ++i) {
             const std::int32_t piece = small[i];
-            if (pieces_[piece].up != piece || pieces_[piece].size >= min_size_) continue;
+            if (up_[piece] != piece || pieces_[piece].size >= min_size_) continue;
             const std::int32_t neighbour = most_similar_neighbour(piece);
             if (neighbour == kNone) return;  // it is the whole image
             const std::int32_t joined = join(piece, neighbour);
@@ -141,93 +102,175 @@ public:
         }
     }
 
-    std::int32_t find(std::int32_t p) {
-        while (pieces_[p].up != p) p = pieces_[p].up = pieces_[pieces_[p].up].up;
-        return p;
+    int label(std::int32_t *labels) {
+        Buffer<std::int32_t> number(count_);
+        std::int32_t next = 0;
+        for (std::int32_t p = 0; p < count_; ++p) {
+            const std::int32_t first = first_of(p);
+            number[p] = next;
+            number[p] = number[first];
+            next += first == p;
+        }
+        // Whole portions are quick. What is filled beyond a run's end is filled anew by the next runs.
+        constexpr int kPortion = 16;
+        const std::int32_t runs = runs_.count(), last_begin = begin_[runs] - kPortion;
+        std::int32_t run = 0;
+        for (; run < runs && begin_[run + 1] <= last_begin; ++run) {
+            const std::int32_t value = number[piece_[run]], end = begin_[run + 1];
+            for (std::int32_t at = begin_[run]; at < end; at += kPortion)
+                for (int i = 0; i < kPortion; ++i) labels[at + i] = value;
+        }
+        for (; run < runs; ++run) std::fill(labels + begin_[run], labels + begin_[run + 1], number[piece_[run]]);
+        return next;
     }
 
 private:
     struct Colour {
         float lightness, a, b;
-        void scale(float by) {
-            lightness *= by;
-            a *= by;
-            b *= by;
-        }
     };
     struct Piece {
-        std::int32_t up;  // the piece it was absorbed by, itself at first
+        Colour colour;  // its mean; of a large piece, its cluster's mean
         std::int32_t size;
-        std::int32_t cluster;
-        Colour colour;                           // its mean; of a large piece, its cluster's mean
-        std::int32_t latest[2];                  // neighbours whose borders were found last
-        std::int32_t first_border, last_border;  // a list in borders_, of small pieces only
+        std::int32_t ring;  // the next of the pieces that were joined, from the last one back to the first
+        // Of small pieces only: in the list of small runs, and in borders_.
+        std::int32_t first_run, first_border, end_border;
     };
-    struct Border {
-        std::int32_t neighbour, next;
+    struct Pair {
+        std::int32_t p, q;
     };
+    struct SmallRun {
+        std::int32_t run, y, next;  // the piece's next one
+    };
+
+    // Runs are joined to pieces of the row above. Where two pieces meet is noted, to be looked at after the row.
+    ALWAYS_INLINE void join_row(int y) {
+        Pair *end = same_.get();
+        for (int i = 0, words = runs_.words(); i < words; ++i) {
+            const std::uint64_t starts = runs_.starts(y)[i], starts_above = runs_.starts(y - 1)[i];
+            std::int32_t *const row = piece_.get() + runs_.before(y)[i];
+            const std::int32_t *const above = piece_.get() + runs_.before(y - 1)[i];
+            for (std::uint64_t joins = runs_.joins(y)[i]; joins != 0; joins &= joins - 1) {
+                const std::uint64_t up_to = joins ^ (joins - 1);
+                std::int32_t &p = row[count_bits(starts & up_to) - 1];
+                const std::int32_t q = above[count_bits(starts_above & up_to) - 1];
+                *end = {p, q};
+                end += (p != kUnknown) & (p != q);
+                p = std::min(p, q);
+            }
+        }
+        for (const Pair *pair = same_.get(); pair != end; ++pair) unite(pair->p, pair->q);
+    }
+
+    void unite(std::int32_t p, std::int32_t q) {
+        p = first_of(p);
+        q = first_of(q);
+        up_[std::max(p, q)] = std::min(p, q);
+    }
+
+    std::int32_t first_of(std::int32_t p) {
+        std::int32_t first = up_[up_[p]];
+        while (up_[first] != first) first = up_[first] = up_[up_[first]];
+        return first;
+    }
+
+    // Lists the small pieces, and returns their runs, both in raster order.
+    std::vector<SmallRun> list_small() {
+        std::vector<unsigned char> is_small(count_);
+        small_.resize(static_cast<std::size_t>(count_) + 1);
+        std::int32_t num_pieces = 0, num_runs = 0;
+        for (std::int32_t p = 0; p < count_; ++p) {
+            is_small[p] = pieces_[up_[p]].size < min_size_;
+            small_[num_pieces] = p;
+            num_pieces += (up_[p] == p) & is_small[p];
+        }
+        small_.resize(num_pieces);
+        Buffer<std::int32_t> small(static_cast<std::size_t>(runs_.count()) + 1);
+        for (std::int32_t run = 0; run < runs_.count(); ++run) {
+            small[num_runs] = run;
+            num_runs += is_small[piece_[run]];
+        }
+        std::vector<SmallRun> runs(num_runs);
+        for (std::int32_t i = num_runs - 1, y = lab_.height() - 1; i >= 0; --i) {
+            while (small[i] < runs_.first(y)) --y;
+            std::int32_t &first = pieces_[up_[piece_[small[i]]]].first_run;
+            runs[i] = {small[i], y, first};
+            first = i;
+        }
+        return runs;
+    }
+
+    // Appends the pieces around a run of `own` clockwise from the left, so that most of those that come again do so at
+    // once and are left out, as is `known`. Which are new is hard to foresee: each is written, and `end` moves on if it
+    // is to stay.
+    ALWAYS_INLINE std::int32_t *add_neighbours(std::int32_t own, std::int32_t run, int y, std::int32_t known,
+                                               std::int32_t *end) const {
+        std::int32_t last = own;
+        const auto add = [&](std::int32_t other) {
+            const std::int32_t p = up_[piece_[other]];
+            *end = p;
+            end += (p != own) & (p != last) & (p != known);
+            last = p;
+        };
+        const int left = begin_[run] - y * lab_.width(), right = begin_[run + 1] - 1 - y * lab_.width();
+        add(run - (left > 0));
+        if (y > 0) {
+            const std::int32_t from = runs_.at(left, y - 1), to = runs_.at(right, y - 1);
+            add(from);
+            for (std::int32_t other = from + 1; other < to; ++other) add(other);
+            add(to);
+        }
+        add(run + (right + 1 < lab_.width()));
+        if (y + 1 < lab_.height()) {
+            const std::int32_t from = runs_.at(left, y + 1), to = runs_.at(right, y + 1);
+            add(to);
+            for (std::int32_t other = to - 1; other > from; --other) add(other);
+            add(from);
+        }
+        return end;
+    }
+
+    void add_colours(std::int32_t run, int y, Colour &sum) const {
+        const std::size_t padding = static_cast<std::size_t>(y) * (lab_.stride() - lab_.width());
+        for (std::size_t at = begin_[run] + padding; at < begin_[run + 1] + padding; ++at) {
+            sum.lightness += lab_.lightness()[at];
+            sum.a += lab_.a()[at];
+            sum.b += lab_.b()[at];
+        }
+    }
 
     // The pieces that are too small, by size and then in raster order.
     std::vector<std::int32_t> smallest_first() const {
         std::int32_t largest = 0;
-        for (std::int32_t p = 0; p < count_; ++p)
-            if (pieces_[p].size < min_size_) largest = std::max(largest, pieces_[p].size);
+        for (const std::int32_t p : small_) largest = std::max(largest, pieces_[p].size);
         std::vector<std::int32_t> start(static_cast<std::size_t>(largest) + 2);
-        for (std::int32_t p = 0; p < count_; ++p)
-            if (pieces_[p].size < min_size_) ++start[pieces_[p].size + 1];
+        for (const std::int32_t p : small_) ++start[pieces_[p].size + 1];
         for (std::int32_t size = 0; size <= largest; ++size) start[size + 1] += start[size];
-        std::vector<std::int32_t> small(start[largest + 1]);
-        for (std::int32_t p = 0; p < count_; ++p)
-            if (pieces_[p].size < min_size_) small[start[pieces_[p].size]++] = p;
-        return small;
-    }
-
-    static void add_colours(const LabPlanes &lab, std::size_t row, std::int32_t begin, std::int32_t end, Piece &piece) {
-        for (std::size_t at = row + begin; at < row + end; ++at) {
-            piece.colour.lightness += lab.lightness()[at];
-            piece.colour.a += lab.a()[at];
-            piece.colour.b += lab.b()[at];
-        }
-    }
-
-    void add_borders(Runs &runs, int y, std::int32_t run, Piece &piece) {
-        if (run > runs.first(y)) add_border(piece, runs[run - 1].piece);
-        if (run + 1 < runs.end(y)) add_border(piece, runs[run + 1].piece);
-        for (const std::int32_t last : {runs[run].above, runs[run].below}) {
-            if (last == kNone) continue;
-            const int other_row = last < run ? y - 1 : y + 1;
-            for (std::int32_t other = last; other >= runs.first(other_row) && runs[other + 1].start > runs[run].start;
-                 --other)
-                if (runs[other].piece != runs[run].piece) add_border(piece, runs[other].piece);
-        }
-    }
-
-    void add_border(Piece &piece, std::int32_t neighbour) {
-        if (piece.latest[0] == neighbour || piece.latest[1] == neighbour) return;
-        piece.latest[1] = piece.latest[0];
-        piece.latest[0] = neighbour;
-        const std::int32_t border = static_cast<std::int32_t>(borders_.size());
-        borders_.push_back({neighbour, kNone});
-        (piece.first_border == kNone ? piece.first_border : borders_[piece.last_border].next) = border;
-        piece.last_border = border;
+        std::vector<std::int32_t> sorted(small_.size());
+        for (const std::int32_t p : small_) sorted[start[pieces_[p].size]++] = p;
+        return sorted;
     }
 
     std::int32_t most_similar_neighbour(std::int32_t p) {
-        const Colour &own = pieces_[p].colour;
-        float nearest = std::numeric_limits<float>::max();
-        std::int32_t best = kNone;
-        for (std::int32_t i = pieces_[p].first_border; i != kNone; i = borders_[i].next) {
-            const std::int32_t q = find(borders_[i].neighbour);
-            if (q == p) continue;
-            const Colour &other = pieces_[q].colour;
-            const float dl = own.lightness - other.lightness, da = own.a - other.a, db = own.b - other.b;
-            const float distance = dl * dl + da * da + db * db;
-            if (distance < nearest || (distance == nearest && q < best)) {
-                nearest = distance;
-                best = q;
+        const Colour own = pieces_[p].colour;
+        // A distance's bits, and the piece: bits of floats that are not negative have the order of the floats, and of
+        // equal distances the first piece is taken.
+        constexpr std::uint64_t kAll = ~std::uint64_t{0};
+        std::uint64_t best = kAll;
+        std::int32_t part = p;
+        do {
+            for (std::int32_t i = pieces_[part].first_border; i < pieces_[part].end_border; ++i) {
+                const std::int32_t q = first_of(borders_[i]);
+                const Colour &other = pieces_[q].colour;
+                const float dl = own.lightness - other.lightness, da = own.a - other.a, db = own.b - other.b;
+                const float distance = dl * dl + da * da + db * db;
+                std::uint32_t bits;
+                std::memcpy(&bits, &distance, sizeof bits);
+                const std::uint64_t key = static_cast<std::uint64_t>(bits) << 32 | static_cast<std::uint32_t>(q);
+                best = std::min(best, key | kAll * (q == p));
             }
-        }
-        return best;
+            part = pieces_[part].ring;
+        } while (part != p);
+        return best == kAll ? kNone : static_cast<std::int32_t>(best);
     }
 
     std::int32_t join(std::int32_t p, std::int32_t q) {
@@ -238,54 +281,39 @@ private:
         to.colour.a += fraction * (from.colour.a - to.colour.a);
         to.colour.b += fraction * (from.colour.b - to.colour.b);
         to.size += from.size;
-        from.up = into;
-        if (from.first_border != kNone) {
-            (to.first_border == kNone ? to.first_border : borders_[to.last_border].next) = from.first_border;
-            to.last_border = from.last_border;
-        }
+        std::swap(to.ring, from.ring);  // makes one ring of two
+        up_[std::max(p, q)] = into;
         return into;
     }
 
-    std::int32_t min_size_, count_;
-    Buffer<Piece> pieces_;
-    std::vector<Border> borders_;
+    const LabPlanes &lab_;
+    const Runs &runs_;
+    std::int32_t min_size_, count_ = 0;
+    Buffer<std::int32_t> begin_, piece_;  // of each run: its first pixel, the next run's is its end; its piece
+    Buffer<std::int32_t> up_;             // of each piece: the one it was joined to, itself at first
+    Buffer<Pair> same_;                   // pieces that turned out to be one in a row
+    Buffer<Piece> pieces_{0};
+    std::vector<std::int32_t> small_;  // the pieces that are too small, in raster order
+    Buffer<std::int32_t> borders_{0};  // the neighbours of small pieces, some of them more than once
 };
 
-// Fills [begin, end) and up to kPortion - 1 more, which are filled anew later: whole portions are quick.
-constexpr int kPortion = 8;
-
-void fill_in_portions(std::int32_t *begin, const std::int32_t *end, std::int32_t value) {
-    for (; begin < end; begin += kPortion)
-        for (int i = 0; i < kPortion; ++i) begin[i] = value;
+template <int>
+ALWAYS_INLINE void find_pieces_body(Pieces &pieces, const std::int32_t *clusters, const Centre *centres) {
+    pieces.find(clusters, centres);
+    pieces.look_around();
 }
+BUILD_FOR_EACH(find_pieces, (Pieces &pieces, const std::int32_t *clusters, const Centre *centres),
+               (pieces, clusters, centres))
 
 }  // namespace
 
 int connect(const LabPlanes &lab, const std::int32_t *clusters, const Centre *centres, int min_size,
             std::int32_t *labels) {
-    Runs runs(lab, clusters);
-    const std::int32_t count = runs.number_pieces(lab, clusters);
-    Pieces pieces(lab, runs, count, clusters, centres, min_size);
+    const Runs runs(lab, clusters);
+    Pieces pieces(lab, runs, min_size);
+    find_pieces(pieces, clusters, centres);
     pieces.absorb_small_ones();
-
-    // Pieces have the order of their first pixels, and the earliest of those that were joined stands for all.
-    Buffer<std::int32_t> number(count);
-    std::int32_t next = 0;
-    for (std::int32_t p = 0; p < count; ++p) {
-        const std::int32_t earliest = pieces.find(p);
-        number[p] = earliest == p ? next++ : number[earliest];
-    }
-    for (int y = 0; y < lab.height(); ++y, labels += lab.width()) {
-        const bool room = static_cast<std::int64_t>(lab.height() - 1 - y) * lab.width() >= kPortion;
-        for (std::int32_t run = runs.first(y); run < runs.end(y); ++run) {
-            std::int32_t *const begin = labels + runs[run].start, *const end = labels + runs[run + 1].start;
-            if (room)
-                fill_in_portions(begin, end, number[runs[run].piece]);
-            else
-                std::fill(begin, end, number[runs[run].piece]);
-        }
-    }
-    return next;
+    return pieces.label(labels);
 }
 
 }  // namespace superpixel

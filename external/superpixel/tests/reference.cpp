@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <limits>
 #include <numeric>
+#include <set>
 
 #include "../src/connect.h"
 #include "../src/lab.h"
@@ -94,7 +95,106 @@ std::vector<superpixel::Centre> plain_seeds(const superpixel::LabPlanes &lab, do
     return centres;
 }
 
+struct PlainPiece {
+    int up, size, cluster;  // the piece it was joined to, itself at first
+    std::array<float, 3> colour;
+    std::set<int> neighbours;
+};
+
+// The connected pieces of clusters, each with its neighbours, and the piece of every pixel.
+std::vector<PlainPiece> plain_pieces(const superpixel::LabPlanes &lab, const std::vector<std::int32_t> &clusters,
+                                     std::vector<int> &piece) {
+    const int width = lab.width(), height = lab.height(), stride = lab.stride();
+    std::vector<PlainPiece> pieces;
+    std::vector<int> stack;
+    piece.assign(static_cast<std::size_t>(width) * height, -1);
+    const auto visit_around = [&](int p, const auto &visit) {
+        const int x = p % width, y = p / width;
+        if (x > 0) visit(p - 1);
+        if (x < width - 1) visit(p + 1);
+        if (y > 0) visit(p - width);
+        if (y < height - 1) visit(p + width);
+    };
+    for (int start = 0; start < width * height; ++start) {
+        if (piece[start] >= 0) continue;
+        const int own = static_cast<int>(pieces.size()), cluster = clusters[start / width * stride + start % width];
+        pieces.push_back({own, 0, cluster, {}, {}});
+        piece[start] = own;
+        for (stack = {start}; !stack.empty();) {
+            const int p = stack.back();
+            stack.pop_back();
+            visit_around(p, [&](int q) {
+                if (piece[q] >= 0 || clusters[q / width * stride + q % width] != cluster) return;
+                piece[q] = own;
+                stack.push_back(q);
+            });
+        }
+    }
+    for (int p = 0; p < width * height; ++p) {
+        PlainPiece &own = pieces[piece[p]];
+        ++own.size;
+        const std::int16_t *const planes[] = {lab.lightness(), lab.a(), lab.b()};
+        for (int i = 0; i < 3; ++i) own.colour[i] += planes[i][p / width * stride + p % width];
+        visit_around(p, [&](int q) {
+            if (piece[q] != piece[p]) own.neighbours.insert(piece[q]);
+        });
+    }
+    return pieces;
+}
+
 }  // namespace
+
+Labels plain_connect(const superpixel::LabPlanes &lab, const std::vector<std::int32_t> &clusters,
+                     const std::vector<superpixel::Centre> &centres, int min_size) {
+    Labels labels;
+    std::vector<PlainPiece> pieces = plain_pieces(lab, clusters, labels);
+    std::vector<int> small;
+    for (PlainPiece &piece : pieces) {
+        const superpixel::Centre &centre = centres[piece.cluster];
+        const float scale = 1.f / static_cast<float>(piece.size);
+        for (float &value : piece.colour) value *= scale;
+        if (piece.size < min_size)
+            small.push_back(piece.up);
+        else
+            piece.colour = {centre.lightness, centre.a, centre.b};
+    }
+    std::stable_sort(small.begin(), small.end(), [&](int p, int q) { return pieces[p].size < pieces[q].size; });
+    const auto find = [&](int p) {
+        while (pieces[p].up != p) p = pieces[p].up;
+        return p;
+    };
+    for (std::size_t i = 0; i < small.size(); ++i) {
+        const int p = small[i];
+        if (pieces[p].up != p || pieces[p].size >= min_size) continue;
+        float nearest = HUGE_VALF;
+        int best = -1;
+        for (const int neighbour : pieces[p].neighbours) {
+            const int q = find(neighbour);
+            std::array<float, 3> d;
+            for (int c = 0; c < 3; ++c) d[c] = pieces[p].colour[c] - pieces[q].colour[c];
+            const float distance = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+            if (q == p || distance > nearest || (distance == nearest && q > best)) continue;
+            nearest = distance;
+            best = q;
+        }
+        if (best < 0) break;
+        PlainPiece &to = pieces[std::min(p, best)], &from = pieces[std::max(p, best)];
+        const float fraction = static_cast<float>(from.size) / static_cast<float>(to.size + from.size);
+        for (int c = 0; c < 3; ++c) to.colour[c] += fraction * (from.colour[c] - to.colour[c]);
+        to.size += from.size;
+        to.neighbours.insert(from.neighbours.begin(), from.neighbours.end());
+        from.up = to.up;
+        if (to.size < min_size) small.push_back(to.up);
+    }
+    std::vector<int> number(pieces.size(), -1);
+    int next = 0;
+    for (std::int32_t &label : labels) {
+        int &own = number[find(label)];
+        if (own < 0) own = next++;
+        label = own;
+    }
+    return labels;
+}
 
 Labels plain_graph(const TestImage &image, int k) {
     const int count = image.width * image.height;
@@ -180,7 +280,5 @@ Labels plain_slic(const TestImage &image, int min_size, const superpixel::SlicSe
         const bool settled = rounds == 1 || moved / static_cast<double>(centres.size()) < .1;
         rounds = !settled ? rounds - 1 : rounds > 4 ? 4 : rounds > 2 ? 2 : 0;
     }
-    Labels labels(static_cast<std::size_t>(width) * height);
-    superpixel::connect(lab, clusters.data(), centres.data(), min_size, labels.data());
-    return labels;
+    return plain_connect(lab, clusters, centres, min_size);
 }

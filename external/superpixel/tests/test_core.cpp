@@ -144,6 +144,50 @@ void test_random_images(int images, unsigned seed) {
     }
 }
 
+// Clusters that no image leads to: noise, stripes either way, teeth that meet at their ends, and patches. The width of
+// some is next to a multiple of 64.
+void test_random_clusters(int maps, unsigned seed) {
+    std::mt19937 random(seed);
+    const int sizes[] = {1, 2, 5, 14, 75, 300, 2000, 0x7fffffff};
+    for (int i = 0; i < maps; ++i) {
+        const int width = random() % 3 == 0 ? static_cast<int>(63 + random() % 3 + 64 * (random() % 3))
+                                            : static_cast<int>(1 + random() % 70);
+        const int height = static_cast<int>(1 + random() % 40), kind = static_cast<int>(random() % 5);
+        const int count = static_cast<int>(2 + random() % 20), wide = static_cast<int>(1 + random() % 9);
+        const int min_size = sizes[random() % 8];
+        context = std::to_string(width) + " x " + std::to_string(height) + ", kind " + std::to_string(kind) + ", K " +
+                  std::to_string(min_size) + ", clusters " + std::to_string(i);
+        const TestImage drawn = draw(width, height, static_cast<int>(random() % kKinds), random);
+        const superpixel::LabPlanes lab(drawn.image());
+        std::vector<std::int32_t> clusters(lab.size());
+        for (std::size_t at = 0; at < clusters.size(); ++at) {
+            const int stride = lab.stride(), x = static_cast<int>(at) % stride, y = static_cast<int>(at) / stride;
+            const int any = static_cast<int>(random() % count);
+            switch (kind) {
+                case 0: clusters[at] = any; break;
+                case 1: clusters[at] = x / wide % count; break;
+                case 2: clusters[at] = y / wide % count; break;
+                case 3: clusters[at] = x % 2 == 1 && y != (x % 4 == 1 ? 0 : height - 1); break;
+                default:
+                    clusters[at] = x > 0 && random() % wide > 0   ? clusters[at - 1]
+                                   : y > 0 && random() % wide > 0 ? clusters[at - stride]
+                                                                  : any;
+            }
+        }
+        std::vector<superpixel::Centre> centres(count);
+        for (superpixel::Centre &centre : centres)
+            centre = {static_cast<float>(random() % 6400), static_cast<float>(random() % 99), 0, 0, 0};
+        const Labels plain = plain_connect(lab, clusters, centres, min_size);
+        for (const InstructionSet set : {InstructionSet::kPortable, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+            superpixel::limit_instruction_set(set);
+            Labels labels(plain.size(), -1);
+            const int returned = superpixel::connect(lab, clusters.data(), centres.data(), min_size, labels.data());
+            check(labels == plain, "connected pieces are those of the plain way");
+            check(returned == count_labels(plain), "the number of pieces is returned");
+        }
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- known answers
 void test_no_pixels() {
     context = "no pixels";
@@ -252,6 +296,7 @@ int main(int count, char **arguments) {
     test_flat();
     test_absorption();
     test_large_superpixels();
+    test_random_clusters(images, seed);
     test_random_images(images, seed);
     std::printf("%s: %d random images and the known answers\n", failures ? "FAILED" : "passed", images);
     return failures ? 1 : 0;
