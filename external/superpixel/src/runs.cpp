@@ -6,13 +6,6 @@
 namespace superpixel {
 namespace {
 
-template <int kBytes>
-struct Register {
-    static constexpr int kCount = kBytes / 4;
-    typedef std::int32_t Integers __attribute__((vector_size(kBytes)));
-    typedef std::uint64_t Pairs __attribute__((vector_size(kBytes)));
-};
-
 // A bit for each of `count` pixels, a multiple of kLanes, that equals its one of `others`.
 template <int kBytes>
 ALWAYS_INLINE std::uint64_t equal(const std::int32_t *pixels, const std::int32_t *others, int count) {

@@ -5,7 +5,18 @@
 #ifndef SUPERPIXEL_SIMD_H
 #define SUPERPIXEL_SIMD_H
 
+#include <cstdint>
+
 namespace superpixel {
+
+// Vectors as wide as a register.
+template <int kBytes>
+struct Register {
+    static constexpr int kCount = kBytes / 4;
+    typedef float Floats __attribute__((vector_size(kBytes)));
+    typedef std::int32_t Integers __attribute__((vector_size(kBytes)));
+    typedef std::uint64_t Pairs __attribute__((vector_size(kBytes)));
+};
 
 enum class InstructionSet { kPortable, kAvx2, kAvx512 };
 
