@@ -3,9 +3,9 @@
     python tests/benchmarks/earlier.py [--commit 1551c16] [--images DATA --weights FILE]
 
 The earlier code is taken from Git and built in `.bench-earlier/`, once. Superpixels, merging, CRF and makeSuperpixel
-run on one thread, and figures are medians of the processor's time. With DATA (laid out as in tests/benchmarks/msrc.py)
-and ImageNet's VGG16 also all stages but training, as commands, on both codes and the same checkpoint; their time is
-that of all their processes, starts included. Ends with exit code 1 when a figure misses its limit.
+run on one thread, and figures are medians of the processor's time. Where there are MSRC's images (docs/msrc.md) and
+ImageNet's VGG16 also all stages but training, as commands, on both codes and the same checkpoint; their time is that of
+all their processes, starts included. Ends with exit code 1 when a figure misses its limit.
 """
 import argparse
 import os
@@ -22,6 +22,7 @@ sys.path.insert(0, PROJECT)
 
 import numpy as np  # noqa: E402
 
+ENVIRONMENT = dict(os.environ)      # before the other benchmarks limit it to one thread
 from tests.benchmarks import _figures, merging, superpixels  # noqa: E402
 from tests.method.test_crf import drawing  # noqa: E402
 
@@ -83,10 +84,6 @@ def earlier_code(commit):
     return folder
 
 
-def environment(root):
-    return dict(superpixels.ONE_CORE, PYTHONPATH=root)
-
-
 def ratio(title, limit, taken, unit):
     """Print and report a figure of the code of now and its ratio to that of before; whether it keeps the limit."""
     before, now = (statistics.median(taken[code]) for code in CODES)
@@ -139,7 +136,7 @@ def compare_functions(roots, folder, rounds):
 # --------------------------------------------------------------------------------------------------- commands
 def processor_seconds(command, root, one_core=False):
     """What a command and its processes take; its output is shown when it fails."""
-    env = environment(root) if one_core else dict(os.environ, PYTHONPATH=root)
+    env = dict(superpixels.ONE_CORE if one_core else ENVIRONMENT, PYTHONPATH=root)
     with tempfile.TemporaryFile('w+') as output:
         process = subprocess.Popen(command, cwd=root, env=env, stdout=output, stderr=output)
         _, status, used = os.wait4(process.pid, 0)
@@ -197,7 +194,7 @@ def stages(root, data, weights, names, out):
 def compare_stages(roots, data, weights, count, folder, rounds):
     """All stages but training, on the first images of the list."""
     params, names = os.path.join(folder, 'vgg16.params'), os.path.join(folder, 'stages.txt')
-    subprocess.check_call([sys.executable, '-m', 'icd.weights', 'convert', weights, params], cwd=PROJECT)
+    subprocess.check_call([sys.executable, '-m', 'icd.steps.weights', 'convert', weights, params], cwd=PROJECT)
     with open(os.path.join(data, 'train.txt')) as file, open(names, 'w') as out:
         out.write('\n'.join(file.read().split('\n')[:count]))
     checkpoint, taken = os.path.join(folder, 'checkpoint'), {}
@@ -210,13 +207,10 @@ def compare_stages(roots, data, weights, count, folder, rounds):
                 if name.startswith('scores'):
                     if not os.path.isdir(checkpoint):
                         processor_seconds(training, root)
-                        shutil.copytree(os.path.join(out, 'snapshot'), checkpoint,
-                                        ignore=shutil.ignore_patterns('results'))
+                        shutil.copytree(os.path.join(out, 'snapshot'), checkpoint, ignore=lambda folder, names: [
+                            name for name in names if not name.endswith(('.params', '.states'))])
                     shutil.rmtree(os.path.join(out, 'snapshot'), ignore_errors=True)
-                    os.makedirs(os.path.join(out, 'snapshot'))
-                    for file in os.listdir(checkpoint):
-                        if file.startswith('vgg16'):
-                            shutil.copy(os.path.join(checkpoint, file), os.path.join(out, 'snapshot'))
+                    shutil.copytree(checkpoint, os.path.join(out, 'snapshot'))
                 start = time.time()
                 seconds = processor_seconds(command, root)
                 taken.setdefault(name, {}).setdefault(code, []).append(seconds)
@@ -232,8 +226,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
     parser.add_argument('--commit', default='1551c16', help='what to compare with (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=41, help='runs of each function (default: %(default)s)')
-    parser.add_argument('--images', metavar='DATA', help='data set of the stages')
-    parser.add_argument('--weights', metavar='FILE', help="ImageNet's VGG16, for the stages")
+    photographs = superpixels.real_images()
+    parser.add_argument('--images', metavar='DATA', default=os.path.join(photographs, 'msrc') if photographs else
+                        'data/MSRC', help='data set of the stages (default: %(default)s)')
+    parser.add_argument('--weights', metavar='FILE', default='data/pretrained/vgg16_20M.params',
+                        help="ImageNet's VGG16, for the stages (default: %(default)s)")
     parser.add_argument('--count', type=int, default=38, help='images of the stages (default: %(default)s)')
     options = parser.parse_args()
     earlier = earlier_code(options.commit)
@@ -244,9 +241,11 @@ def main():
     print(f'medians of the processor\'s time: {options.commit}, now, ratio')
     with tempfile.TemporaryDirectory() as folder:
         kept = [compare_functions(roots, folder, options.rounds), compare_program(roots, folder, 5)]
-        if options.images and options.weights:
+        if os.path.isdir(options.images) and os.path.isfile(options.weights):
             kept.append(compare_stages(roots, os.path.abspath(options.images), os.path.abspath(options.weights),
                                        options.count, folder, 2))
+        else:
+            print(f'no {options.images} or no {options.weights}: the stages are left out')
     return 0 if all(kept) else 1
 
 
