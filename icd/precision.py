@@ -4,6 +4,7 @@ MXNet 1.9.1 has float16 convolutions on GPUs alone, and bfloat16 ones on CPUs al
 """
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import subprocess
@@ -17,9 +18,11 @@ FLOAT32 = PRECISIONS[0]
 # Trains a convolution on every device that is named; prints the device and the reason where that fails.
 _TRIAL = '''
 import sys
+from icd import precision
 from icd.mxnet_setup import mx
 from icd.doctor import operators, result
 from icd.doctor.side import Side
+precision.use_matrix_units()
 for name in sys.argv[2:]:
     kind, _, index = name.partition(':')
     side = Side(mx.Context(kind, int(index)))
@@ -27,6 +30,42 @@ for name in sys.argv[2:]:
     if found.state == result.FAILED:
         print(name, found.found)
 '''
+
+
+# Of Linux on x86-64: the call arch_prctl, its ARCH_REQ_XCOMP_PERM, and the state of the matrix units (AMX).
+_ARCH_PRCTL, _ASK, _TILE_DATA = 158, 0x1023, 18
+
+
+def has_matrix_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
+    """Whether the processor has matrix units for bfloat16 (Intel AMX), by where Linux lists its features."""
+    try:
+        with open(cpuinfo, encoding='utf-8') as file:
+            return any(line.startswith('flags') and 'amx_bf16' in line.split() for line in file)
+    except OSError:
+        return False
+
+
+def use_matrix_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
+    """Let oneDNN compute bfloat16 in the processor's matrix units, where there are any.
+
+    The oneDNN of MXNet 1.9.1 leaves them alone unless an environment variable says otherwise, and does not ask the
+    operating system, which ends a process that uses them without. It reads the variable at its first operator; one
+    that is set already stays.
+
+    Parameters
+    ----------
+    cpuinfo : str, optional
+        As in `has_matrix_units`.
+
+    Returns
+    -------
+    bool
+        Whether the process may use them.
+    """
+    if not has_matrix_units(cpuinfo) or ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA):
+        return False
+    os.environ.setdefault('DNNL_MAX_CPU_ISA', 'AVX512_CORE_AMX')
+    return True
 
 
 @functools.lru_cache(maxsize=None)
@@ -71,6 +110,7 @@ def check(precision: str, contexts: Sequence[Any], trial: Callable = try_devices
     """
     if precision == FLOAT32:
         return
+    use_matrix_units()
     names = [f'{one.device_type}:{one.device_id if one.device_type == "gpu" else 0}' for one in contexts]
     for name, reason in trial(precision, *dict.fromkeys(names)).items():
         device = 'the CPU' if name.startswith('cpu') else f"GPU {name.partition(':')[2]}"

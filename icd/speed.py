@@ -1,21 +1,25 @@
 """How fast devices compute convolutions, to say beforehand how long a run takes."""
 from __future__ import annotations
 
+import contextlib
 import time
 
 from icd import mxnet_setup
-from icd.mxnet_setup import mx, nd
+from icd.mxnet_setup import autograd, mx, nd
+from icd.precision import FLOAT32
 
 _CHANNELS, _SIDE, _KERNEL = 256, 40, 3
 _REPEATS = 4
 
 
-def flop_per_second(devices: list) -> float:
-    """Multiplications and additions a second in convolutions as VGG16 has them, float32, on all devices together.
+def flop_per_second(devices: list, precision: str = FLOAT32) -> float:
+    """Multiplications and additions a second in convolutions as VGG16 has them, on all devices together.
 
     Parameters
     ----------
     devices : list of mxnet.Context
+    precision : {'float32', 'float16', 'bfloat16'}
+        Of the convolutions. In half precision gradients are counted, too, which gain less of it.
 
     Returns
     -------
@@ -24,20 +28,34 @@ def flop_per_second(devices: list) -> float:
         count once. It takes about a second.
     """
     device = devices[0]
-    x = nd.ones((1, _CHANNELS, _SIDE, _SIDE), ctx=device)
-    weight = nd.ones((_CHANNELS, _CHANNELS, _KERNEL, _KERNEL), ctx=device)
-    seconds = []
+    several = 1 if device.device_type == 'cpu' else len(devices)
+    flop = 2 * (_CHANNELS * _SIDE * _KERNEL) ** 2 / _seconds(device, FLOAT32, gradients=False) * several
+    if precision == FLOAT32:
+        return flop
+    return flop * _seconds(device, FLOAT32, gradients=True) / _seconds(device, precision, gradients=True)
+
+
+def _seconds(device, precision, gradients):
+    """The least that a convolution takes, alone or with its gradients."""
+    x, weight = (nd.amp_cast(nd.ones(shape, ctx=device), dtype=precision) for shape in (
+        (1, _CHANNELS, _SIDE, _SIDE), (_CHANNELS, _CHANNELS, _KERNEL, _KERNEL)))
+    for array in (x, weight):
+        array.attach_grad()
+    found = []
     for _ in range(_REPEATS):
         mx.nd.waitall()
         begin = time.perf_counter()
-        nd.Convolution(x, weight, kernel=(_KERNEL,) * 2, pad=(1, 1), num_filter=_CHANNELS, no_bias=True).wait_to_read()
-        seconds.append(time.perf_counter() - begin)
-    several = 1 if device.device_type == 'cpu' else len(devices)
-    return 2 * (_CHANNELS * _SIDE * _KERNEL) ** 2 / min(seconds) * several
+        with autograd.record() if gradients else contextlib.nullcontext():
+            made = nd.Convolution(x, weight, kernel=(_KERNEL,) * 2, pad=(1, 1), num_filter=_CHANNELS, no_bias=True)
+        if gradients:
+            made.backward()
+        mx.nd.waitall()
+        found.append(time.perf_counter() - begin)
+    return min(found)
 
 
-def measure(gpus: str | None) -> tuple[int, float, int | None]:
+def measure(gpus: str | None, precision: str = FLOAT32) -> tuple[int, float, int | None]:
     """Number of the devices that `--gpus` names, their `flop_per_second`, and the free bytes of the smallest GPU."""
     devices = mxnet_setup.devices(gpus)
     free = min(mxnet_setup.free_memory(devices).values(), default=None)
-    return len(devices), flop_per_second(devices), free
+    return len(devices), flop_per_second(devices, precision), free

@@ -37,7 +37,7 @@ ARROWS = {
     'option_page': 'audit_options cli doctor_options evaluate_options maps_options pipeline_options segment_options '
                    'watch_options weights_options',
     'plan': 'data gpu_memory',
-    'speed': 'mxnet_setup',
+    'speed': 'mxnet_setup precision',
     'parallel': 'console cpu_quota errors',
     'mxnet_setup': 'console errors gpu gpu_memory parallel',
     'records': 'files lines shards',

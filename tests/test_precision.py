@@ -1,5 +1,7 @@
 """`--precision`: what the commands compute in half precision where a device can, and what they say where it cannot."""
 import os
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -10,7 +12,7 @@ from icd.errors import UserError
 from icd.steps import score_files, train, train_segmentation
 from icd.train import checkpoint, head_start
 from icd.weights import mxnet_params
-from tests.helpers import read_inputs
+from tests.helpers import PROJECT, read_inputs
 from tests.helpers.segment_data import run as segment
 from tests.helpers.small_data import assert_refused, run
 from tests.steps.test_train import data, make_options
@@ -66,6 +68,70 @@ def test_an_onnx_file_is_computed_in_float32():
                                         'give a checkpoint in place of net.onnx$'):
         precision.check_onnx('bfloat16', 'net.onnx')
     precision.check_onnx('float32', 'net.onnx')
+
+
+# -------------------------------------------------------------------------------------------------- the matrix units
+HAS_UNITS = os.path.exists('/proc/cpuinfo') and ' amx_bf16' in open('/proc/cpuinfo').read()
+# A convolution of each precision, by which oneDNN says how it computes it, and a checksum of the one of float32.
+CONVOLUTIONS = """
+import sys, types, zlib
+from icd import precision
+precision.check(sys.argv[1], [types.SimpleNamespace(device_type='cpu', device_id=0)], lambda *_: {})
+from icd.mxnet_setup import mx
+mx.random.seed(0)
+arrays = [mx.nd.random.normal(shape=shape) for shape in ((1, 64, 20, 20), (64, 64, 3, 3), (64,))]
+for kind in 'float32', 'bfloat16':
+    made = mx.nd.Convolution(*(mx.nd.amp_cast(one, dtype=kind) for one in arrays), kernel=(3, 3), num_filter=64)
+    print(kind, zlib.crc32(mx.nd.amp_cast(made, dtype='float32').asnumpy().tobytes()))
+"""
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """The environment without oneDNN's variable, as it is again afterwards."""
+    monkeypatch.setenv('DNNL_MAX_CPU_ISA', '')          # so that it is restored, whatever sets it
+    monkeypatch.delenv('DNNL_MAX_CPU_ISA')
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Calls of the system, which are all granted; set `refuses` for what they return."""
+    calls = types.SimpleNamespace(made=[], refuses=0)
+    library = types.SimpleNamespace(syscall=lambda *call: calls.made.append(call) or calls.refuses)
+    monkeypatch.setattr(precision.ctypes, 'CDLL', lambda name: library)
+    return calls
+
+
+@pytest.mark.parametrize('flags, refuses, used', [
+    ('fpu amx_bf16 amx_tile', 0, True), ('fpu amx_bf16 amx_tile', -1, False), ('fpu avx512_bf16 amx_tile', 0, False),
+    (None, 0, False)])
+def test_matrix_units_are_used_where_the_system_allows_it(flags, refuses, used, untouched, asked, tmp_path):
+    if flags:
+        (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\nflags\t\t: {flags}\n')
+    asked.refuses = refuses
+    assert precision.use_matrix_units(str(tmp_path / 'cpuinfo')) is used
+    assert os.environ.get('DNNL_MAX_CPU_ISA') == ('AVX512_CORE_AMX' if used else None)
+    assert asked.made == [(158, 0x1023, 18)] * bool(flags and 'amx_bf16' in flags)
+
+
+def test_what_the_user_allows_onednn_stays(monkeypatch, asked, tmp_path):
+    monkeypatch.setenv('DNNL_MAX_CPU_ISA', 'AVX2')
+    (tmp_path / 'cpuinfo').write_text('flags\t\t: amx_bf16\n')
+    assert precision.use_matrix_units(str(tmp_path / 'cpuinfo')) and os.environ['DNNL_MAX_CPU_ISA'] == 'AVX2'
+
+
+@pytest.mark.skipif(not HAS_UNITS, reason='no matrix units (amx_bf16) in this processor')
+def test_matrix_units_compute_bfloat16_and_nothing_of_float32(untouched):
+    def printed(kind):
+        done = subprocess.run([sys.executable, '-c', CONVOLUTIONS, kind], capture_output=True, text=True, check=True,
+                              env=dict(os.environ, DNNL_VERBOSE='1', PYTHONPATH=PROJECT))
+        lines = done.stdout.splitlines()
+        return ({line.partition(' ')[0]: line for line in lines if not line.startswith('dnnl')},
+                [line.split(',')[4] for line in lines if line.startswith('dnnl_verbose,exec,cpu,convolution')])
+    (full, ways), (half, ways_of_half) = printed('float32'), printed('bfloat16')
+    assert not any('amx' in way for way in ways)
+    assert ['amx' in way for way in ways_of_half] == [False, True]
+    assert full['float32'] == half['float32']
 
 
 # ----------------------------------------------------------------------------------------- what bfloat16 computes here

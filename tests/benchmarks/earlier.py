@@ -115,9 +115,9 @@ def arrays(folder):
 def compare_functions(roots, folder, rounds):
     """Superpixels, merging and CRF."""
     image = os.path.join(folder, 'drawn.png')
-    photographs = superpixels.real_images()
-    if photographs:
-        image = os.path.join(photographs, 'bsds_mini', 'images', '100075.jpg')
+    real = superpixels.real_images()
+    if real:
+        image = os.path.join(real, 'bsds_mini', 'images', '100075.jpg')
     else:
         superpixels.draw(image, 481, 321)
     commands = {(method, code): [os.path.join(root, 'external', 'superpixel', 'build', 'benchmark'), image, method, k]
@@ -148,9 +148,9 @@ def processor_seconds(command, root, one_core=False):
 
 def compare_program(roots, folder, rounds):
     """makeSuperpixel over files of VOC, or drawn ones of 500x375, on one thread."""
-    names, photographs = [f'n{i}' for i in range(FILES)], superpixels.real_images()
-    if photographs:
-        voc = os.path.join(photographs, 'voc_mini', 'JPEGImages')
+    names, real = [f'n{i}' for i in range(FILES)], superpixels.real_images()
+    if real:
+        voc = os.path.join(real, 'voc_mini', 'JPEGImages')
         sources = [os.path.join(voc, name) for name in sorted(os.listdir(voc))]
     else:
         sources = [os.path.join(folder, 'drawn.jpg')]
@@ -226,8 +226,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
     parser.add_argument('--commit', default='1551c16', help='what to compare with (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=41, help='runs of each function (default: %(default)s)')
-    photographs = superpixels.real_images()
-    parser.add_argument('--images', metavar='DATA', default=os.path.join(photographs, 'msrc') if photographs else
+    real = superpixels.real_images()
+    parser.add_argument('--images', metavar='DATA', default=os.path.join(real, 'msrc') if real else
                         'data/MSRC', help='data set of the stages (default: %(default)s)')
     parser.add_argument('--weights', metavar='FILE', default='data/pretrained/vgg16_20M.params',
                         help="ImageNet's VGG16, for the stages (default: %(default)s)")

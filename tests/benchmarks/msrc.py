@@ -68,13 +68,14 @@ class Benchmark:
     seeds : sequence of int
         Training seeds of ICD; the first is that of the networks, too.
     gpus : str
-    backbone_lr : str
+    backbone_lr, precision : str
         Of ICD's trainings.
     """
 
-    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus, backbone_lr):
+    def __init__(self, data, weights, out, epochs, segment_epochs, seeds, gpus, backbone_lr, precision):
         self.data, self.weights, self.out, self.gpus, self.seeds = data, weights, out, gpus, seeds
-        self.epochs, self.segment_epochs, self.backbone_lr = epochs, segment_epochs, backbone_lr
+        self.epochs, self.segment_epochs = epochs, segment_epochs
+        self.backbone_lr, self.precision = backbone_lr, precision
         self._record = os.path.join(out, 'figures.json')
         os.makedirs(out, exist_ok=True)
         self.done = {}
@@ -152,7 +153,7 @@ class Benchmark:
                    self.data_file('labels.json', 'Annotations'), '--superpixel-root', superpixels, '--pretrained',
                    self.weights, '--snapshot', snapshot, '--gpus', self.gpus, '--seed', str(seed), '--image-size',
                    str(CROP), '--batch-size', str(BATCH), '--num-epoch', str(self.epochs), '--log-frequency', '6',
-                   '--num-save', '1', '--backbone-lr', self.backbone_lr, *more)
+                   '--num-save', '1', '--backbone-lr', self.backbone_lr, '--precision', self.precision, *more)
         self.run(f'training {name}', sys.executable, *options, '--only-train')
         self.run(f'scores and seeds {name}', sys.executable, *options, '--infer-size', str(INFER_SIZE), '--seeds',
                  kinds, '--cam-threshold', ','.join(THRESHOLDS))
@@ -282,11 +283,12 @@ def main():
     parser.add_argument('--ablations', action='store_true', help='also ICD with a part changed at a time')
     parser.add_argument('--no-networks', action='store_true', help='seeds only')
     parser.add_argument('--backbone-lr', default='1', help="multiplier of the convolutions' rate in ICD's trainings")
+    parser.add_argument('--precision', default='float32', help="of ICD's trainings and scores (default: %(default)s)")
     parser.add_argument('--gpus', default='cpu')
     options = parser.parse_args()
     benchmark = Benchmark(*(os.path.abspath(path) for path in (options.data, options.weights, options.out)),
                           options.epochs, options.segment_epochs, [int(seed) for seed in options.seeds.split(',')],
-                          options.gpus, options.backbone_lr)
+                          options.gpus, options.backbone_lr, options.precision)
     text, kept = benchmark.report(not options.no_networks, options.ablations)
     with open(os.path.join(options.out, 'table.md'), 'w') as file:
         file.write(text + '\n')

@@ -19,9 +19,10 @@ from icd.model.icd_net import ICDNet
 from icd.model.initial import initialize_missing, set_values
 from icd.model.padded_input import PaddedInference, ScoreMaps
 from icd.mxnet_setup import mx
-from icd.precision import PRECISIONS, try_devices
+from icd.precision import PRECISIONS, try_devices, use_matrix_units
 from icd.train.icd_task import IcdTask
 from icd.train.trainer import Trainer
+from tests.benchmarks import _figures  # noqa: E402
 from tests.benchmarks.training import CLASSES, SUPERPIXELS, batch
 
 
@@ -80,6 +81,7 @@ def main():
     parser.add_argument('--only-memory', choices=PRECISIONS, help='train three steps and print the peak in bytes')
     options = parser.parse_args()
     size = options.batch_size, options.image_size
+    use_matrix_units()
     if options.only_memory:
         run = training(options.only_memory, *size)
         for _ in range(3):
@@ -96,6 +98,10 @@ def main():
     for name in here:
         difference = max(np.abs(ours - theirs).max() / np.abs(theirs).max()
                          for ours, theirs in zip(runs[name](), reference))
+        if name != PRECISIONS[0]:
+            for what, taken in (('a step', steps), ('scores', scores)):
+                _figures.report(f'{what}, {name}, as fast', taken[PRECISIONS[0]] / taken[name], _figures.RATIO,
+                                f'{PRECISIONS[0]}: {taken[PRECISIONS[0]]:.2f} s', more_is_better=True)
         print(f'| {name} | {steps[name]:.2f} s | {peaks[name] / 1e9:.2f} GB | {scores[name]:.2f} s | '
               f'{difference:.1%} |')
 

@@ -30,7 +30,7 @@ def photos(valid, tmp_path, monkeypatch):
         files.save_image(os.path.join(root, 'photos', label, f'{i}.png'), image)
     shutil.copy(os.path.join(valid, 'pretrained.params'), root)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(pipeline, 'speed', lambda devices: 1e11)
+    monkeypatch.setattr(pipeline, 'speed', lambda devices, chosen: 1e11)
     return root
 
 
@@ -86,6 +86,15 @@ def test_one_command_makes_masks_predictions_and_a_page(photos, capsys):
     assert changed <= {'inputs.tsv', 'log.txt'}
 
 
+@pytest.mark.parametrize('here, arguments, hint', [
+    (True, [], True), (True, ['--precision', 'bfloat16'], False), (False, [], False)])
+def test_the_plan_names_what_would_be_faster(here, arguments, hint, photos, capsys, monkeypatch):
+    monkeypatch.setattr(pipeline.precision, 'has_matrix_units', lambda: here)
+    monkeypatch.setattr(pipeline.precision, 'check', lambda *_: None)
+    assert run('--dry-run', *arguments) == 0
+    assert ('matrix units: --precision bfloat16 takes' in capsys.readouterr().err) is hint
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(photos, capsys):
     before = content('.')
     assert run('--dry-run', '--segment') == 0
@@ -137,7 +146,7 @@ def test_stages_on_gpus_are_processes_of_their_own(photos, monkeypatch):
             raise SystemExit(7)
     monkeypatch.setattr(own_process, 'run', elsewhere)
     monkeypatch.setattr(own_process, 'needed', lambda gpus: True)
-    monkeypatch.setattr(own_process, 'call', lambda function, gpus: (function(gpus)[0], 1e11, 9e9))
+    monkeypatch.setattr(own_process, 'call', lambda function, gpus, chosen: (function(gpus, chosen)[0], 1e11, 9e9))
     monkeypatch.setenv('MXNET_ENFORCE_DETERMINISM', '1')
     monkeypatch.setenv('MXNET_CUDNN_AUTOTUNE_DEFAULT', '0')
     with pytest.raises(SystemExit) as leaving:
