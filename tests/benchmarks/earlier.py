@@ -99,12 +99,10 @@ def ratio(title, limit, taken, unit):
 def arrays(folder):
     """Files with what merging and the CRF are given: {name: path}."""
     labels, feature = merging.draw(np.random.default_rng(0))
-    rng = np.random.default_rng(1)
-    likes = rng.standard_normal((40, merging.CHANNELS))[rng.integers(0, 40, merging.MANY)]
-    many = np.maximum(rng.standard_normal((merging.MANY, merging.CHANNELS)) + .3 * likes, 0).astype(np.float32)
+    many, pixels = merging.draw_many(np.random.default_rng(1))
     image, seed = drawing(0, 375, 500, num_present=2)
     given = {'merging': {'labels': labels, 'feature': feature, 'pixels': np.bincount(labels.ravel())},
-             'merging 2000': {'labels': [], 'feature': many, 'pixels': rng.integers(20, 200, merging.MANY)},
+             'merging 2000': {'labels': [], 'feature': many, 'pixels': pixels},
              'CRF': {'image': image, 'seed': seed}}
     paths = {name: os.path.join(folder, name + '.npz') for name in given}
     for name, values in given.items():
@@ -191,6 +189,15 @@ def stages(root, data, weights, names, out):
     }, [*icd, '--backbone-lr', '0', '--only-train']
 
 
+def keep_checkpoint(snapshot, folder):
+    """Move what a training learned to a folder of its own, without its log and previews, which others write, too."""
+    os.makedirs(folder)
+    for name in os.listdir(snapshot):
+        if name.endswith(('.params', '.states')):
+            shutil.move(os.path.join(snapshot, name), folder)
+    shutil.rmtree(snapshot)
+
+
 def compare_stages(roots, data, weights, count, folder, rounds):
     """All stages but training, on the first images of the list."""
     params, names = os.path.join(folder, 'vgg16.params'), os.path.join(folder, 'stages.txt')
@@ -207,9 +214,7 @@ def compare_stages(roots, data, weights, count, folder, rounds):
                 if name.startswith('scores'):
                     if not os.path.isdir(checkpoint):
                         processor_seconds(training, root)
-                        shutil.copytree(os.path.join(out, 'snapshot'), checkpoint, ignore=lambda folder, names: [
-                            name for name in names if not name.endswith(('.params', '.states'))])
-                    shutil.rmtree(os.path.join(out, 'snapshot'), ignore_errors=True)
+                        keep_checkpoint(os.path.join(out, 'snapshot'), checkpoint)
                     shutil.copytree(checkpoint, os.path.join(out, 'snapshot'))
                 start = time.time()
                 seconds = processor_seconds(command, root)

@@ -46,6 +46,13 @@ def draw(rng):
     return labels, np.stack([np.maximum(cv2.GaussianBlur(one, (0, 0), 1.5), 0) for one in feature])
 
 
+def draw_many(rng):
+    """Features (`MANY`, `CHANNELS`) of superpixels of 40 kinds, and their pixels."""
+    likes = rng.standard_normal((40, CHANNELS))[rng.integers(0, 40, MANY)]
+    features = np.maximum(rng.standard_normal((MANY, CHANNELS)) + .3 * likes, 0).astype(np.float32)
+    return features, rng.integers(20, 200, MANY)
+
+
 def plain_pool(labels, feature):
     """Mean features by scaling up and a one-hot matrix."""
     eye = np.eye(SIDE)
@@ -96,10 +103,8 @@ def main():
     print(f'{WIDTH}x{HEIGHT}, {len(pixels)} superpixels, {CHANNELS} features, one core, best of {options.rounds}:')
     print(f'pooling {pooling:.4f} s, merging {greedy:.4f} s, together {pooling + greedy:.4f} s (at most {LIMIT:.2f} s)')
     _figures.report(f'pooling and merging, {SUPERPIXELS} superpixels', pooling + greedy, 's', at_most=LIMIT)
-    rng = np.random.default_rng(1)
-    likes = rng.standard_normal((40, CHANNELS))[rng.integers(0, 40, MANY)]
-    many = np.maximum(rng.standard_normal((MANY, CHANNELS)) + .3 * likes, 0).astype(np.float32)
-    greedy_many, _ = seconds(lambda: merging.merge(many, rng.integers(20, 200, MANY), KEPT), 2)
+    many = draw_many(np.random.default_rng(1))
+    greedy_many, _ = seconds(lambda: merging.merge(*many, KEPT), 2)
     print(f'{MANY:,} superpixels: merging {greedy_many:.3f} s (at most {LIMIT_OF_MANY} s)')
     _figures.report(f'merging, {MANY} superpixels', greedy_many, 's', at_most=LIMIT_OF_MANY)
     same = True
