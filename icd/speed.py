@@ -29,14 +29,15 @@ def flop_per_second(devices: list, precision: str = FLOAT32) -> float:
     """
     device = devices[0]
     several = 1 if device.device_type == 'cpu' else len(devices)
-    flop = 2 * (_CHANNELS * _SIDE * _KERNEL) ** 2 / _seconds(device, FLOAT32, gradients=False) * several
+    flop = 2 * (_CHANNELS * _SIDE * _KERNEL) ** 2 / convolution_seconds(device, FLOAT32, gradients=False) * several
     if precision == FLOAT32:
         return flop
-    return flop * _seconds(device, FLOAT32, gradients=True) / _seconds(device, precision, gradients=True)
+    full, half = (convolution_seconds(device, one, gradients=True) for one in (FLOAT32, precision))
+    return flop * full / half
 
 
-def _seconds(device, precision, gradients):
-    """The least that a convolution takes, alone or with its gradients."""
+def convolution_seconds(device: mx.Context, precision: str, gradients: bool) -> float:
+    """The least that a convolution takes in a few trials, alone or with its gradients."""
     x, weight = (nd.amp_cast(nd.ones(shape, ctx=device), dtype=precision) for shape in (
         (1, _CHANNELS, _SIDE, _SIDE), (_CHANNELS, _CHANNELS, _KERNEL, _KERNEL)))
     for array in (x, weight):

@@ -91,7 +91,9 @@ def test_one_command_makes_masks_predictions_and_a_page(photos, capsys):
 def test_the_plan_names_what_would_be_faster(here, arguments, hint, photos, capsys, monkeypatch):
     monkeypatch.setattr(pipeline.precision, 'has_matrix_units', lambda: here)
     monkeypatch.setattr(pipeline.precision, 'check', lambda *_: None)
-    assert run('--dry-run', *arguments) == 0
+    measured = []
+    monkeypatch.setattr(pipeline, 'speed', lambda devices, chosen: measured.append(chosen) or 1e11)
+    assert run('--dry-run', *arguments) == 0 and measured == [arguments[-1] if arguments else 'float32']
     assert ('matrix units: --precision bfloat16 takes' in capsys.readouterr().err) is hint
 
 
