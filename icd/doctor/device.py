@@ -9,7 +9,7 @@ import json
 import os
 from typing import Callable, Iterator
 
-from icd import mxnet_setup
+from icd import mxnet_setup, precision
 from icd.doctor import build, network, operators, speed
 from icd.doctor.result import run
 from icd.doctor.side import Side
@@ -93,6 +93,7 @@ def checks(what: str, gpus: str | None) -> Iterator[tuple[str, str, Callable]]:
 
 def main(arguments: list):
     """Make the checks `arguments[0]` on the devices `arguments[1]`, empty for the default; see `checks`."""
+    precision.use_matrix_units()                        # as commands with --precision bfloat16 do
     with os.fdopen(os.dup(1), 'w', encoding='utf-8') as output:
         os.dup2(2, 1)                                   # what libraries print is no result
         for check in checks(arguments[0], arguments[1] or None):

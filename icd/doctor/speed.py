@@ -1,6 +1,7 @@
 """How fast devices train and infer, next to what their arithmetic allows."""
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Callable, Sequence
 
@@ -25,7 +26,7 @@ _SLOW = .2                                                          # of the ari
 def convolutions(side: Side) -> str | Note:
     """Convolutions as those of VGG16, and the arithmetic limit of the device."""
     found = speed.flop_per_second([side.context])
-    text = f'{found / 1e9:.0f} GFLOP/s in float32'
+    text = f'{found / 1e9:.0f} GFLOP/s in float32{_in_half_precision(side, found)}'
     try:
         limit = gpu.Driver().flop_per_second(side.context.device_id) if side.is_gpu else machine.flop_per_second()
     except UserError:
@@ -34,6 +35,17 @@ def convolutions(side: Side) -> str | Note:
     if found < _SLOW * limit:
         return Note(text, 'see what else runs here (nvidia-smi, top), and how many threads OMP_NUM_THREADS allows')
     return text
+
+
+def _in_half_precision(side, full):
+    """How many times as fast it is in the half precision of such devices, as text; nothing where that fails."""
+    precision = 'float16' if side.is_gpu else 'bfloat16'
+    try:
+        return f' ({speed.flop_per_second([side.context], precision) / full:.1f} times as fast in {precision})'
+    except mx.base.MXNetError:
+        with contextlib.suppress(mx.base.MXNetError):       # the same error waits in what was asked for after it
+            mx.nd.waitall()
+        return ''
 
 
 def training(sides: Sequence[Side], size: Size = _TRAINING, seconds: float = _SECONDS) -> str:

@@ -2,7 +2,10 @@
 
 No GPU is needed: `cpu(0)` is the CPU that is compared with, `cpu(1)` the device that is checked.
 """
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from icd.doctor import device, network, operators, result, speed
 from icd.doctor.network import Size
 from icd.doctor.side import Side
 from icd.mxnet_setup import mx
+from tests.helpers import PROJECT
 
 TINY = Size(1 / 32, 65, 2)
 REFERENCE = Side(mx.cpu(0))
@@ -212,6 +216,26 @@ def test_an_unknown_error_when_memory_runs_out_is_found():
         raise mx.base.MXNetError('the dog ate it')
     found = result.run('cpu(1)', 'out of memory', lambda: operators.out_of_memory(Healthy(), exhaust))
     assert found.state == result.FAILED and 'unknown error when memory runs out: the dog ate it' in found.found
+
+
+def test_speed_says_what_half_precision_gains(bfloat16, monkeypatch):
+    found = speed.convolutions(REFERENCE)
+    assert re.search(r' GFLOP/s in float32 \(\d+\.\d times as fast in bfloat16\), \d+% of', found)
+
+    def flop_per_second(devices, precision='float32'):
+        if precision != 'float32':
+            raise mx.base.MXNetError('not here')
+        return 1e11
+    monkeypatch.setattr(speed.speed, 'flop_per_second', flop_per_second)
+    assert speed.convolutions(REFERENCE).startswith('100 GFLOP/s in float32, ')
+
+
+def test_the_process_of_devices_may_use_matrix_units():
+    program = ('from icd.doctor import device\ndevice.precision.use_matrix_units = lambda: print("asked", flush=True)\n'
+               'device.checks = lambda *_: []\ndevice.main(["machine", ""])')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True,
+                          env=dict(os.environ, PYTHONPATH=PROJECT))
+    assert done.stdout == 'asked\n'
 
 
 def test_speed_is_next_to_what_the_arithmetic_allows():
