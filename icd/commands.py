@@ -1,7 +1,7 @@
 """The commands, as console scripts and the scripts of the original release call them.
 
 A command's code is imported when it is called: what goes wrong meanwhile, Ctrl-C or a package that is missing, ends in
-one line, too.
+one line, too. `python -m icd.commands NAME` is `icd-NAME` where the console scripts are not installed.
 """
 from __future__ import annotations
 
@@ -68,3 +68,8 @@ deeplab = functools.partial(start, 'icd.steps.segment', 'train')
 export = functools.partial(start, 'icd.steps.export_onnx')
 doctor = functools.partial(start, 'icd.steps.doctor')
 launch = functools.partial(start, 'icd.train.launch')
+
+if __name__ == '__main__':
+    command = globals()[sys.argv[1]]
+    sys.argv[:2] = ['icd-' + sys.argv[1]]
+    sys.exit(command())

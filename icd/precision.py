@@ -45,7 +45,7 @@ def has_matrix_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
         return False
 
 
-def use_matrix_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
+def use_matrix_units(cpuinfo: str = '/proc/cpuinfo'):
     """Let oneDNN compute bfloat16 in the processor's matrix units, where there are any.
 
     The oneDNN of MXNet 1.9.1 leaves them alone unless an environment variable says otherwise, and does not ask the
@@ -56,16 +56,9 @@ def use_matrix_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
     ----------
     cpuinfo : str, optional
         As in `has_matrix_units`.
-
-    Returns
-    -------
-    bool
-        Whether the process may use them.
     """
-    if not has_matrix_units(cpuinfo) or ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA):
-        return False
-    os.environ.setdefault('DNNL_MAX_CPU_ISA', 'AVX512_CORE_AMX')
-    return True
+    if has_matrix_units(cpuinfo) and not ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA):
+        os.environ.setdefault('DNNL_MAX_CPU_ISA', 'AVX512_CORE_AMX')
 
 
 @functools.lru_cache(maxsize=None)

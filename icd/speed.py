@@ -55,7 +55,7 @@ def convolution_seconds(device: mx.Context, precision: str, gradients: bool) -> 
     return min(found)
 
 
-def measure(gpus: str | None, precision: str = FLOAT32) -> tuple[int, float, int | None]:
+def measure(gpus: str | None, precision: str) -> tuple[int, float, int | None]:
     """Number of the devices that `--gpus` names, their `flop_per_second`, and the free bytes of the smallest GPU."""
     devices = mxnet_setup.devices(gpus)
     free = min(mxnet_setup.free_memory(devices).values(), default=None)

@@ -68,6 +68,12 @@ def test_a_module_of_its_own_that_is_missing_is_a_bug():
     assert code == 1 and not printed and errors.startswith('Traceback')
 
 
+def test_commands_without_their_scripts():
+    done = subprocess.run([sys.executable, '-m', 'icd.commands', 'labels', 'nonsense'], capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=PROJECT))
+    assert done.returncode == 2 and done.stderr.startswith('icd-labels: ') and 'nonsense' in done.stderr
+
+
 def test_arguments_before_those_of_the_process(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['run_deeplab.py', '--nonsense'])
     assert commands.deeplab() == 2

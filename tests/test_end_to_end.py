@@ -54,7 +54,7 @@ def test_the_four_stages_make_a_seed_of_every_image(real_images, tmp_path):
         assert set(np.unique(seed)) <= {0, geometry.IGNORE} | {c + 1 for c in own}
         merged = superpixel_map.read(superpixel_map.path(str(tmp_path / 'merged'), name))
         assert merged.shape == seed.shape and merged.max() < 64
-    call(sys.executable, '-m', 'icd.steps.evaluate', '--pred', seeds, '--truth',
+    call(sys.executable, '-m', 'icd.commands', 'evaluate', '--pred', seeds, '--truth',
          os.path.join(data, 'SegmentationClassAug'), '--list', names_file, '--num-process', 1, '--json',
          tmp_path / 'figures.json')
     with open(str(tmp_path / 'figures.json')) as file:

@@ -1,7 +1,6 @@
 """Checks of single operators on a device: known answers, and the same as on the CPU."""
 from __future__ import annotations
 
-import contextlib
 import resource
 from typing import Callable
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from icd import gpu_memory
 from icd.doctor.result import Failed
-from icd.doctor.side import Side, compare
+from icd.doctor.side import Side, compare, error_once
 from icd.model.icd_blocks import SuperpixelRefine, calibration_statistics, calibration_update
 from icd.model.losses import bottom_up_gradient, top_down_gradient
 from icd.mxnet_setup import HybridBlock, autograd, mx
@@ -132,12 +131,11 @@ def precisions(side: Side) -> str:
     found = []
     for precision in PRECISIONS[1:]:
         try:
-            found.append(f'{precision}: {lower_precision(side, precision)}')
+            with error_once():
+                found.append(f'{precision}: {lower_precision(side, precision)}')
         except mx.base.MXNetError as error:
             reason = str(error).strip().splitlines()[-1].rpartition('MXNetError: ')[2]
             found.append(f'{precision}: not here ({reason})')
-            with contextlib.suppress(mx.base.MXNetError):       # the same error waits in what was asked for after it
-                mx.nd.waitall()
             if side.is_gpu and precision == 'float16':
                 raise Failed(found[-1], 'train without --precision float16') from None
     return '; '.join(found)

@@ -1,12 +1,24 @@
 """A device that is checked, and another one that it is compared with."""
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Iterator
 
 import numpy as np
 
 from icd.doctor.result import Failed
 from icd.mxnet_setup import free_memory, mx
+
+
+@contextlib.contextmanager
+def error_once() -> Iterator[None]:
+    """An `MXNetError` is raised, and does not wait in what was asked for after it."""
+    try:
+        yield
+    except mx.base.MXNetError:
+        with contextlib.suppress(mx.base.MXNetError):
+            mx.nd.waitall()
+        raise
 
 
 class Side:

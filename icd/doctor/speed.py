@@ -1,7 +1,6 @@
 """How fast devices train and infer, next to what their arithmetic allows."""
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import Callable, Sequence
 
@@ -12,7 +11,7 @@ from icd.data import geometry
 from icd.doctor import machine
 from icd.doctor.network import CLASSES, Size, batch, network, trainer
 from icd.doctor.result import Note
-from icd.doctor.side import Side
+from icd.doctor.side import Side, error_once
 from icd.errors import UserError
 from icd.model.padded_input import PaddedInference, ScoreMaps
 from icd.mxnet_setup import mx, untuned
@@ -41,10 +40,9 @@ def _in_half_precision(side, full):
     """How many times as fast it is in the half precision of such devices, as text; nothing where that fails."""
     precision = 'float16' if side.is_gpu else 'bfloat16'
     try:
-        return f' ({speed.flop_per_second([side.context], precision) / full:.1f} times as fast in {precision})'
+        with error_once():
+            return f' ({speed.flop_per_second([side.context], precision) / full:.1f} times as fast in {precision})'
     except mx.base.MXNetError:
-        with contextlib.suppress(mx.base.MXNetError):       # the same error waits in what was asked for after it
-            mx.nd.waitall()
         return ''
 
 

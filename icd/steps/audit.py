@@ -275,7 +275,3 @@ def main(arguments: list):
     options = cli.parse(AUDIT, 'icd-audit', (__doc__ or '').strip(), arguments)
     print(audit_page.as_text(run(options), REASONS))
     console.say_written(options.html, options.csv)
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

@@ -291,7 +291,3 @@ def main(arguments: list):
         return
     print(table.as_text(run(options)))
     console.say_written(options.json, options.html)
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

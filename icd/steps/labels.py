@@ -81,7 +81,3 @@ def _convert(options, found, class_names):
     print(f'{options.out}: {len(known)} images, {without} of them without any class')
     if kind in ('npy', 'list'):
         print(f"classes in the order of {options.class_names or ', '.join(class_names)}")
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

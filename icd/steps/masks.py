@@ -68,7 +68,3 @@ def _convert(source, out, colours, name):
         return error
     masks.save_mask(os.path.join(out, name + '.png'), mask)
     return None
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

@@ -48,7 +48,3 @@ def main(arguments: list):
         return
     print(shown.as_text(sweep.run(options, inputs, found)))
     console.say_written(options.csv, options.plot)
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

@@ -7,7 +7,7 @@ import socket
 import cv2
 import numpy as np
 
-from icd import checks, cli, console, files
+from icd import checks, cli, files
 from icd.errors import Problems, UserError
 from icd.live import run as live
 from icd.live import server
@@ -78,7 +78,3 @@ def _embedded(shown, previews):
 def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     run(cli.parse(WATCH, 'icd-watch', (__doc__ or '').strip(), arguments))
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

@@ -9,7 +9,7 @@ import os
 import cv2
 import numpy as np
 
-from icd import cli, console, weights_options
+from icd import cli, weights_options
 from icd.data import geometry, images
 from icd.errors import UserError, printable
 from icd.weights import formats, pretrained, source_input
@@ -207,7 +207,3 @@ def main(arguments: list):
     """Run the command with a list of command-line arguments."""
     command, options = parse(arguments)
     print(_COMMANDS[command](options))
-
-
-if __name__ == '__main__':
-    raise SystemExit(console.run_command(main))

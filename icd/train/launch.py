@@ -168,7 +168,3 @@ def main(arguments):
     code = run_shards(options, given.shards) if given.shards else _train(given, options)
     if code:
         raise SystemExit(code if code > 0 else 2)
-
-
-if __name__ == '__main__':
-    sys.exit(console.run_command(main))

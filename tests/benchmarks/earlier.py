@@ -201,7 +201,7 @@ def keep_checkpoint(snapshot, folder):
 def compare_stages(roots, data, weights, count, folder, rounds):
     """All stages but training, on the first images of the list."""
     params, names = os.path.join(folder, 'vgg16.params'), os.path.join(folder, 'stages.txt')
-    subprocess.check_call([sys.executable, '-m', 'icd.steps.weights', 'convert', weights, params], cwd=PROJECT)
+    subprocess.check_call([sys.executable, '-m', 'icd.commands', 'weights', 'convert', weights, params], cwd=PROJECT)
     with open(os.path.join(data, 'train.txt')) as file, open(names, 'w') as out:
         out.write('\n'.join(file.read().split('\n')[:count]))
     checkpoint, taken = os.path.join(folder, 'checkpoint'), {}

@@ -101,7 +101,7 @@ def measure(folder, number, num_process, rounds):
         file.write(_READ)
     read = functools.partial(seconds, [sys.executable, reader, pred, truth, names, str(num_process)])
     evaluate = functools.partial(seconds, [
-        sys.executable, '-m', 'icd.steps.evaluate', '--pred', pred, '--truth', truth, '--list', names,
+        sys.executable, '-m', 'icd.commands', 'evaluate', '--pred', pred, '--truth', truth, '--list', names,
         '--num-process', str(num_process)])
     return np.min([(read(), evaluate()) for _ in range(rounds)], axis=0)
 

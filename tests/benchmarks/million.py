@@ -37,8 +37,8 @@ MADE_FROM = {'raw': ['images'], 'merged': ['images', 'raw'], 'snap/results': ['=
 RUN = (f'run_icd.py --image-root images --superpixel-root merged --data-list list.txt --pretrained start.params '
        f'--snapshot snap --num-epoch 1 --batch-size 2 --image-size {SIDE} --infer-size {SIDE} --width {WIDTH} '
        '--gpus cpu --num-workers 0 --num-process 1 --labels').split()
-EVALUATE = ('-m icd.steps.evaluate --pred snap/results/seeds/crf --truth truth --list list.txt --num-process 1 --json '
-            'figures.json').split()
+EVALUATE = ('-m icd.commands evaluate --pred snap/results/seeds/crf --truth truth --list list.txt --num-process 1 '
+            '--json figures.json').split()
 MEASURED = {
     'makeSuperpixel, nothing to do': [program.find(), 'list.txt', 'images', 'raw', '5', '--threads', '1'],
     'merging, nothing to do': (

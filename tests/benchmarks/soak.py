@@ -32,8 +32,8 @@ STAGES = {
     'train': [sys.executable, os.path.join(PROJECT, 'run_icd.py'), *RUN, '--only-train'],
     'infer': [sys.executable, os.path.join(PROJECT, 'run_icd.py'), *RUN, '--only-infer'],
     'seeds': [sys.executable, os.path.join(PROJECT, 'run_icd.py'), *RUN, '--only-gen-seeds', '--seeds', 'crf,raw'],
-    'evaluate': [sys.executable, '-m', 'icd.steps.evaluate', '--truth', 'truth', '--pred', 'new/results/seeds/raw',
-                 '--list', 'list.txt', '--json', 'new/figures.json'],
+    'evaluate': [sys.executable, '-m', 'icd.commands', 'evaluate', '--truth', 'truth', '--pred',
+                 'new/results/seeds/raw', '--list', 'list.txt', '--json', 'new/figures.json'],
 }
 FOLDERS = 'maps', 'merged', 'new'
 
